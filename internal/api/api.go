@@ -1,0 +1,109 @@
+// Package api holds the JSON forms of Lateen's API and a client for it.
+//
+// The control plane serves the API over HTTP on the Unix socket STATE/api.sock (mode 0600: whoever may open it may
+// do everything). Commands and the one-machine supervisor use the [Client] of this package. The forms are fixed in
+// docs/reference/interfaces.md; what stands there changes only with a decision record.
+//
+// Answers with a status of 400 or more carry an [Error]. Problems of objects are no errors of the API: they stand in
+// the answer beside what was done for the other objects.
+package api
+
+import "github.com/lateen-mesh/lateen/internal/mesh"
+
+// Op says what a [Write] does with each object.
+type Op string
+
+// Create refuses an object that exists, Replace one that does not, Apply takes both.
+const (
+	Create  Op = "create"
+	Replace Op = "replace"
+	Apply   Op = "apply"
+)
+
+// Write asks to write objects: POST /v1/objects, answered with [Written].
+type Write struct {
+	Op        Op     `json:"op"`
+	Namespace string `json:"namespace,omitempty"` // of objects that name none; one that names another is refused
+	Files     []File `json:"files"`
+}
+
+// File is a YAML file with any number of documents. Name is only shown.
+type File struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// Delete asks to delete objects: POST /v1/objects/delete, answered with [Written]. The objects are those named and
+// those that the files hold.
+type Delete struct {
+	Namespace string     `json:"namespace,omitempty"`
+	Objects   []mesh.Ref `json:"objects,omitempty"`
+	Files     []File     `json:"files,omitempty"`
+}
+
+// Written tells what a Write or Delete did, object by object, in the order of the files.
+type Written struct {
+	Results  []Result       `json:"results"`
+	Problems []mesh.Problem `json:"problems,omitempty"`
+	Revision int64          `json:"revision"` // of the snapshot that holds the change
+}
+
+// Result is one object that was written or deleted.
+type Result struct {
+	Verb            string   `json:"verb"` // "created", "updated", "unchanged", "deleted"
+	Object          mesh.Ref `json:"object"`
+	Type            string   `json:"type"` // "route-rule"
+	ResourceVersion int64    `json:"resourceVersion"`
+}
+
+// Object is an object as it is stored: GET /v1/objects?kind=&namespace=&name= answers with a list of them, sorted.
+type Object struct {
+	mesh.Ref
+	APIVersion      string        `json:"apiVersion"`
+	Type            string        `json:"type"`
+	ResourceVersion int64         `json:"resourceVersion"`
+	Origin          mesh.Position `json:"origin"`
+	Source          string        `json:"source"` // "file": belongs to a watched file; "api": written with a command
+	Text            string        `json:"text"`   // YAML
+}
+
+// Accepted answers PUT /v1/registry, whose body is a [mesh.Registry].
+type Accepted struct {
+	Revision int64 `json:"revision"`
+}
+
+// Progress tells how far a revision has travelled: GET /v1/revisions/N/progress?wait=DURATION waits until no proxy
+// is waited for or the time is over.
+type Progress struct {
+	Revision  int64    `json:"revision"`
+	Concerned int      `json:"concerned"`         // proxies that the change sends something to
+	Confirmed int      `json:"confirmed"`         // those of them that have it in force
+	Waiting   []string `json:"waiting,omitempty"` // IDs of those that have not
+	Refused   []string `json:"refused,omitempty"` // "PROXY: the proxy's own words"
+}
+
+// Done tells whether nothing is waited for.
+func (p Progress) Done() bool { return len(p.Waiting) == 0 }
+
+// Status answers GET /v1/status.
+type Status struct {
+	Version  string   `json:"version"`
+	Ready    bool     `json:"ready"`
+	Missing  []string `json:"missing,omitempty"` // sources that have not reported yet
+	Revision int64    `json:"revision"`
+	Proxies  int      `json:"proxies"` // connected
+}
+
+// Problems answers GET /v1/problems.
+type Problems struct {
+	Problems []mesh.Problem `json:"problems"`
+}
+
+// Error is why a request failed, with the next step where there is one.
+type Error struct {
+	Message string `json:"error"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Error returns the message without the hint.
+func (e *Error) Error() string { return e.Message }

@@ -1,0 +1,158 @@
+// Package bootstrap writes what an Envoy starts with: who it is, where Lateen is, where its admin interface listens.
+// Everything else comes over xDS.
+//
+// The settings that keep an idle proxy small stand here: statistics and clusters are created when they are first
+// used, and only the statistics that somebody reads are created at all.
+package bootstrap
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// Config says what one Envoy starts with.
+type Config struct {
+	Node        mesh.Node
+	XDSSocket   string // path of the Unix socket on which Lateen answers
+	AdminSocket string // path of the Unix socket for Envoy's admin interface, made with mode 0600
+	BindSource  bool   // use the node's address as source of every connection, so that peers can tell who calls
+}
+
+const (
+	xdsCluster    = "lateen"
+	maxSocketPath = 107 // sockaddr_un, less the closing zero byte
+	reconnectMin  = 100 * time.Millisecond
+	reconnectMax  = time.Second
+)
+
+// JSON returns the bootstrap as JSON, which Envoy takes with --config-path.
+func (c Config) JSON() ([]byte, error) {
+	for _, path := range []string{c.XDSSocket, c.AdminSocket} {
+		if len(path) > maxSocketPath {
+			return nil, fmt.Errorf("socket path %s has %d bytes: at most %d are possible", path, len(path), maxSocketPath)
+		}
+	}
+	cluster, err := c.xds()
+	if err != nil {
+		return nil, err
+	}
+	b := &bootstrapv3.Bootstrap{
+		Node:            &corev3.Node{Id: c.Node.String(), Cluster: c.Node.Name},
+		Admin:           &bootstrapv3.Admin{Address: pipe(c.AdminSocket, 0o600)},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{cluster}},
+		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
+			AdsConfig: deltaADS(), LdsConfig: ads(), CdsConfig: ads(),
+		},
+		ClusterManager:      &bootstrapv3.ClusterManager{EnableDeferredClusterCreation: true},
+		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
+		StatsConfig:         &metricsv3.StatsConfig{StatsMatcher: statistics()},
+	}
+	if c.BindSource {
+		b.ClusterManager.UpstreamBindConfig = bind(c.Node.Address)
+	}
+	if err := b.ValidateAll(); err != nil {
+		return nil, fmt.Errorf("bootstrap of %s: %w", c.Node.ID(), err)
+	}
+	loose, err := protojson.Marshal(b) // its blanks differ from build to build, on purpose
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap of %s: %w", c.Node.ID(), err)
+	}
+	var text bytes.Buffer
+	if err := json.Indent(&text, loose, "", "  "); err != nil {
+		return nil, fmt.Errorf("bootstrap of %s: %w", c.Node.ID(), err)
+	}
+	return text.Bytes(), nil
+}
+
+// xds is the cluster of the control plane: HTTP/2 over a Unix socket, kept alive.
+func (c Config) xds() (*clusterv3.Cluster, error) {
+	options, err := anypb.New(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
+						Interval: durationpb.New(30 * time.Second), Timeout: durationpb.New(10 * time.Second),
+					}},
+				},
+			},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &clusterv3.Cluster{
+		Name:                 xdsCluster,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:       durationpb.New(time.Second),
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: xdsCluster,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: pipe(c.XDSSocket, 0)}},
+			}}}},
+		},
+		TypedExtensionProtocolOptions: map[string]*anypb.Any{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+		},
+	}, nil
+}
+
+// statistics lists the statistics that are read: the proxy's own state, and the connections and requests by which
+// an agent sees that its Envoy has drained.
+func statistics() *metricsv3.StatsMatcher {
+	list := &matcherv3.ListStringMatcher{}
+	for _, prefix := range []string{"server.", "cluster_manager.", "listener_manager.", "control_plane.", "http.", "lateen."} {
+		list.Patterns = append(list.Patterns, &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix},
+		})
+	}
+	return &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_InclusionList{InclusionList: list}}
+}
+
+// deltaADS is the one stream with the control plane. A proxy that lost it comes back soon, and not with all others at once.
+func deltaADS() *corev3.ApiConfigSource {
+	return &corev3.ApiConfigSource{
+		ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
+		TransportApiVersion:       corev3.ApiVersion_V3,
+		SetNodeOnFirstMessageOnly: true,
+		GrpcServices: []*corev3.GrpcService{{
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+				ClusterName: xdsCluster,
+				RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
+					BaseInterval: durationpb.New(reconnectMin), MaxInterval: durationpb.New(reconnectMax),
+				}},
+			}},
+		}},
+	}
+}
+
+func ads() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+	}
+}
+
+func bind(ip string) *corev3.BindConfig {
+	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{
+		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 0},
+	}}
+}
+
+func pipe(path string, mode uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
+}

@@ -1,0 +1,118 @@
+// Package envoy spells a [plan.Plan] as Envoy's messages.
+//
+// It decides nothing: every choice stands in the plan. With package bootstrap it is the only place that builds Envoy
+// configuration. Equal plans give equal bytes: messages are marshalled deterministically, also those inside others.
+// Every message is validated against Envoy's own constraints before it leaves, since one field out of range would make
+// Envoy refuse the whole response that carries it.
+package envoy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/lateen-mesh/lateen/internal/plan"
+)
+
+// typePrefix starts every type URL.
+const typePrefix = "type.googleapis.com/"
+
+// Message is a plan as Envoy takes it.
+type Message struct {
+	TypeURL string
+	Name    string
+	Proto   proto.Message
+}
+
+// Of returns the message for a plan.
+func Of(p plan.Plan) (Message, error) {
+	name, msg, err := build(p)
+	if err != nil {
+		return Message{}, fmt.Errorf("spell %T %s for Envoy: %w", p, name, err)
+	}
+	if v, ok := msg.(interface{ ValidateAll() error }); ok {
+		if err := v.ValidateAll(); err != nil {
+			return Message{}, fmt.Errorf("validate %s: %w", name, err)
+		}
+	}
+	return Message{TypeURL: typePrefix + string(proto.MessageName(msg)), Name: name, Proto: msg}, nil
+}
+
+func build(p plan.Plan) (string, proto.Message, error) {
+	switch p := p.(type) {
+	case plan.Cluster:
+		msg, err := subsetCluster(p)
+		return p.Subset.String(), msg, err
+	case plan.Endpoints:
+		msg, err := endpoints(p)
+		return p.Subset.String(), msg, err
+	case plan.InboundCluster:
+		msg, err := inboundCluster(p)
+		return p.Name, msg, err
+	case plan.VirtualHost:
+		msg, err := virtualHost(p)
+		return p.Name, msg, err
+	case plan.OnDemandRoutes:
+		return p.Name, onDemandRoutes(p), nil
+	case plan.Door:
+		msg, err := doorRoutes(p)
+		return p.Name, msg, err
+	case plan.OutboundListener:
+		msg, err := outboundListener(p)
+		return p.Name, msg, err
+	case plan.InboundListener:
+		msg, err := inboundListener(p)
+		return p.Name, msg, err
+	case plan.DoorListener:
+		msg, err := doorListener(p)
+		return p.Name, msg, err
+	default:
+		return "", nil, fmt.Errorf("no message for it")
+	}
+}
+
+// Bytes returns the message marshalled: equal messages, equal bytes.
+func (m Message) Bytes() ([]byte, error) { return marshal(m.Proto) }
+
+// Text returns the message as indented JSON, for people: equal messages, equal text.
+func (m Message) Text() (string, error) {
+	loose, err := protojson.Marshal(m.Proto) // its blanks differ from build to build, on purpose
+	if err != nil {
+		return "", fmt.Errorf("write %s as JSON: %w", m.Name, err)
+	}
+	var text bytes.Buffer
+	if err := json.Indent(&text, loose, "", "  "); err != nil {
+		return "", fmt.Errorf("indent %s: %w", m.Name, err)
+	}
+	return text.String() + "\n", nil
+}
+
+func marshal(m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// pack puts a message inside another.
+func pack(m proto.Message) (*anypb.Any, error) {
+	value, err := marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return &anypb.Any{TypeUrl: typePrefix + string(proto.MessageName(m)), Value: value}, nil
+}
+
+// The messages that are resources.
+var (
+	_ proto.Message = (*clusterv3.Cluster)(nil)
+	_ proto.Message = (*endpointv3.ClusterLoadAssignment)(nil)
+	_ proto.Message = (*listenerv3.Listener)(nil)
+	_ proto.Message = (*routev3.RouteConfiguration)(nil)
+	_ proto.Message = (*routev3.VirtualHost)(nil)
+)

@@ -1,0 +1,147 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// Kind is a kind of part of a [Snapshot].
+type Kind string
+
+// The kinds of parts.
+const (
+	KindService   Kind = "service"
+	KindEndpoints Kind = "endpoints"
+	KindRules     Kind = "rules"
+	KindWorkload  Kind = "workload"
+	KindDoor      Kind = "door"
+)
+
+// Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on
+// that key just like who found one.
+type Key struct {
+	Kind Kind
+	Name string // the host, or the proxy's ID; "" for the door
+}
+
+// String returns "rules reviews.default.svc.cluster.local".
+func (k Key) String() string { return string(k.Kind) + " " + k.Name }
+
+// Compare orders keys.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Name, o.Name))
+}
+
+// Snapshot is everything known at one moment. It is immutable; make the next one with [Snapshot.Edit].
+// The zero value is not useful, start with [NewSnapshot].
+type Snapshot struct {
+	revision int64
+	domain   string
+	parts    map[Key]any // pointers to immutable values
+}
+
+// NewSnapshot returns an empty snapshot at revision 0 of a mesh whose services live under domain ("cluster.local").
+func NewSnapshot(domain string) *Snapshot {
+	return &Snapshot{domain: domain, parts: map[Key]any{}}
+}
+
+// Revision counts the snapshots: a later one has a higher revision.
+func (s *Snapshot) Revision() int64 { return s.revision }
+
+// Domain is the DNS suffix of the mesh's services.
+func (s *Snapshot) Domain() string { return s.domain }
+
+// Service returns the service with this host, or nil.
+func (s *Snapshot) Service(h Host) *Service { return part[Service](s, Key{KindService, string(h)}) }
+
+// Endpoints returns the endpoints of the host, or nil.
+func (s *Snapshot) Endpoints(h Host) *EndpointSet {
+	return part[EndpointSet](s, Key{KindEndpoints, string(h)})
+}
+
+// Rules returns the rules whose destination is the host, or nil.
+func (s *Snapshot) Rules(h Host) *RuleSet { return part[RuleSet](s, Key{KindRules, string(h)}) }
+
+// Workload returns the workload beside which the proxy stands, or nil.
+func (s *Snapshot) Workload(id ProxyID) *Workload {
+	return part[Workload](s, Key{KindWorkload, string(id)})
+}
+
+// Door returns what Ingress objects say, or nil.
+func (s *Snapshot) Door() *Door { return part[Door](s, Key{Kind: KindDoor}) }
+
+// Has tells whether the part is there.
+func (s *Snapshot) Has(k Key) bool { return s.parts[k] != nil }
+
+// Keys returns the keys of all parts of a kind, sorted.
+func (s *Snapshot) Keys(kind Kind) []Key {
+	var keys []Key
+	for k := range s.parts {
+		if k.Kind == kind {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, Key.Compare)
+	return keys
+}
+
+func part[T any](s *Snapshot, k Key) *T {
+	p, _ := s.parts[k].(*T)
+	return p
+}
+
+// Draft collects edits of a snapshot. An edit that changes nothing is none: the part keeps its pointer and its
+// key is not reported.
+type Draft struct {
+	base    *Snapshot
+	changed map[Key]any // nil value: removed
+}
+
+// Edit starts the next snapshot.
+func (s *Snapshot) Edit() *Draft { return &Draft{base: s, changed: map[Key]any{}} }
+
+// SetService puts a service, or removes the one of this host when svc is nil.
+func (d *Draft) SetService(h Host, svc *Service) { set(d, Key{KindService, string(h)}, svc) }
+
+// SetEndpoints puts the endpoints of a host, or removes them.
+func (d *Draft) SetEndpoints(h Host, e *EndpointSet) { set(d, Key{KindEndpoints, string(h)}, e) }
+
+// SetRules puts the rules of a host, or removes them when r is nil.
+func (d *Draft) SetRules(h Host, r *RuleSet) { set(d, Key{KindRules, string(h)}, r) }
+
+// SetWorkload puts a workload, or removes it.
+func (d *Draft) SetWorkload(id ProxyID, w *Workload) { set(d, Key{KindWorkload, string(id)}, w) }
+
+// SetDoor puts what Ingress objects say, or removes it.
+func (d *Draft) SetDoor(door *Door) { set(d, Key{Kind: KindDoor}, door) }
+
+func set[T any](d *Draft, k Key, value *T) {
+	old := part[T](d.base, k)
+	switch {
+	case value == nil && old == nil, value != nil && old != nil && (value == old || reflect.DeepEqual(value, old)):
+		delete(d.changed, k)
+	case value == nil:
+		d.changed[k] = nil
+	default:
+		d.changed[k] = value
+	}
+}
+
+// Done returns the next snapshot and the keys of the parts that differ, sorted. Without a difference it returns
+// the snapshot it started from and no keys.
+func (d *Draft) Done() (*Snapshot, []Key) {
+	if len(d.changed) == 0 {
+		return d.base, nil
+	}
+	next := &Snapshot{revision: d.base.revision + 1, domain: d.base.domain, parts: maps.Clone(d.base.parts)}
+	for k, v := range d.changed {
+		if v == nil {
+			delete(next.parts, k)
+		} else {
+			next.parts[k] = v
+		}
+	}
+	return next, slices.SortedFunc(maps.Keys(d.changed), Key.Compare)
+}

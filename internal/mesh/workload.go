@@ -1,0 +1,91 @@
+package mesh
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ProxyType says what a proxy is for.
+type ProxyType string
+
+// Sidecar stands beside a workload, Ingress at the door of the mesh.
+const (
+	Sidecar ProxyType = "sidecar"
+	Ingress ProxyType = "ingress"
+)
+
+// ProxyID names a proxy: the name of its workload instance and its namespace, "reviews-v2-0.default".
+type ProxyID string
+
+// NewProxyID returns the ID of the proxy beside the instance name in namespace.
+func NewProxyID(name, namespace string) ProxyID { return ProxyID(name + "." + namespace) }
+
+// Node is what a proxy says of itself when it connects.
+type Node struct {
+	Type      ProxyType
+	Address   string
+	Name      string
+	Namespace string
+	Domain    string
+}
+
+// ID returns the proxy's ID.
+func (n Node) ID() ProxyID { return NewProxyID(n.Name, n.Namespace) }
+
+// String returns the xDS node id, TYPE~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN.
+func (n Node) String() string {
+	return fmt.Sprintf("%s~%s~%s.%s~%s.svc.%s", n.Type, n.Address, n.Name, n.Namespace, n.Namespace, n.Domain)
+}
+
+// ParseNode reads an xDS node id as [Node.String] writes it.
+func ParseNode(id string) (Node, error) {
+	bad := func(what string) (Node, error) {
+		return Node{}, fmt.Errorf("node id %q: %s; want TYPE~IP~NAME.NAMESPACE~NAMESPACE.svc.DOMAIN", id, what)
+	}
+	if len(id) > 1024 {
+		return Node{}, fmt.Errorf("node id of %d bytes: at most 1024", len(id))
+	}
+	parts := strings.Split(id, "~")
+	if len(parts) != 4 {
+		return bad("it has not four parts")
+	}
+	n := Node{Type: ProxyType(parts[0]), Address: parts[1]}
+	if n.Type != Sidecar && n.Type != Ingress {
+		return bad("unknown type")
+	}
+	dot := strings.LastIndexByte(parts[2], '.')
+	if dot <= 0 || dot == len(parts[2])-1 {
+		return bad("the name has no namespace")
+	}
+	n.Name, n.Namespace = parts[2][:dot], parts[2][dot+1:]
+	domain, ok := strings.CutPrefix(parts[3], n.Namespace+".svc.")
+	if !ok || domain == "" {
+		return bad("the domain does not belong to the namespace")
+	}
+	n.Domain = domain
+	return n, nil
+}
+
+// Workload is one instance of what runs (a process, a pod, a machine) together with what its proxy must know.
+type Workload struct {
+	Name      string    `json:"name"` // "reviews-v2-0"
+	Namespace string    `json:"namespace"`
+	Type      ProxyType `json:"type"`
+	Account   string    `json:"account"` // service account
+	Labels    Labels    `json:"labels,omitempty"`
+	Address   string    `json:"address"`  // IP address of its own, listened on and bound as source
+	Outbound  int       `json:"outbound"` // port on Address where its proxy takes the workload's own requests; for an ingress, the port of the door
+	Serves    []Serving `json:"serves,omitempty"`
+}
+
+// ID returns the ID of the workload's proxy.
+func (w *Workload) ID() ProxyID { return NewProxyID(w.Name, w.Namespace) }
+
+// Serving is one port on which a workload answers for a service.
+type Serving struct {
+	Host     Host     `json:"host"`
+	Port     int      `json:"port"` // of the service
+	Protocol Protocol `json:"protocol"`
+	Listen   int      `json:"listen"` // port on the workload's address where the proxy listens
+	Target   string   `json:"target"` // address and port of the application, "127.0.0.1:43121"
+}

@@ -1,0 +1,96 @@
+package push
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/lateen-mesh/lateen/internal/envoy"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// Connected is a connected proxy as people see it.
+type Connected struct {
+	ID       mesh.ProxyID
+	Type     mesh.ProxyType
+	Settled  int64 // revision up to which it has confirmed everything; -1: none yet
+	Marked   int64 // revision of the last change that concerned it
+	Holds    map[view.Kind]int
+	Refusals []Refusal
+}
+
+// Connected lists the connected proxies, sorted by ID.
+func (e *Engine) Connected() []Connected {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []Connected
+	for p := range e.proxies {
+		c := Connected{ID: p.id, Type: p.typ, Settled: p.settled, Marked: p.marked, Holds: p.counts}
+		for id, reason := range p.refusals {
+			c.Refusals = append(c.Refusals, Refusal{p.id, id, reason})
+		}
+		slices.SortFunc(c.Refusals, func(a, b Refusal) int { return compareIDs(a.Resource, b.Resource) })
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b Connected) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Stage is a stage of the pipeline whose text can be shown.
+type Stage string
+
+// The stages, in their order.
+const (
+	StageView  Stage = "view"
+	StagePlan  Stage = "plan"
+	StageEnvoy Stage = "envoy"
+)
+
+// Explain returns the text of one stage for a resource as the proxy of a workload would get it now.
+func (e *Engine) Explain(proxy mesh.ProxyID, id view.ID, stage Stage) (string, error) {
+	e.mu.Lock()
+	snapshot := e.snapshot
+	e.mu.Unlock()
+	if snapshot == nil {
+		return "", fmt.Errorf("no snapshot yet")
+	}
+	w := snapshot.Workload(proxy)
+	if w == nil {
+		return "", fmt.Errorf("no proxy %s", proxy)
+	}
+	v, _ := view.Cut(snapshot, view.CallerOf(w).Project(id), id)
+	if v == nil {
+		return "", fmt.Errorf("proxy %s has no %s", proxy, id)
+	}
+	return Show(v, stage)
+}
+
+// Show returns the text of a stage for a view.
+func Show(v view.View, stage Stage) (string, error) {
+	switch stage {
+	case StageView:
+		return show(v)
+	case StagePlan:
+		return show(plan.Of(v))
+	case StageEnvoy:
+		message, err := envoy.Of(plan.Of(v))
+		if err != nil {
+			return "", err
+		}
+		return message.Text()
+	default:
+		return "", fmt.Errorf("unknown stage %q: view, plan or envoy", stage)
+	}
+}
+
+func show(v any) (string, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return string(text) + "\n", err
+}
+
+func compareIDs(a, b view.ID) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+}

@@ -1,0 +1,83 @@
+package push
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/lateen-mesh/lateen/internal/envoy"
+	"github.com/lateen-mesh/lateen/internal/plan"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// made is a resource with what must be ready before it: made once for each distinct view, shared by everyone.
+type made struct {
+	key      madeKey
+	uses     int // entries that hold it
+	resource xds.Resource
+	needs    []view.ID // clusters
+}
+
+// madeKey names a view by its content.
+type madeKey string
+
+// make returns the resource for a view, with one more use; nil for no view. The lock is held.
+func (e *Engine) make(v view.View) (*made, error) {
+	if v == nil {
+		return nil, nil
+	}
+	key := madeKey(view.Hash(v))
+	if m, ok := e.made[key]; ok {
+		m.uses++
+		return m, nil
+	}
+	e.counters.Makes.Add(1)
+	m, err := makeResource(plan.Of(v))
+	if err != nil {
+		return nil, err
+	}
+	m.key, m.uses = key, 1
+	e.made[key] = m
+	return m, nil
+}
+
+// release takes one use back. The lock is held.
+func (e *Engine) release(m *made) {
+	if m == nil {
+		return
+	}
+	if m.uses--; m.uses == 0 {
+		delete(e.made, m.key)
+	}
+}
+
+func makeResource(p plan.Plan) (*made, error) {
+	message, err := envoy.Of(p)
+	if err != nil {
+		return nil, err
+	}
+	body, err := message.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("marshal %s: %w", message.Name, err)
+	}
+	sum := sha256.Sum256(body)
+	m := &made{resource: xds.Resource{
+		Type: xds.Type(message.TypeURL), Name: message.Name, Version: fmt.Sprintf("%x", sum[:8]), Body: body,
+	}}
+	for _, subset := range p.Needs() {
+		m.needs = append(m.needs, view.ClusterOf(subset))
+	}
+	return m, nil
+}
+
+// kindOf and typeOf say the same in the words of the two sides.
+var (
+	kindOf = map[xds.Type]view.Kind{
+		xds.ListenerType: view.KindListener, xds.RouteType: view.KindRoutes, xds.VirtualHostType: view.KindVirtualHost,
+		xds.ClusterType: view.KindCluster, xds.EndpointsType: view.KindEndpoints,
+	}
+	typeOf = map[view.Kind]xds.Type{
+		view.KindListener: xds.ListenerType, view.KindRoutes: xds.RouteType, view.KindVirtualHost: xds.VirtualHostType,
+		view.KindCluster: xds.ClusterType, view.KindEndpoints: xds.EndpointsType,
+	}
+)

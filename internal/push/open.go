@@ -1,0 +1,113 @@
+package push
+
+import (
+	"context"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// Open finds the proxy that a node is. It waits until the snapshot is there and holds the proxy's workload: a proxy
+// never gets less than the whole.
+func (e *Engine) Open(ctx context.Context, node *corev3.Node) (xds.Client, error) {
+	n, err := mesh.ParseNode(node.GetId())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	for {
+		p, changed := e.admit(n)
+		if p != nil {
+			e.config.Log.Info("proxy connected", "proxy", string(p.id))
+			return p, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+}
+
+// admit makes the proxy for a node, or returns what to wait for.
+func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.snapshot == nil {
+		return nil, e.changed
+	}
+	w := e.snapshot.Workload(n.ID())
+	if w == nil || w.Type != n.Type {
+		return nil, e.changed
+	}
+	caller := view.CallerOf(w)
+	p := &Proxy{
+		dirty:     map[view.ID]struct{}{},
+		wake:      make(chan struct{}, 1),
+		settled:   -1,
+		refusals:  map[view.ID]string{},
+		engine:    e,
+		id:        n.ID(),
+		typ:       n.Type,
+		caller:    caller,
+		callerKey: caller.Key(),
+		own:       map[view.ID]struct{}{},
+		slots:     map[view.ID]*slot{},
+		behind:    map[view.ID]struct{}{},
+		idle:      map[view.ID]struct{}{},
+		gone:      map[view.Kind][]string{},
+		open:      map[view.Kind]bool{},
+		held:      map[view.Kind]int{},
+		now:       time.Now,
+	}
+	for _, id := range view.Own(w) {
+		p.own[id] = struct{}{}
+	}
+	e.proxies[p] = struct{}{}
+	if e.byID[p.id] == nil {
+		e.byID[p.id] = map[*Proxy]struct{}{}
+	}
+	e.byID[p.id][p] = struct{}{}
+	return p, nil
+}
+
+// forget ends everything that the engine knows of a proxy.
+func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
+	for _, id := range subscriptions {
+		e.unsubscribe(p, id)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.proxies, p)
+	delete(e.byID[p.id], p)
+	if len(e.byID[p.id]) == 0 {
+		delete(e.byID, p.id)
+	}
+	e.signal()
+	e.config.Log.Info("proxy disconnected", "proxy", string(p.id))
+}
+
+// mark tells the proxy that a resource of its changed. The engine's lock is held.
+func (p *Proxy) mark(id view.ID) {
+	p.dirty[id] = struct{}{}
+	if p.evicted {
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// evict ends the proxy's stream. The engine's lock is held.
+func (p *Proxy) evict() {
+	if !p.evicted {
+		p.evicted = true
+		close(p.wake)
+	}
+}

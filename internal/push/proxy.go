@@ -1,0 +1,276 @@
+package push
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// Proxy is one stream's proxy: what it has, what it is to have, and the order in between. It is an [xds.Client]; the
+// fields of the first group belong to the engine and its lock, all others to the stream's goroutine.
+type Proxy struct {
+	dirty    map[view.ID]struct{}
+	wake     chan struct{}
+	evicted  bool
+	marked   int64 // revision of the last change that concerned it
+	settled  int64 // revision up to which it has confirmed everything
+	refusals map[view.ID]string
+	counts   map[view.Kind]int // resources by kind when it last settled
+
+	engine    *Engine
+	id        mesh.ProxyID
+	typ       mesh.ProxyType
+	caller    view.Caller
+	callerKey string
+	own       map[view.ID]struct{}
+
+	slots  map[view.ID]*slot
+	behind map[view.ID]struct{} // slots that may have something to send
+	idle   map[view.ID]struct{} // clusters that nothing leads to
+	gone   map[view.Kind][]string
+	extra  []view.ID          // virtual hosts beyond what one proxy may hold: answered and forgotten
+	open   map[view.Kind]bool // to be answered even with nothing
+	held   map[view.Kind]int  // slots by kind
+	taken  int64              // revision of what was last taken from the engine
+	now    func() time.Time
+}
+
+var _ xds.Client = (*Proxy)(nil)
+
+// Wake receives when there may be something to send, and is closed when the stream must end.
+func (p *Proxy) Wake() <-chan struct{} { return p.wake }
+
+// Handle takes what a request said.
+func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
+	kind, known := kindOf[e.Type]
+	if !known {
+		return // a type that Lateen does not serve: Envoy goes on without it
+	}
+	if e.First {
+		p.begin(kind, e.Held)
+	}
+	if e.Acked != nil {
+		p.acked(kind, e.Acked)
+	}
+	if e.Refused != nil {
+		p.refused(kind, e.Refused, e.Reason)
+	}
+	if kind != view.KindCluster && kind != view.KindListener { // those are sent whether asked for or not
+		for _, name := range e.Subscribed {
+			p.asked(view.ID{Kind: kind, Name: name}, e.Held[name])
+		}
+		for _, name := range e.Unsubscribed {
+			p.dropped(view.ID{Kind: kind, Name: name})
+		}
+	}
+}
+
+// begin takes the first request for a kind, with what the proxy brought from an earlier stream.
+func (p *Proxy) begin(kind view.Kind, held map[string]string) {
+	p.open[kind] = len(held) == 0 && (kind == view.KindCluster || kind == view.KindListener)
+	for _, name := range slices.Sorted(maps.Keys(held)) {
+		id := view.ID{Kind: kind, Name: name}
+		_, own := p.own[id]
+		_, err := mesh.ParseSubset(name)
+		switch {
+		case own:
+		case kind == view.KindCluster && err == nil:
+			// Which routes lead to it is known when the proxy has asked for them again: it is kept meanwhile.
+			p.hold(id, held[name])
+			p.unused(id)
+		case kind == view.KindVirtualHost:
+			p.asked(id, held[name])
+		case kind == view.KindCluster || kind == view.KindListener:
+			p.gone[kind] = append(p.gone[kind], name)
+		}
+	}
+	if kind == view.KindVirtualHost {
+		p.asked(view.InitHost(), held[view.InitHost().Name])
+	}
+	for id := range p.own {
+		if id.Kind == kind {
+			p.hold(id, held[id.Name])
+		}
+	}
+}
+
+// hold makes the proxy a subscriber of a resource of which it has a version ("": none).
+func (p *Proxy) hold(id view.ID, have string) *slot {
+	s, ok := p.slots[id]
+	if !ok {
+		s = newSlot(id)
+		s.have, s.acked = have, have
+		if have != "" {
+			s.confirmedAt = 0
+		}
+		p.slots[id] = s
+		p.held[id.Kind]++
+		p.aim(s, p.engine.subscribe(p, id))
+	}
+	return s
+}
+
+// asked takes a subscription by name. A name that comes again is answered again.
+func (p *Proxy) asked(id view.ID, have string) {
+	if s, ok := p.slots[id]; ok {
+		if have == "" {
+			s.again = true
+			p.behind[id] = struct{}{}
+		}
+		return
+	}
+	if id.Kind == view.KindVirtualHost && p.held[id.Kind] >= maxHosts {
+		p.extra = append(p.extra, id)
+		return
+	}
+	s := p.hold(id, have)
+	if s.want == nil {
+		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
+		p.dropped(id)
+	}
+}
+
+// dropped ends a subscription.
+func (p *Proxy) dropped(id view.ID) {
+	s, ok := p.slots[id]
+	if !ok {
+		return
+	}
+	p.letGo(s.aimed)
+	for _, l := range s.leads {
+		p.letGo(l.clusters)
+	}
+	delete(p.slots, id)
+	p.held[id.Kind]--
+	delete(p.behind, id)
+	delete(p.idle, id)
+	p.engine.unsubscribe(p, id)
+}
+
+// aim makes m what the proxy is to have of the slot.
+func (p *Proxy) aim(s *slot, m *made) {
+	s.want = m
+	var needs []view.ID
+	if m != nil {
+		needs = m.needs
+	}
+	p.use(needs)
+	p.letGo(s.aimed)
+	s.aimed = needs
+	if s.stale() {
+		p.behind[s.id] = struct{}{}
+	}
+	if m == nil && s.have != "" && (s.id.Kind == view.KindCluster || s.id.Kind == view.KindListener) {
+		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
+		s.have, s.acked = "", ""
+	}
+}
+
+// use counts a route that leads to clusters.
+func (p *Proxy) use(clusters []view.ID) {
+	for _, id := range clusters {
+		s := p.hold(id, "")
+		s.uses++
+		delete(p.idle, id)
+	}
+}
+
+// letGo takes back what use counted.
+func (p *Proxy) letGo(clusters []view.ID) {
+	for _, id := range clusters {
+		s := p.slots[id]
+		if s.uses--; s.uses == 0 {
+			p.unused(id)
+		}
+	}
+}
+
+// unused notes that nothing leads to a cluster; the grace runs from now.
+func (p *Proxy) unused(id view.ID) {
+	p.slots[id].idle = p.now()
+	p.idle[id] = struct{}{}
+}
+
+// acked takes the confirmation of a response.
+func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
+	for name, version := range d.Sent {
+		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
+		if !ok {
+			continue
+		}
+		s.acked, s.confirmedAt, s.alone = version, max(s.confirmedAt, d.Nonce), false
+		p.engine.accepted(p, s.id)
+		for len(s.leads) > 0 && s.leads[0].nonce < d.Nonce {
+			p.letGo(s.leads[0].clusters)
+			s.leads = s.leads[1:]
+		}
+	}
+}
+
+// addressInUse is how Envoy says that a listener's port is taken. That passes: the one who has it may go away.
+const addressInUse = "ddress already in use"
+
+// refused takes the refusal of a response: nothing of it counts as sent. A resource that was refused alone is set
+// aside in this version; those refused together are sent again one by one, to find out which it was.
+func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
+	for _, name := range slices.Sorted(maps.Keys(d.Sent)) {
+		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
+		if !ok {
+			continue
+		}
+		s.unsent()
+		s.leads = slices.DeleteFunc(s.leads, func(l leadsTo) bool {
+			if l.nonce == d.Nonce {
+				p.letGo(l.clusters)
+			}
+			return l.nonce == d.Nonce
+		})
+		switch {
+		case len(d.Sent) > 1:
+			s.alone = true
+		case strings.Contains(reason, addressInUse):
+			s.retryAt = p.now().Add(time.Second)
+		default:
+			s.refused = d.Sent[name]
+		}
+		p.behind[s.id] = struct{}{}
+		if len(d.Sent) == 1 {
+			p.engine.refused(p, s.id, reason)
+		}
+	}
+}
+
+// Close ends the proxy's subscriptions.
+func (p *Proxy) Close() { p.engine.forget(p, slices.Collect(maps.Keys(p.slots))) }
+
+// Next returns what is to be sent now. Its order makes before it breaks: clusters, their endpoints, and only then
+// what leads to them; clusters that nothing leads to go last, after a grace.
+func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryResponse, time.Duration) {
+	changed, revision := p.engine.take(p)
+	for id, m := range changed {
+		if s, ok := p.slots[id]; ok {
+			p.aim(s, m)
+		}
+	}
+	p.taken = revision
+	p.expire()
+	var out []*discoveryv3.DeltaDiscoveryResponse
+	for _, kind := range []view.Kind{
+		view.KindCluster, view.KindEndpoints, view.KindListener, view.KindRoutes, view.KindVirtualHost,
+	} {
+		if session.Opened(typeOf[kind]) {
+			out = append(out, p.respond(session, kind)...)
+		}
+	}
+	if session.InFlight() == 0 && len(p.behind) == 0 {
+		p.engine.settle(p)
+	}
+	return out, p.wait()
+}

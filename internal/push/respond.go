@@ -1,0 +1,160 @@
+package push
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/lateen-mesh/lateen/internal/plan"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// respond makes the responses of one kind that can go now.
+func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.DeltaDiscoveryResponse {
+	var together, alone []*slot
+	now := p.now()
+	for id := range p.behind {
+		if id.Kind != kind {
+			continue
+		}
+		s := p.slots[id]
+		switch {
+		case !s.stale():
+			delete(p.behind, id)
+		case now.Before(s.retryAt) || !p.ready(s):
+		case s.alone:
+			alone = append(alone, s)
+		default:
+			together = append(together, s)
+		}
+	}
+	removed := p.gone[kind]
+	delete(p.gone, kind)
+	if kind == view.KindVirtualHost {
+		together = append(together, p.refuseExtra()...)
+	}
+	var out []*discoveryv3.DeltaDiscoveryResponse
+	if len(together)+len(removed) > 0 || p.open[kind] {
+		out = append(out, p.carry(session, kind, together, removed))
+	}
+	slices.SortFunc(alone, bySlotName)
+	for _, s := range alone {
+		out = append(out, p.carry(session, kind, []*slot{s}, nil))
+	}
+	return out
+}
+
+func bySlotName(a, b *slot) int { return strings.Compare(a.id.Name, b.id.Name) }
+
+// carry puts slots and removals into one response.
+func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, removed []string) *discoveryv3.DeltaDiscoveryResponse {
+	delete(p.open, kind)
+	slices.SortFunc(slots, bySlotName)
+	slices.Sort(removed)
+	resources := make([]*xds.Resource, len(slots))
+	size := 0
+	for i, s := range slots {
+		resources[i] = &s.want.resource
+		size += len(s.want.resource.Body)
+	}
+	response, delivery := session.Respond(typeOf[kind], resources, removed)
+	for _, s := range slots {
+		delete(p.behind, s.id)
+		s.sent(delivery.Nonce)
+		if len(s.aimed) > 0 {
+			p.use(s.aimed)
+		}
+		if kind == view.KindVirtualHost || kind == view.KindRoutes {
+			s.leads = append(s.leads, leadsTo{delivery.Nonce, s.aimed})
+		}
+		if kind == view.KindCluster {
+			p.endpointsAgain(s.id)
+		}
+	}
+	p.engine.counters.Sends.Add(int64(len(slots)))
+	p.engine.counters.Bytes.Add(int64(size))
+	return response
+}
+
+// refuseExtra answers the virtual hosts beyond the bound with slots that nobody keeps.
+func (p *Proxy) refuseExtra() []*slot {
+	var slots []*slot
+	for _, id := range p.extra {
+		m, err := makeResource(plan.TooManyHosts(id.Name, maxHosts))
+		if err != nil {
+			p.engine.config.Log.Error("make resource", "resource", id.String(), "err", err)
+			continue
+		}
+		s := newSlot(id)
+		s.want = m
+		slots = append(slots, s)
+	}
+	p.extra = nil
+	return slots
+}
+
+// endpointsAgain makes a cluster's endpoints follow it: Envoy does not ask for them again when a cluster changes, and
+// the new one warms until they come.
+func (p *Proxy) endpointsAgain(cluster view.ID) {
+	if s, ok := p.slots[view.ID{Kind: view.KindEndpoints, Name: cluster.Name}]; ok {
+		s.again = true
+		p.behind[s.id] = struct{}{}
+	}
+}
+
+// ready tells whether everything that a slot's newest version leads to is in force at the proxy.
+func (p *Proxy) ready(s *slot) bool {
+	for _, id := range s.aimed {
+		cluster := p.slots[id]
+		if cluster.want != nil && cluster.refused == cluster.want.resource.Version {
+			if cluster.acked == "" && s.have != "" {
+				return false // what leads to it now is better than what would lead nowhere
+			}
+			continue
+		}
+		endpoints, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
+		if cluster.have == "" || cluster.stale() || !asked || endpoints.confirmedAt <= cluster.sentAt {
+			return false
+		}
+	}
+	return true
+}
+
+// expire removes the clusters that nothing has led to for the grace.
+func (p *Proxy) expire() {
+	deadline := p.now().Add(-p.engine.config.Grace)
+	for id := range p.idle {
+		if s := p.slots[id]; !s.idle.After(deadline) {
+			if s.have != "" {
+				p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
+			}
+			p.dropped(id)
+		}
+	}
+}
+
+// wait returns the time until something falls due by itself, or 0.
+func (p *Proxy) wait() time.Duration {
+	var next time.Time
+	sooner := func(t time.Time) {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	for id := range p.idle {
+		sooner(p.slots[id].idle.Add(p.engine.config.Grace))
+	}
+	now := p.now()
+	for id := range p.behind {
+		if s := p.slots[id]; s.retryAt.After(now) {
+			sooner(s.retryAt)
+		}
+	}
+	if next.IsZero() {
+		return 0
+	}
+	return max(next.Sub(now), time.Millisecond)
+}

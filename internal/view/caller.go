@@ -1,0 +1,80 @@
+// Package view cuts a [mesh.Snapshot] down to what one resource for one proxy depends on.
+//
+// A view is the cache key of everything made from it: the stages after this one get the view and nothing else, so a
+// resource that was made once may be used wherever an equal view comes up. Two things keep that true. [Cut] is given
+// only the facts about the proxy that the kind of resource may read ([Caller.Project]). And it reports every part of
+// the snapshot that it looked for, found or not, so that a later change of one of them leads back to the view.
+//
+// The package is pure: same snapshot, same caller, same bytes.
+package view
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// Caller holds the facts about a proxy that views may read. Proxies with equal facts but for Proxy form a scope and
+// share everything that is not a proxy's own.
+type Caller struct {
+	Proxy     mesh.ProxyID   `json:"proxy,omitempty"`
+	Type      mesh.ProxyType `json:"type,omitempty"`
+	Namespace string         `json:"namespace,omitempty"`
+	Account   string         `json:"account,omitempty"`
+	Labels    mesh.Labels    `json:"labels,omitempty"`
+	Serves    []Served       `json:"serves,omitempty"` // sorted
+}
+
+// Served is one service port that the caller's workload answers for.
+type Served struct {
+	Host mesh.Host `json:"host"`
+	Port int       `json:"port"`
+}
+
+// CallerOf returns the facts about the proxy beside the workload.
+func CallerOf(w *mesh.Workload) Caller {
+	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels}
+	for _, s := range w.Serves {
+		c.Serves = append(c.Serves, Served{Host: s.Host, Port: s.Port})
+	}
+	slices.SortFunc(c.Serves, func(a, b Served) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
+	})
+	return c
+}
+
+// Project returns the caller with only the facts that views of the resource may read. Clusters and endpoints read
+// none, so they are cut once for the whole mesh; a proxy's own resources read its workload and are cut once each.
+func (c Caller) Project(id ID) Caller {
+	switch {
+	case id.own():
+		return Caller{Proxy: c.Proxy}
+	case id.Kind == KindVirtualHost || id.Kind == KindRoutes:
+		c.Proxy = ""
+		return c
+	default:
+		return Caller{}
+	}
+}
+
+// Key returns a name for the facts: equal facts, equal names.
+func (c Caller) Key() string { return Hash(c) }
+
+// serves tells whether the caller's workload belongs to the host.
+func (c Caller) serves(h mesh.Host) bool {
+	return slices.ContainsFunc(c.Serves, func(s Served) bool { return s.Host == h })
+}
+
+// Hash returns a short name for the content of a view or of a caller's facts: 128 bits of the SHA-256 of its JSON.
+func Hash(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("view %T cannot be written as JSON: %v", v, err)) // a mistake in this package's types
+	}
+	sum := sha256.Sum256(fmt.Appendf(text, "%T", v))
+	return fmt.Sprintf("%x", sum[:16])
+}

@@ -1,0 +1,69 @@
+package view
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// Kind is a kind of resource.
+type Kind string
+
+// The kinds of resources, in the order in which a proxy is given them.
+const (
+	KindCluster     Kind = "cluster"
+	KindEndpoints   Kind = "endpoints"
+	KindListener    Kind = "listener"
+	KindRoutes      Kind = "routes"
+	KindVirtualHost Kind = "virtual-host"
+)
+
+// ID names one resource as proxies know it.
+type ID struct {
+	Kind Kind   `json:"kind"`
+	Name string `json:"name"`
+}
+
+// String returns "cluster outbound|9080||reviews.default.svc.cluster.local".
+func (id ID) String() string { return string(id.Kind) + " " + id.Name }
+
+// Names of resources that proxies ask for by themselves.
+const (
+	OutboundRoutes  = "out"     // routes of a sidecar's own requests; its virtual hosts come on demand
+	DoorRoutes      = "ingress" // routes of an ingress
+	outbound        = "outbound"
+	inboundPrefix   = "inbound|"
+	virtualHostRoot = OutboundRoutes + "/"
+	initName        = "_init"
+)
+
+// InitHost is a virtual host that answers nobody. An Envoy with on-demand virtual hosts takes no requests before it
+// was given one.
+func InitHost() ID { return ID{KindVirtualHost, virtualHostRoot + initName} }
+
+// VirtualHostOf names the virtual host for a host as a client spells it, port included: "reviews:9080".
+func VirtualHostOf(spelling string) ID { return ID{KindVirtualHost, virtualHostRoot + spelling} }
+
+// ClusterOf names the cluster of a subset.
+func ClusterOf(s mesh.Subset) ID { return ID{KindCluster, s.String()} }
+
+// inboundName names the listener and the cluster for one port that a workload serves.
+func inboundName(port int) string { return inboundPrefix + strconv.Itoa(port) }
+
+// own tells whether the resource belongs to one proxy alone.
+func (id ID) own() bool {
+	return id.Kind == KindListener || (id.Kind == KindCluster && strings.HasPrefix(id.Name, inboundPrefix))
+}
+
+// Own lists the resources that belong to the proxy of a workload alone: what it listens on and the application behind.
+func Own(w *mesh.Workload) []ID {
+	var ids []ID
+	for _, s := range w.Serves {
+		ids = append(ids, ID{KindCluster, inboundName(s.Port)}, ID{KindListener, inboundName(s.Port)})
+	}
+	if w.Type == mesh.Ingress {
+		return append(ids, ID{KindListener, DoorRoutes})
+	}
+	return append(ids, ID{KindListener, outbound})
+}
