@@ -182,6 +182,7 @@ func (e *Engine) entry(c view.Caller, id view.ID) *entry {
 func (e *Engine) unsubscribe(p *Proxy, id view.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	delete(p.refusals, id)
 	if en, ok := e.entries[entryKey{p.caller.Project(id).Key(), id}]; ok {
 		delete(en.subscribers, p)
 		e.dropUnused(en)

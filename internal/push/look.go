@@ -28,11 +28,9 @@ func (e *Engine) Connected() []Connected {
 	defer e.mu.Unlock()
 	var list []Connected
 	for p := range e.proxies {
-		c := Connected{ID: p.id, Type: p.typ, Settled: p.settled, Marked: p.marked, Holds: p.counts}
-		for id, reason := range p.refusals {
-			c.Refusals = append(c.Refusals, Refusal{p.id, id, reason})
+		c := Connected{
+			ID: p.id, Type: p.typ, Settled: p.settled, Marked: p.marked, Holds: p.counts, Refusals: p.refusalsSince(0),
 		}
-		slices.SortFunc(c.Refusals, func(a, b Refusal) int { return compareIDs(a.Resource, b.Resource) })
 		list = append(list, c)
 	}
 	slices.SortFunc(list, func(a, b Connected) int { return cmp.Compare(a.ID, b.ID) })

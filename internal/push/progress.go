@@ -74,19 +74,35 @@ func (e *Engine) progressNow(revision int64) (now Progress, changed <-chan struc
 			continue
 		}
 		now.Concerned++
+		refusals := p.refusalsSince(revision)
 		switch {
-		case p.settled >= revision && len(p.refusals) == 0:
+		case len(refusals) > 0:
+			now.Refusals = append(now.Refusals, refusals...)
+		case p.settled >= revision:
 			now.Confirmed++
-		case len(p.refusals) > 0:
-			for _, id := range slices.SortedFunc(maps.Keys(p.refusals), compareIDs) {
-				now.Refusals = append(now.Refusals, Refusal{p.id, id, p.refusals[id]})
-			}
 		default:
 			now.Waiting = append(now.Waiting, p.id)
 		}
 	}
 	slices.Sort(now.Waiting)
 	return now, e.changed, len(now.Waiting) == 0
+}
+
+// refusal is why a proxy did not take a resource, and the revision that brought it.
+type refusal struct {
+	reason   string
+	revision int64
+}
+
+// refusalsSince returns what the proxy refused of the revision and later ones, sorted. The engine's lock is held.
+func (p *Proxy) refusalsSince(revision int64) []Refusal {
+	var list []Refusal
+	for _, id := range slices.SortedFunc(maps.Keys(p.refusals), compareIDs) {
+		if r := p.refusals[id]; r.revision >= revision {
+			list = append(list, Refusal{p.id, id, r.reason})
+		}
+	}
+	return list
 }
 
 // settle notes that the proxy has confirmed everything that it took from the engine.
@@ -105,7 +121,7 @@ func (e *Engine) refused(p *Proxy, id view.ID, reason string) {
 	e.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", id.String(), "err", reason)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p.refusals[id] = reason
+	p.refusals[id] = refusal{reason, p.taken}
 	e.signal()
 }
 

@@ -21,7 +21,7 @@ type Proxy struct {
 	evicted  bool
 	marked   int64 // revision of the last change that concerned it
 	settled  int64 // revision up to which it has confirmed everything
-	refusals map[view.ID]string
+	refusals map[view.ID]refusal
 	counts   map[view.Kind]int // resources by kind when it last settled
 
 	engine    *Engine
@@ -33,6 +33,7 @@ type Proxy struct {
 
 	slots  map[view.ID]*slot
 	behind map[view.ID]struct{} // slots that may have something to send
+	stuck  map[view.ID]struct{} // slots that wait for another version of a cluster that was refused
 	idle   map[view.ID]struct{} // clusters that nothing leads to
 	gone   map[view.Kind][]string
 	extra  []view.ID          // virtual hosts beyond what one proxy may hold: answered and forgotten
@@ -150,6 +151,7 @@ func (p *Proxy) dropped(id view.ID) {
 	delete(p.slots, id)
 	p.held[id.Kind]--
 	delete(p.behind, id)
+	delete(p.stuck, id)
 	delete(p.idle, id)
 	p.engine.unsubscribe(p, id)
 }
@@ -164,8 +166,12 @@ func (p *Proxy) aim(s *slot, m *made) {
 	p.use(needs)
 	p.letGo(s.aimed)
 	s.aimed = needs
+	delete(p.stuck, s.id)
 	if s.stale() {
 		p.behind[s.id] = struct{}{}
+	}
+	if s.id.Kind == view.KindCluster {
+		p.unblock()
 	}
 	if m == nil && s.have != "" && (s.id.Kind == view.KindCluster || s.id.Kind == view.KindListener) {
 		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 		switch {
 		case !s.stale():
 			delete(p.behind, id)
+		case p.blocked(s):
+			delete(p.behind, id)
+			p.stuck[id] = struct{}{}
 		case now.Before(s.retryAt) || !p.ready(s):
 		case s.alone:
 			alone = append(alone, s)
@@ -105,14 +109,12 @@ func (p *Proxy) endpointsAgain(cluster view.ID) {
 	}
 }
 
-// ready tells whether everything that a slot's newest version leads to is in force at the proxy.
+// ready tells whether everything that a slot's newest version leads to is in force at the proxy. A cluster that was
+// refused and never there is not waited for: a request is then answered at once that it leads nowhere.
 func (p *Proxy) ready(s *slot) bool {
 	for _, id := range s.aimed {
 		cluster := p.slots[id]
-		if cluster.want != nil && cluster.refused == cluster.want.resource.Version {
-			if cluster.acked == "" && s.have != "" {
-				return false // what leads to it now is better than what would lead nowhere
-			}
+		if cluster.isRefused() {
 			continue
 		}
 		endpoints, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
@@ -121,6 +123,20 @@ func (p *Proxy) ready(s *slot) bool {
 		}
 	}
 	return true
+}
+
+// blocked tells whether a slot's newest version leads to a cluster that the proxy refused and does not have, while
+// the version that it has leads somewhere.
+func (p *Proxy) blocked(s *slot) bool {
+	return s.have != "" && slices.ContainsFunc(s.aimed, func(id view.ID) bool {
+		return p.slots[id].isRefused() && p.slots[id].acked == ""
+	})
+}
+
+// unblock tries the blocked slots again, since a cluster changed.
+func (p *Proxy) unblock() {
+	maps.Copy(p.behind, p.stuck)
+	clear(p.stuck)
 }
 
 // expire removes the clusters that nothing has led to for the grace.

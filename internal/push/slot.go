@@ -46,6 +46,9 @@ func (s *slot) stale() bool {
 	return v != s.refused && (v != s.have || s.again)
 }
 
+// isRefused tells whether the proxy refused the newest version.
+func (s *slot) isRefused() bool { return s.want != nil && s.want.resource.Version == s.refused }
+
 // sent notes that the newest version left with a response.
 func (s *slot) sent(nonce int64) {
 	s.have, s.sentAt, s.again = s.want.resource.Version, nonce, false

@@ -1,0 +1,216 @@
+package push_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+const reviews = mesh.Host("reviews.default.svc.cluster.local")
+
+func subset(version string) string {
+	var labels mesh.Labels
+	if version != "" {
+		labels = mesh.Labels{"version": version}
+	}
+	return mesh.Subset{Host: reviews, Port: 9080, Labels: labels}.String()
+}
+
+// toVersion returns an edit that sends all requests for reviews to one version.
+func toVersion(version string) func(*mesh.Draft) {
+	return func(d *mesh.Draft) {
+		d.SetRules(reviews, mesh.NewRuleSet(reviews, []*mesh.RouteRule{{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "reviews"}, Destination: reviews,
+			Routes: []mesh.WeightedRoute{{Host: reviews, Labels: mesh.Labels{"version": version}, Weight: 100}},
+		}}))
+	}
+}
+
+// one is a world with the service reviews and one proxy that calls it.
+func one(t *testing.T, config push.Config) (*world, *meshtest.FakeProxy) {
+	t.Helper()
+	w := newWorld(t, config)
+	workload, fake := caller(0, "reviews:9080")
+	w.edit(func(d *mesh.Draft) {
+		d.SetService(reviews, meshtest.NewService("reviews", "http", 9080))
+		d.SetEndpoints(reviews, &mesh.EndpointSet{Host: reviews, Endpoints: []mesh.Endpoint{
+			{Address: "127.201.0.1", Ports: map[string]int{"http": 9080}, Labels: mesh.Labels{"version": "v1"}, Health: mesh.Healthy},
+			{Address: "127.201.0.2", Ports: map[string]int{"http": 9080}, Labels: mesh.Labels{"version": "v2"}, Health: mesh.Healthy},
+		}})
+		d.SetWorkload(workload.ID(), workload)
+	})
+	return w, fake
+}
+
+func transcript(got []meshtest.Got) []string {
+	var lines []string
+	for _, g := range got {
+		kind := g.Type[strings.LastIndexByte(string(g.Type), '.')+1:]
+		line := string(kind) + " " + g.Name
+		if g.Version == "" {
+			line = "removed " + line
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func wantTranscript(t *testing.T, f *meshtest.FakeProxy, want ...string) {
+	t.Helper()
+	if got := transcript(f.Got()); !slices.Equal(got, want) {
+		t.Errorf("the proxy was sent\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func await(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Cluster, endpoints and their confirmation come before the route; the old cluster goes after the new route is in
+// force and a grace is over.
+func TestMakeBeforeBreak(t *testing.T) {
+	w, f := one(t, push.Config{Grace: 50 * time.Millisecond})
+	w.connect(f)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	wantTranscript(t, f,
+		"Listener outbound",
+		"RouteConfiguration out",
+		"Cluster "+subset(""),
+		"VirtualHost out/_init",
+		"ClusterLoadAssignment "+subset(""),
+		"VirtualHost out/reviews:9080",
+	)
+	w.confirmed(w.edit(toVersion("v2")))
+	await(t, f.AwaitGone(t.Context(), xds.ClusterType, subset("")))
+	wantTranscript(t, f,
+		"Cluster "+subset("v2"),
+		"ClusterLoadAssignment "+subset("v2"),
+		"VirtualHost out/reviews:9080",
+		"removed Cluster "+subset(""),
+	)
+}
+
+// An Envoy does not ask for endpoints again when a cluster changes: they follow it unasked.
+func TestEndpointsFollowTheirCluster(t *testing.T) {
+	w, f := one(t, push.Config{})
+	w.connect(f)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	f.Got()
+	w.confirmed(w.edit(func(d *mesh.Draft) { d.SetService(reviews, meshtest.NewService("reviews", "http2", 9080)) }))
+	if got := transcript(f.Got()); len(got) < 2 || got[0] != "Cluster "+subset("") || got[1] != "ClusterLoadAssignment "+subset("") {
+		t.Errorf("the proxy was sent %q, want the cluster, then its endpoints", got)
+	}
+}
+
+// A proxy that comes back with what it has is sent only what changed while it was away, and keeps every cluster.
+func TestReconnectSendsWhatChanged(t *testing.T) {
+	w, f := one(t, push.Config{})
+	disconnect := w.connect(f)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	disconnect()
+	f.Got()
+
+	w.connect(f)
+	w.confirmed(w.edit(toVersion("v1")))
+	await(t, f.Await(t.Context(), xds.ClusterType, subset("v1")))
+	w.confirmed(w.edit(toVersion("v1")))
+	got := transcript(f.Got())
+	if slices.ContainsFunc(got, func(s string) bool {
+		return strings.HasPrefix(s, "Listener") || strings.HasPrefix(s, "RouteConfiguration") ||
+			strings.HasPrefix(s, "removed") || s == "Cluster "+subset("")
+	}) {
+		t.Errorf("after it came back the proxy was sent %q: only the new subset and the virtual host changed", got)
+	}
+}
+
+// A refused cluster stays out, together with the route that would lead to it; what was there before stays in force,
+// and everything else goes on.
+func TestRefusedResourceIsSetAside(t *testing.T) {
+	w, f := one(t, push.Config{})
+	f.Refuse = func(typ xds.Type, name string) string {
+		if typ == xds.ClusterType && name == subset("v2") {
+			return "no such thing here"
+		}
+		return ""
+	}
+	w.connect(f)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	f.Got()
+	p := w.engine.Progress(t.Context(), w.edit(toVersion("v2")), 30*time.Second)
+	if len(p.Refusals) != 1 || p.Refusals[0].Reason != "no such thing here" || p.Confirmed != 0 || len(p.Waiting) != 0 {
+		t.Errorf("progress is %+v, want one refusal in the proxy's words and nobody waited for", p)
+	}
+	wantTranscript(t, f)
+
+	w.confirmedAfterRefusal(t, w.edit(toVersion("v1")), f)
+}
+
+// confirmedAfterRefusal waits until a later change is in force beside the refusal.
+func (w *world) confirmedAfterRefusal(t *testing.T, revision int64, f *meshtest.FakeProxy) {
+	t.Helper()
+	await(t, f.Await(t.Context(), xds.ClusterType, subset("v1")))
+	w.engine.Progress(t.Context(), revision, 30*time.Second)
+	if got := transcript(f.Got()); !slices.Contains(got, "VirtualHost out/reviews:9080") {
+		t.Errorf("the proxy was sent %q, want the route to v1", got)
+	}
+}
+
+// When one of several resources in a response is refused, the others arrive: all are sent again one by one.
+func TestRefusedAmongGood(t *testing.T) {
+	w, f := one(t, push.Config{})
+	f.Refuse = func(_ xds.Type, name string) string {
+		if name == subset("v2") {
+			return "bad"
+		}
+		return ""
+	}
+	w.connect(f)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	w.edit(func(d *mesh.Draft) {
+		d.SetRules(reviews, mesh.NewRuleSet(reviews, []*mesh.RouteRule{{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "both"}, Destination: reviews,
+			Routes: []mesh.WeightedRoute{
+				{Host: reviews, Labels: mesh.Labels{"version": "v1"}, Weight: 50},
+				{Host: reviews, Labels: mesh.Labels{"version": "v2"}, Weight: 50},
+			},
+		}}))
+	})
+	await(t, f.Await(t.Context(), xds.ClusterType, subset("v1")))
+	await(t, f.Await(t.Context(), xds.EndpointsType, subset("v1")))
+}
+
+// A proxy whose workload is not known yet waits; it never gets an empty configuration.
+func TestUnknownWorkloadWaits(t *testing.T) {
+	w, f := one(t, push.Config{})
+	workload := w.snapshot.Workload(f.Node.ID())
+	w.edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), nil) })
+	w.connect(f)
+	if got := f.Got(); len(got) != 0 {
+		t.Errorf("the proxy was sent %v before its workload was known", got)
+	}
+	w.edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), workload) })
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+}
+
+// An unknown name gets an answer, and another one as soon as the service is there.
+func TestUnknownHostIsAnswered(t *testing.T) {
+	w, f := one(t, push.Config{})
+	w.connect(f)
+	await(t, f.Ask("later:9080"))
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/later:9080"))
+	f.Got()
+	later := meshtest.NewService("later", "http", 9080)
+	if n := w.confirmed(w.edit(func(d *mesh.Draft) { d.SetService(later.Host, later) })); n != 1 {
+		t.Errorf("the new service concerns %d proxies, want 1", n)
+	}
+	await(t, f.Await(t.Context(), xds.ClusterType, mesh.Subset{Host: later.Host, Port: 9080}.String()))
+}
