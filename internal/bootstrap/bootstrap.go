@@ -16,6 +16,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	downstreamconnectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -38,6 +40,8 @@ const (
 	maxSocketPath = 107 // sockaddr_un, less the closing zero byte
 	reconnectMin  = 100 * time.Millisecond
 	reconnectMax  = time.Second
+	// maxConnections is what an Envoy takes from others at once.
+	maxConnections = 20_000
 )
 
 // JSON returns the bootstrap as JSON, which Envoy takes with --config-path.
@@ -61,6 +65,9 @@ func (c Config) JSON() ([]byte, error) {
 		ClusterManager:      &bootstrapv3.ClusterManager{EnableDeferredClusterCreation: true},
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		StatsConfig:         &metricsv3.StatsConfig{StatsMatcher: statistics()},
+	}
+	if b.OverloadManager, err = limits(); err != nil {
+		return nil, err
 	}
 	if c.BindSource {
 		b.ClusterManager.UpstreamBindConfig = bind(c.Node.Address)
@@ -109,6 +116,20 @@ func (c Config) xds() (*clusterv3.Cluster, error) {
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
 		},
 	}, nil
+}
+
+// limits bounds the connections that a proxy takes, so that a flood of them ends at the door.
+func limits() (*overloadv3.OverloadManager, error) {
+	config, err := anypb.New(&downstreamconnectionsv3.DownstreamConnectionsConfig{
+		MaxActiveDownstreamConnections: maxConnections,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
+		Name:       "envoy.resource_monitors.global_downstream_max_connections",
+		ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: config},
+	}}}, nil
 }
 
 // statistics lists the statistics that are read: the proxy's own state, and the connections and requests by which

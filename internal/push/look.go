@@ -3,8 +3,10 @@ package push
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -47,23 +49,26 @@ const (
 	StageEnvoy Stage = "envoy"
 )
 
-// Explain returns the text of one stage for a resource as the proxy of a workload would get it now.
-func (e *Engine) Explain(proxy mesh.ProxyID, id view.ID, stage Stage) (string, error) {
+// Explain returns the text of one stage for a resource, named as in "virtual-host out/reviews:9080", as the proxy
+// would get it now.
+func (e *Engine) Explain(proxy mesh.ProxyID, resource, stage string) (string, error) {
 	e.mu.Lock()
 	snapshot := e.snapshot
 	e.mu.Unlock()
 	if snapshot == nil {
-		return "", fmt.Errorf("no snapshot yet")
+		return "", errors.New("nothing is known yet")
 	}
 	w := snapshot.Workload(proxy)
 	if w == nil {
 		return "", fmt.Errorf("no proxy %s", proxy)
 	}
+	kind, name, _ := strings.Cut(resource, " ")
+	id := view.ID{Kind: view.Kind(kind), Name: name}
 	v, _ := view.Cut(snapshot, view.CallerOf(w).Project(id), id)
 	if v == nil {
 		return "", fmt.Errorf("proxy %s has no %s", proxy, id)
 	}
-	return Show(v, stage)
+	return Show(v, Stage(stage))
 }
 
 // Show returns the text of a stage for a view.

@@ -1,0 +1,217 @@
+package meshtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// ServicePort is the port of every service that [Mesh.Start] makes.
+const ServicePort = 9080
+
+// Instance is one workload instance: an application and the Envoy beside it.
+type Instance struct {
+	*mesh.Workload
+	Dir  string // of its Envoy: access.log, admin.sock
+	mesh *Mesh
+	stop func()
+}
+
+// App makes the application of an instance. It calls others with the client.
+type App func(client *http.Client) http.Handler
+
+// Start starts one more instance of a service in a version and returns when it takes requests. The service is made
+// with the first one.
+func (m *Mesh) Start(service, version string, app App) *Instance {
+	m.t.Helper()
+	labels := mesh.Labels{"app": service, "version": version}
+	w := m.workload(service+"-"+version, mesh.Sidecar, labels)
+	client := (&Instance{Workload: w, mesh: m}).Client()
+	w.Serves = []mesh.Serving{{
+		Host: HostOf(service), Port: ServicePort, Protocol: mesh.HTTP, Listen: ServicePort,
+		Target: handlerServer(m.t, app(client)),
+	}}
+	m.change(func(r *mesh.Registry) {
+		if !slices.ContainsFunc(r.Services, func(s *mesh.Service) bool { return s.Host == HostOf(service) }) {
+			r.Services = append(r.Services, NewService(service, "http", ServicePort))
+		}
+	})
+	i := m.launch(w)
+	m.setEndpoint(i, mesh.Healthy)
+	return i
+}
+
+// Caller starts an instance that serves nothing and only calls.
+func (m *Mesh) Caller(name string, labels mesh.Labels) *Instance {
+	m.t.Helper()
+	return m.launch(m.workload(name, mesh.Sidecar, labels))
+}
+
+// Door starts the ingress.
+func (m *Mesh) Door() *Instance {
+	m.t.Helper()
+	return m.launch(m.workload("ingress", mesh.Ingress, mesh.Labels{"istio": "ingress"}))
+}
+
+// workload describes a new instance on an address of its own.
+func (m *Mesh) workload(name string, t mesh.ProxyType, labels mesh.Labels) *mesh.Workload {
+	m.mu.Lock()
+	number := m.taken
+	m.taken++
+	m.mu.Unlock()
+	address := m.subnet.Address(number).String()
+	l := listenLoopback(m.t, address)
+	defer l.Close() //nolint:errcheck // the port was found
+	return &mesh.Workload{
+		Name: fmt.Sprintf("%s-%d", name, number), Namespace: Namespace, Type: t, Account: "default", Labels: labels,
+		Address: address, Outbound: l.Addr().(*net.TCPAddr).Port,
+	}
+}
+
+// launch starts the Envoy of an instance and returns when it is ready.
+func (m *Mesh) launch(w *mesh.Workload) *Instance {
+	m.t.Helper()
+	i := &Instance{Workload: w, mesh: m, Dir: filepath.Join(m.Dir, w.Name)}
+	if err := os.Mkdir(i.Dir, 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	m.change(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
+	e := &events{ready: make(chan struct{})}
+	i.stop = m.run("envoy "+w.Name, agent.New(agent.Config{
+		Name: string(w.ID()), Envoy: m.envoy, Bootstrap: m.bootstrapFile(w, i.Dir), Dir: i.Dir,
+		AdminSocket: filepath.Join(i.Dir, "admin.sock"), DrainTime: time.Second, Log: m.log(w.Name), Events: e,
+	}).Run)
+	select {
+	case <-e.ready:
+	case <-time.After(Patience):
+		m.t.Fatalf("envoy %s is not ready after %v", w.Name, Patience)
+	}
+	return i
+}
+
+// setEndpoint makes the instance an endpoint of what it serves, or no longer one ("").
+func (m *Mesh) setEndpoint(i *Instance, health mesh.Health) {
+	m.t.Helper()
+	m.change(func(r *mesh.Registry) {
+		for _, s := range i.Serves {
+			n := slices.IndexFunc(r.Endpoints, func(e *mesh.EndpointSet) bool { return e.Host == s.Host })
+			set := &mesh.EndpointSet{Host: s.Host}
+			if n < 0 {
+				n = len(r.Endpoints)
+				r.Endpoints = append(r.Endpoints, set)
+			}
+			set.Endpoints = slices.DeleteFunc(slices.Clone(r.Endpoints[n].Endpoints), func(e mesh.Endpoint) bool {
+				return e.Workload == i.Name
+			})
+			if health != "" {
+				set.Endpoints = append(set.Endpoints, mesh.Endpoint{
+					Address: i.Address, Ports: map[string]int{"http": s.Listen}, Labels: i.Labels, Workload: i.Name,
+					Account: i.Account, Health: health,
+				})
+			}
+			r.Endpoints[n] = set
+		}
+	})
+}
+
+// Stop takes the instance out of the mesh: it gets nothing new, finishes what it has, and ends.
+func (i *Instance) Stop() {
+	i.mesh.t.Helper()
+	i.mesh.setEndpoint(i, mesh.Draining)
+	i.mesh.setEndpoint(i, "")
+	i.stop()
+	i.mesh.change(func(r *mesh.Registry) {
+		r.Workloads = slices.DeleteFunc(r.Workloads, func(w *mesh.Workload) bool { return w.Name == i.Name })
+	})
+}
+
+// Proxy is the address where the instance's Envoy takes requests: the workload's own, or those from outside.
+func (i *Instance) Proxy() string { return net.JoinHostPort(i.Address, strconv.Itoa(i.Outbound)) }
+
+// Client returns an HTTP client whose requests go through the instance's Envoy, as those of its application would.
+func (i *Instance) Client() *http.Client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	if i.Type == mesh.Sidecar {
+		transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: i.Proxy()})
+	} else {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", i.Proxy())
+		}
+	}
+	i.mesh.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// Get fetches a URL through the instance's Envoy with headers given in pairs, and returns status and body.
+func (i *Instance) Get(target string, headers ...string) (status int, body string) {
+	i.mesh.t.Helper()
+	req, err := http.NewRequestWithContext(i.mesh.t.Context(), http.MethodGet, target, nil)
+	if err != nil {
+		i.mesh.t.Fatal(err)
+	}
+	for n := 0; n < len(headers); n += 2 {
+		req.Header.Set(headers[n], headers[n+1])
+	}
+	client := i.Client()
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	if err != nil {
+		i.mesh.t.Fatalf("GET %s: %v", target, err)
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.mesh.t.Fatalf("GET %s: %v", target, err)
+	}
+	return res.StatusCode, string(text)
+}
+
+// Admin fetches a path of the admin interface of the instance's Envoy.
+func (i *Instance) Admin(path string) []byte {
+	i.mesh.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(i.Dir, "admin.sock"))
+	}}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(i.mesh.t.Context(), http.MethodGet, "http://envoy"+path, nil)
+	if err != nil {
+		i.mesh.t.Fatal(err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		i.mesh.t.Fatal(err)
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.mesh.t.Fatal(err)
+	}
+	return body
+}
+
+// Handler is an application that calls nobody.
+func Handler(h http.HandlerFunc) App { return func(*http.Client) http.Handler { return h } }
+
+// Named is an application that answers with a name.
+func Named(name string) App {
+	return Handler(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })
+}
+
+// AddDeadEndpoint adds an endpoint to a service that refuses every connection.
+func (m *Mesh) AddDeadEndpoint(service string) {
+	m.t.Helper()
+	w := m.workload(service+"-dead", mesh.Sidecar, mesh.Labels{"app": service})
+	w.Serves = []mesh.Serving{{Host: HostOf(service), Listen: w.Outbound}}
+	m.setEndpoint(&Instance{Workload: w}, mesh.Healthy)
+}

@@ -1,0 +1,344 @@
+// Package meshtest runs a whole mesh in one test: the real control plane, real xDS streams and real Envoys, with
+// applications that are HTTP handlers of the test.
+//
+// [New] starts a control plane in a folder of its own; [Mesh.Start] puts an application with an Envoy beside it into
+// the mesh, on an address of its own; [Mesh.Apply] writes objects as a command would and returns when they are in
+// force. Everything ends with the test. Any number of meshes run side by side, in one test binary or in several.
+//
+// [FakeProxy] stands in for an Envoy where a test needs a hundred of them and no traffic.
+package meshtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/internal/local"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/serve"
+)
+
+// Patience bounds everything that a test waits for.
+const Patience = 30 * time.Second
+
+// Mesh is a running mesh.
+type Mesh struct {
+	API *api.Client
+	Dir string // state folder
+
+	t      testing.TB
+	envoy  string
+	subnet *local.Subnet
+
+	plane     *serve.Plane
+	stopPlane func()
+
+	mu       sync.Mutex
+	registry mesh.Registry
+	taken    int // addresses
+}
+
+// New starts a control plane for the test.
+func New(t testing.TB) *Mesh {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lateen") // not TempDir: paths of sockets are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	subnet, err := local.ClaimSubnet(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = subnet.Close() })
+	m := &Mesh{t: t, Dir: dir, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName))}
+	m.startPlane()
+	m.put()
+	return m
+}
+
+// startPlane starts a control plane on the mesh's state folder.
+func (m *Mesh) startPlane() {
+	m.t.Helper()
+	plane, err := serve.New(serve.Config{
+		StateDir: m.Dir, Namespace: Namespace, Version: "test", Push: push.Config{Grace: time.Second}, Log: m.log("serve"),
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.plane = plane
+	m.stopPlane = m.run("control plane", plane.Run)
+	m.await("the control plane", func() bool { _, err := m.API.Status(m.t.Context()); return err == nil })
+}
+
+// Restart stops the control plane, starts another on the same state folder, and returns when all proxies are back.
+func (m *Mesh) Restart() {
+	m.t.Helper()
+	proxies := len(m.plane.Engine().Connected())
+	m.stopPlane()
+	m.startPlane()
+	m.put()
+	m.await("the proxies", func() bool { return len(m.plane.Engine().Connected()) == proxies })
+	m.await("their confirmation", func() bool {
+		for _, p := range m.plane.Engine().Connected() {
+			if p.Settled < 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Sent counts the resources that the control plane has sent since it started.
+func (m *Mesh) Sent() int64 { return m.plane.Engine().Counters().Sends.Load() }
+
+// run runs a part until the test ends or the returned function is called.
+func (m *Mesh) run(name string, part func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(m.t.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := part(ctx); err != nil {
+			m.t.Errorf("%s: %v", name, err)
+		}
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	m.t.Cleanup(stop)
+	return stop
+}
+
+// await waits for a condition that nobody announces.
+func (m *Mesh) await(what string, is func() bool) {
+	m.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(Patience); !is(); <-tick.C {
+		if time.Now().After(end) {
+			m.t.Fatalf("waited %v for %s", Patience, what)
+		}
+	}
+}
+
+// AddService makes a service known, without anything behind it.
+func (m *Mesh) AddService(s *mesh.Service) {
+	m.t.Helper()
+	m.change(func(r *mesh.Registry) { r.Services = append(r.Services, s) })
+}
+
+// AddRegistry makes services, endpoints and workloads known that the test does not run.
+func (m *Mesh) AddRegistry(more mesh.Registry) {
+	m.t.Helper()
+	m.change(func(r *mesh.Registry) {
+		r.Services = append(r.Services, more.Services...)
+		r.Endpoints = append(r.Endpoints, more.Endpoints...)
+		r.Workloads = append(r.Workloads, more.Workloads...)
+	})
+}
+
+// change edits the registry and waits until it is in force.
+func (m *Mesh) change(edit func(*mesh.Registry)) {
+	m.t.Helper()
+	m.mu.Lock()
+	next := mesh.Registry{
+		Services: slices.Clone(m.registry.Services), Endpoints: slices.Clone(m.registry.Endpoints),
+		Workloads: slices.Clone(m.registry.Workloads),
+	}
+	edit(&next)
+	m.registry = next
+	m.mu.Unlock()
+	m.put()
+}
+
+// put hands the registry over and waits until it is in force.
+func (m *Mesh) put() {
+	m.t.Helper()
+	m.mu.Lock()
+	registry := m.registry
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(m.t.Context(), Patience)
+	defer cancel()
+	revision, err := m.API.PutRegistry(ctx, registry)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.InForce(revision)
+}
+
+// InForce waits until a revision is in force in every proxy that it concerns, and returns their number.
+func (m *Mesh) InForce(revision int64) int {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 2*Patience)
+	defer cancel()
+	p, err := m.API.Progress(ctx, revision, Patience)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if !p.Done() || len(p.Refused) > 0 {
+		m.t.Fatalf("revision %d is not in force: waiting for %v, refused %v", revision, p.Waiting, p.Refused)
+	}
+	return p.Concerned
+}
+
+// Apply writes objects and returns when they are in force. Any problem fails the test.
+func (m *Mesh) Apply(yaml string) {
+	m.t.Helper()
+	written := m.TryApply(yaml)
+	for _, p := range written.Problems {
+		m.t.Errorf("%v", p)
+	}
+	m.InForce(written.Revision)
+}
+
+// TryApply writes objects and returns what came of it, without waiting for proxies.
+func (m *Mesh) TryApply(yaml string) api.Written {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), Patience)
+	defer cancel()
+	written, err := m.API.Write(ctx, api.Write{
+		Op: api.Apply, Files: []api.File{{Name: "test.yaml", Text: yaml}},
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return written
+}
+
+// Delete deletes an object and returns when that is in force.
+func (m *Mesh) Delete(kind, name string) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), Patience)
+	defer cancel()
+	written, err := m.API.Delete(ctx, api.Delete{Objects: []mesh.Ref{{Kind: kind, Namespace: Namespace, Name: name}}})
+	if err != nil || len(written.Problems) > 0 {
+		m.t.Fatalf("delete %s %s: %v %v", kind, name, err, written.Problems)
+	}
+	m.InForce(written.Revision)
+}
+
+// log returns a logger whose lines appear when the test fails.
+func (m *Mesh) log(name string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{m.t}, &slog.HandlerOptions{Level: slog.LevelWarn})).With("part", name)
+}
+
+// testWriter writes lines into a test's output.
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(line []byte) (int, error) {
+	w.t.Logf("%s", bytes.TrimRight(line, "\n"))
+	return len(line), nil
+}
+
+// Envoy returns the path of the Envoy to test with: LATEEN_ENVOY, bin/envoy of the checkout, or the one on PATH.
+func Envoy(t testing.TB) string {
+	t.Helper()
+	path, err := agent.FindEnvoy(t.Context(), agent.Lookup{
+		Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Join(Root(t), "bin"), Path: os.Getenv("PATH"),
+	})
+	if err != nil {
+		t.Fatalf("this test needs an Envoy: %v (`make envoy` fetches one)", err)
+	}
+	return path
+}
+
+// Root returns the folder of the checkout.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if parent := filepath.Dir(dir); parent != dir {
+			dir = parent
+			continue
+		}
+		t.Fatal("no go.mod above the working folder")
+	}
+}
+
+var _ io.Writer = testWriter{}
+
+// bootstrapFile writes what an instance's Envoy starts with and returns the path.
+func (m *Mesh) bootstrapFile(w *mesh.Workload, dir string) string {
+	m.t.Helper()
+	text, err := bootstrap.Config{
+		Node: mesh.Node{
+			Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: Domain,
+		},
+		XDSSocket: serve.XDSSocket(m.Dir), AdminSocket: filepath.Join(dir, "admin.sock"), BindSource: true,
+	}.JSON()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	path := filepath.Join(dir, "envoy.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	return path
+}
+
+// listenLoopback returns a listener on a free port of an address.
+func listenLoopback(t testing.TB, address string) net.Listener {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// events turns an agent's lines into signals.
+type events struct {
+	ready chan struct{}
+	once  sync.Once
+}
+
+func (e *events) Write(line []byte) (int, error) {
+	var event agent.Event
+	if err := json.Unmarshal(line, &event); err != nil {
+		return 0, fmt.Errorf("event %q: %w", strings.TrimSpace(string(line)), err)
+	}
+	if event.Event == agent.Ready {
+		e.once.Do(func() { close(e.ready) })
+	}
+	return len(line), nil
+}
+
+// handlerServer serves a handler until the test ends and returns its address.
+func handlerServer(t testing.TB, h http.Handler) string {
+	t.Helper()
+	l := listenLoopback(t, "127.0.0.1")
+	server := &http.Server{Handler: h, ReadHeaderTimeout: Patience, IdleTimeout: 2 * time.Hour}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(l)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+	})
+	return l.Addr().String()
+}

@@ -1,0 +1,208 @@
+package meshtest_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
+)
+
+const reviews = "http://reviews:9080/"
+
+// rule writes a RouteRule for reviews; spec is what follows its destination, in YAML's flow style.
+func rule(name, spec string) string {
+	return fmt.Sprintf("apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: %s}\n"+
+		"spec: {destination: {name: reviews}, %s}\n", name, spec)
+}
+
+// reviewsMesh starts reviews v1 and v2, which answer with their version, and a caller.
+func reviewsMesh(t *testing.T) (*meshtest.Mesh, *meshtest.Instance) {
+	t.Helper()
+	m := meshtest.New(t)
+	m.Start("reviews", "v1", meshtest.Named("v1"))
+	m.Start("reviews", "v2", meshtest.Named("v2"))
+	return m, m.Caller("caller", mesh.Labels{"app": "caller", "version": "v1"})
+}
+
+func wantBody(t *testing.T, from *meshtest.Instance, url, want string, headers ...string) {
+	t.Helper()
+	if status, body := from.Get(url, headers...); status != http.StatusOK || body != want {
+		t.Errorf("GET %s %v: %d %q, want 200 %q", url, headers, status, body, want)
+	}
+}
+
+// Weights hold within 5 points.
+func TestWeights(t *testing.T) {
+	t.Parallel()
+	m, caller := reviewsMesh(t)
+	m.Apply(rule("half", "route: [{labels: {version: v1}, weight: 50}, {labels: {version: v2}, weight: 50}]"))
+	// With 1000 requests one run in 600 misses by chance; with 4000 none does.
+	const requests = 4000
+	client := caller.Client()
+	seen := map[string]int{}
+	for range requests {
+		seen[fetch(t, client, reviews)]++
+	}
+	if share := 100 * float64(seen["v1"]) / requests; share < 45 || share > 55 || seen["v1"]+seen["v2"] != requests {
+		t.Errorf("v1 got %.1f %% of %v, want 50 ± 5", share, seen)
+	}
+}
+
+// fetch returns the body of a page that must come with status 200.
+func fetch(t *testing.T, client *http.Client, url string) string {
+	t.Helper()
+	body, err := meshtest.Fetch(t.Context(), client, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// The rule with the higher precedence is asked first, whatever the names are; without a match the next one is.
+func TestPrecedenceAndMatches(t *testing.T) {
+	t.Parallel()
+	m, caller := reviewsMesh(t)
+	m.Apply(rule("a-everybody", "precedence: 1, route: [{labels: {version: v1}}]"))
+	for _, c := range []struct{ match, header, yes, no string }{
+		{`x-user: {exact: jason}`, "X-User", "jason", "jasonx"},
+		{`x-user: {prefix: ja}`, "X-User", "jack", "xja"},
+		{`x-user: {regex: "j.*n"}`, "X-User", "jason", "jasonx"},
+		{`uri: {prefix: /}, x-user: {exact: a b}`, "X-User", "a b", "ab"},
+	} {
+		m.Apply(rule("z-some", "precedence: 2, match: {request: {headers: {"+c.match+"}}}, route: [{labels: {version: v2}}]"))
+		wantBody(t, caller, reviews, "v2", c.header, c.yes)
+		wantBody(t, caller, reviews, "v1", c.header, c.no)
+		wantBody(t, caller, reviews, "v1")
+	}
+	m.Apply(rule("z-some", "precedence: 0, route: [{labels: {version: v2}}]"))
+	wantBody(t, caller, reviews, "v1")
+	m.Delete("RouteRule", "a-everybody")
+	wantBody(t, caller, reviews, "v2")
+}
+
+// A rule for a source is for callers of that service and with those labels, and for nobody else.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	m, caller := reviewsMesh(t)
+	frontend := m.Start("frontend", "v1", meshtest.Named("frontend"))
+	m.Apply(rule("everybody", "precedence: 1, route: [{labels: {version: v1}}]"))
+	m.Apply(rule("frontend", "precedence: 2, match: {source: {name: frontend}}, route: [{labels: {version: v2}}]"))
+	wantBody(t, frontend, reviews, "v2")
+	wantBody(t, caller, reviews, "v1")
+	m.Apply(rule("frontend", "precedence: 2, match: {source: {name: frontend, labels: {version: v9}}}, route: [{labels: {version: v2}}]"))
+	wantBody(t, frontend, reviews, "v1")
+	m.Apply(rule("frontend", "precedence: 2, match: {source: {labels: {app: caller}}}, route: [{labels: {version: v2}}]"))
+	wantBody(t, frontend, reviews, "v1")
+	wantBody(t, caller, reviews, "v2")
+}
+
+// A bare name is a service of the caller's namespace; longer spellings lead to the same service.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	_, caller := reviewsMesh(t)
+	for _, host := range []string{
+		"reviews", "Reviews", "reviews.default", "reviews.default.svc", "reviews.default.svc.cluster.local",
+	} {
+		if status, body := caller.Get("http://" + host + ":9080/"); status != http.StatusOK {
+			t.Errorf("%s: %d %s", host, status, body)
+		}
+	}
+	for _, url := range []string{"http://reviews/", "http://reviews:9081/", "http://nowhere:9080/", "http://reviews.other:9080/"} {
+		if status, body := caller.Get(url); status != http.StatusBadGateway || !strings.Contains(body, "lateen: ") {
+			t.Errorf("%s: %d %q, want 502 and an explanation", url, status, body)
+		}
+	}
+}
+
+// A host that is not known gets an answer, and works as soon as it is there.
+func TestHostAppears(t *testing.T) {
+	t.Parallel()
+	m, caller := reviewsMesh(t)
+	if status, _ := caller.Get("http://later:9080/"); status != http.StatusBadGateway {
+		t.Errorf("an unknown host answers with %d, want 502", status)
+	}
+	m.Start("later", "v1", meshtest.Named("here"))
+	wantBody(t, caller, "http://later:9080/", "here")
+}
+
+// Aborts answer at once, for the share of the requests that the rule says.
+func TestAbort(t *testing.T) {
+	t.Parallel()
+	m, caller := reviewsMesh(t)
+	m.Apply(rule("abort", `precedence: 1, match: {request: {headers: {x-user: {exact: jason}}}}, httpFault: {abort: {percent: 100, httpStatus: 418}}`))
+	if status, _ := caller.Get(reviews, "X-User", "jason"); status != http.StatusTeapot {
+		t.Errorf("status %d, want 418", status)
+	}
+	if status, _ := caller.Get(reviews); status != http.StatusOK {
+		t.Errorf("who does not match gets %d, want 200", status)
+	}
+	m.Apply(rule("abort", `precedence: 1, httpFault: {abort: {percent: 0, httpStatus: 418}}`))
+	if status, _ := caller.Get(reviews); status != http.StatusOK {
+		t.Errorf("0 %% gets %d, want 200", status)
+	}
+}
+
+// Retries go on until an answer is good; without a rule an answer of 503 is passed on as it is.
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	m := meshtest.New(t)
+	var calls atomic.Int64
+	m.Start("reviews", "v1", meshtest.Handler(func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1)%3 != 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	caller := m.Caller("caller", nil)
+	if status, _ := caller.Get(reviews); status != http.StatusServiceUnavailable || calls.Load() != 1 {
+		t.Errorf("without a rule: status %d after %d calls, want 503 after 1", status, calls.Load())
+	}
+	calls.Store(0)
+	m.Apply(rule("retry", "httpReqRetries: {simpleRetry: {attempts: 2, perTryTimeout: 2s}}"))
+	if status, _ := caller.Get(reviews); status != http.StatusOK || calls.Load() != 3 {
+		t.Errorf("with two retries: status %d after %d calls, want 200 after 3", status, calls.Load())
+	}
+}
+
+// A rule's timeout bounds the whole response; perTryTimeout bounds each try.
+func TestTimeouts(t *testing.T) {
+	t.Parallel()
+	m := meshtest.New(t)
+	var calls atomic.Int64
+	m.Start("reviews", "v1", meshtest.Handler(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			<-r.Context().Done() // the first call never answers
+		}
+		w.WriteHeader(http.StatusOK)
+	}))
+	caller := m.Caller("caller", nil)
+	m.Apply(rule("slow", "httpReqTimeout: {simpleTimeout: {timeout: 300ms}}"))
+	begun := time.Now()
+	if status, _ := caller.Get(reviews); status != http.StatusGatewayTimeout {
+		t.Errorf("status %d, want 504", status)
+	}
+	if took := time.Since(begun); took < 250*time.Millisecond || took > 5*time.Second {
+		t.Errorf("the timeout of 300 ms took %v", took)
+	}
+	calls.Store(0)
+	m.Apply(rule("slow", "httpReqTimeout: {simpleTimeout: {timeout: 5s}}, httpReqRetries: {simpleRetry: {attempts: 1, perTryTimeout: 300ms}}"))
+	if status, _ := caller.Get(reviews); status != http.StatusOK || calls.Load() != 2 {
+		t.Errorf("status %d after %d calls, want 200 after 2", status, calls.Load())
+	}
+}
+
+// What never reached an application is tried on another endpoint: one of two endpoints refuses connections.
+func TestUnsentIsRetried(t *testing.T) {
+	t.Parallel()
+	m := meshtest.New(t)
+	m.Start("reviews", "v1", meshtest.Named("v1"))
+	m.AddDeadEndpoint("reviews")
+	caller := m.Caller("caller", nil)
+	for range 20 {
+		wantBody(t, caller, reviews, "v1")
+	}
+}

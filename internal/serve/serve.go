@@ -1,0 +1,178 @@
+// Package serve is the control plane: it puts sources, store, push engine, xDS server and API together and runs them
+// as one.
+//
+// What comes in: watched files, objects written with commands, and what the one-machine supervisor says runs. What
+// goes out: xDS on STATE/xds.sock, the API on STATE/api.sock, health and metrics on a TCP port. It keeps nothing but
+// the objects written with commands, and may be killed at any time: proxies go on with what they have and come back.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lateen-mesh/lateen/internal/admin"
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/dialect/ingress"
+	"github.com/lateen-mesh/lateen/internal/dialect/v1alpha2"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/source/file"
+	"github.com/lateen-mesh/lateen/internal/source/state"
+	"github.com/lateen-mesh/lateen/internal/store"
+	"github.com/lateen-mesh/lateen/internal/unixsocket"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// Domain is the DNS suffix of the services of a mesh.
+const Domain = "cluster.local"
+
+// Names of the sources, by rank: a watched file wins over an object that was written with a command.
+const (
+	filesSource = "files"
+	stateSource = "state"
+)
+
+// Kinds are the kinds of objects that the control plane understands.
+func Kinds() config.Kinds { return append(v1alpha2.Kinds(Domain), ingress.Kinds(Domain)...) }
+
+// XDSSocket is the path of the socket on which proxies find the control plane that keeps its state in a folder.
+func XDSSocket(stateDir string) string { return filepath.Join(stateDir, "xds.sock") }
+
+// Config says how a control plane runs.
+type Config struct {
+	StateDir  string
+	Paths     []string     // watched files and folders; none: no files
+	Namespace string       // of objects that name none
+	Carried   config.Kinds // kinds that may stand in the files but mean nothing here
+	Admin     net.Listener // of health and metrics; nil: none. Run closes it
+	Version   string
+	Push      push.Config
+	Log       *slog.Logger
+}
+
+// Plane is a control plane.
+type Plane struct {
+	config Config
+	store  *store.Store
+	engine *push.Engine
+	files  *file.Source // nil: no files
+	state  *state.Source
+	admin  *admin.Server
+}
+
+// New puts a control plane together. It starts nothing.
+func New(c Config) (*Plane, error) {
+	socket, err := api.Socket(c.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	c.Push.Log = c.Log
+	p := &Plane{config: c, engine: push.NewEngine(c.Push)}
+	kinds := append(Kinds(), c.Carried...)
+	sources := []string{stateSource, admin.RegistrySource}
+	if len(c.Paths) > 0 {
+		sources = append([]string{filesSource}, sources...)
+	}
+	p.store = store.New(store.Config{
+		Kinds: kinds, Domain: Domain, Sources: sources, Publish: p.engine.Apply, Log: c.Log,
+	})
+	if len(c.Paths) > 0 {
+		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
+			return nil, err
+		}
+	}
+	p.state, err = state.Open(state.Config{
+		Dir: filepath.Join(c.StateDir, "objects"), Kinds: Kinds(), Log: c.Log,
+		Sink: func(ctx context.Context, objects []config.Object, problems []mesh.Problem) (int64, error) {
+			return p.store.SetObjects(ctx, stateSource, objects, problems)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.admin = admin.New(admin.Config{
+		Socket: socket, Listener: c.Admin, Version: c.Version, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
+		Store: p.store, Registry: p.store, Proxies: p.engine, Explain: p.engine, Metrics: p.metrics(), Log: c.Log,
+	})
+	return p, nil
+}
+
+func (p *Plane) fileConfig(kinds config.Kinds) file.Config {
+	return file.Config{
+		Paths: p.config.Paths, Namespace: p.config.Namespace, Log: p.config.Log,
+		Check: func(o *config.Object) []mesh.Problem { _, problems := kinds.Read(o); return problems },
+		Sink: func(ctx context.Context, objects []config.Object, problems []mesh.Problem) error {
+			_, err := p.store.SetObjects(ctx, filesSource, objects, problems)
+			return err
+		},
+	}
+}
+
+// filesOrNil returns no interface where there is no source, since an interface of a nil pointer is not nil.
+func (p *Plane) filesOrNil() admin.Files {
+	if p.files == nil {
+		return nil
+	}
+	return p.files
+}
+
+// Engine returns the push engine, for tests that look at its counters.
+func (p *Plane) Engine() *push.Engine { return p.engine }
+
+// Run runs the control plane until ctx ends or a part of it fails.
+func (p *Plane) Run(ctx context.Context) error {
+	socket, err := unixsocket.Listen(ctx, XDSSocket(p.config.StateDir))
+	if err != nil {
+		return fmt.Errorf("listen for proxies: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	server := xds.NewServer(p.engine.Open, ctx.Done())
+	group.Go(func() error { return server.Serve(socket) })
+	group.Go(func() error {
+		<-ctx.Done()
+		server.Stop()
+		return nil
+	})
+	group.Go(func() error { return p.store.Run(ctx) })
+	group.Go(func() error { return p.state.Run(ctx) })
+	group.Go(func() error { return p.admin.Run(ctx) })
+	if p.files != nil {
+		group.Go(func() error { return p.files.Run(ctx) })
+	}
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// metrics are those of the process and of the push engine.
+func (p *Plane) metrics() prometheus.Gatherer {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counters := p.engine.Counters()
+	for _, c := range []struct {
+		name, help string
+		value      func() int64
+	}{
+		{"lateen_views_cut_total", "Views cut from a snapshot.", counters.Cuts.Load},
+		{"lateen_resources_made_total", "Resources made from a view that was not known.", counters.Makes.Load},
+		{"lateen_resources_sent_total", "Resources sent to proxies.", counters.Sends.Load},
+		{"lateen_resource_bytes_sent_total", "Bytes of the resources sent to proxies.", counters.Bytes.Load},
+	} {
+		registry.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: c.name, Help: c.help}, func() float64 { return float64(c.value()) }))
+	}
+	registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "lateen_proxies", Help: "Connected proxies."},
+		func() float64 { return float64(len(p.engine.Connected())) }))
+	return registry
+}
