@@ -16,14 +16,26 @@ type Kind struct {
 	Short       []string // further names on the command line
 
 	// Translate checks the object and says what it means. It reports all that it finds; with an error among the
-	// problems the meaning is not used.
+	// problems the meaning is not used. It is nil for a kind whose objects say nothing about traffic.
 	Translate func(*Object) (Meaning, []mesh.Problem)
 }
 
 // Meaning is what one object says, in the mesh's words.
 type Meaning struct {
-	Rules []*mesh.RouteRule
-	Doors []*mesh.DoorRule
+	Rules    []*mesh.RouteRule
+	Doors    []*mesh.DoorRule
+	Mentions []Mention
+}
+
+// Mention is one place where an object names a host, with what it expects of it. Whether the host exists is no
+// matter of the object alone: it is looked up in a snapshot.
+type Mention struct {
+	Host     mesh.Host
+	Labels   mesh.Labels // of the endpoints that it selects; nil: all
+	Port     int         // 0: any
+	PortName string      // "": any
+	Field    string
+	Position mesh.Position
 }
 
 // Kinds are all the kinds that a program understands.
@@ -49,4 +61,60 @@ func (k Kinds) Named(word string) *Kind {
 		}
 	}
 	return nil
+}
+
+// maxProblems bounds how many problems of one object are told.
+const maxProblems = 100
+
+// Read says what an object means and what is wrong with it, beyond what [Parse] told: its kind, fields that no object
+// has, and whatever its kind finds. An object with an error means nothing.
+func (k Kinds) Read(o *Object) (Meaning, []mesh.Problem) {
+	kind := k.Find(o.APIVersion, o.Kind)
+	if kind == nil {
+		return Meaning{}, []mesh.Problem{k.stranger(o)}
+	}
+	problems := Decode(o, "", &top{})
+	var meaning Meaning
+	if kind.Translate != nil {
+		var more []mesh.Problem
+		meaning, more = kind.Translate(o)
+		problems = append(problems, more...)
+	}
+	if o.Broken || mesh.HasErrors(problems) {
+		meaning = Meaning{}
+	}
+	return meaning, bounded(o, problems)
+}
+
+// bounded returns the first problems in the order of the file, and a last one if there are more.
+func bounded(o *Object, problems []mesh.Problem) []mesh.Problem {
+	mesh.SortProblems(problems)
+	if len(problems) <= maxProblems {
+		return problems
+	}
+	last := o.Problem(CodeTooMany, "", "there are more problems than these %d", maxProblems)
+	if !mesh.HasErrors(problems) {
+		last.Severity = mesh.Warning
+	}
+	return append(problems[:maxProblems], last)
+}
+
+// stranger says why no kind takes the object.
+func (k Kinds) stranger(o *Object) mesh.Problem {
+	var names, versions []string
+	for _, kind := range k {
+		names = append(names, kind.Name)
+		if kind.Name == o.Kind {
+			versions = append(versions, kind.APIVersions...)
+		}
+	}
+	if len(versions) > 0 {
+		p := o.Problem(CodeUnsupportedVersion, "apiVersion", "%s of %s is not supported", o.Kind, quoted(o.APIVersion))
+		p.Hint = "accepted: " + strings.Join(versions, ", ")
+		return p
+	}
+	slices.Sort(names)
+	p := o.Problem(CodeUnknownKind, "kind", "unknown kind %s of %s", quoted(o.Kind), quoted(o.APIVersion))
+	p.Hint = Suggest(o.Kind, "known kinds", names)
+	return p
 }

@@ -92,10 +92,10 @@ type RuleSet struct {
 	Rules []*RouteRule `json:"rules"`
 }
 
-// NewRuleSet orders rules for host.
+// NewRuleSet orders rules for host. Rules of one object with the same precedence keep their order.
 func NewRuleSet(host Host, rules []*RouteRule) *RuleSet {
 	ordered := slices.Clone(rules)
-	slices.SortFunc(ordered, func(a, b *RouteRule) int {
+	slices.SortStableFunc(ordered, func(a, b *RouteRule) int {
 		return cmp.Or(cmp.Compare(b.Precedence, a.Precedence), a.Object.Compare(b.Object))
 	})
 	return &RuleSet{Host: host, Rules: ordered}

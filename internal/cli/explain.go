@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+func newExplainCommand(m *meshFlags) *cobra.Command {
+	var stage, namespace string
+	cmd := &cobra.Command{
+		Use:   "explain PROXY HOST:PORT | PROXY KIND NAME",
+		Short: "Show how a proxy's configuration comes about, stage by stage",
+		Long: `Show what one resource of one proxy is made of: what was cut from the mesh for it (view), what the
+proxy must do (plan), and that in Envoy's words (envoy). A resource is a host as the workload calls it,
+or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in the proxy's own dump.`,
+		Example: "  lateen explain productpage-v1-0 reviews:9080\n  lateen explain ingress routes ingress --stage envoy",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 && len(args) != 3 {
+				return misused("for instance: lateen explain productpage-v1-0 reviews:9080", "name a proxy and a host")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := m.find(cmd.Context())
+			if err != nil {
+				return err
+			}
+			name := args[0]
+			if !strings.Contains(name, ".") {
+				name = string(mesh.NewProxyID(name, namespace))
+			}
+			resource := view.VirtualHostOf(args[1])
+			if len(args) == 3 {
+				resource = view.ID{Kind: view.Kind(args[1]), Name: args[2]}
+			}
+			text, err := t.client.Explain(cmd.Context(), api.Explain{
+				Proxy: mesh.ProxyID(name), Resource: resource.String(), Stage: stage,
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&stage, "stage", "plan", "view, plan or envoy")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the proxy, if its name has none")
+	return cmd
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/bookinfo"
+	"github.com/lateen-mesh/lateen/internal/guard"
+)
+
+func newAgentCommand() *cobra.Command {
+	var c agent.Config
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run and watch one Envoy",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.Log, c.Events = newLog(cmd.ErrOrStderr()), cmd.OutOrStdout()
+			return agent.New(c).Run(cmd.Context())
+		},
+	}
+	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
+	c.Flags(flags)
+	cmd.Flags().AddGoFlagSet(flags)
+	return cmd
+}
+
+func newGuardCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    guard.Arg,
+		Short:  "End process groups when what started them is gone",
+		Hidden: true,
+		Args:   noArguments,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return guard.Run(cmd.InOrStdin()) },
+	}
+}
+
+func newBookinfoCommand() *cobra.Command {
+	var c bookinfo.Config
+	var port int
+	var address string
+	cmd := &cobra.Command{
+		Use:     "bookinfo " + strings.Join(bookinfo.Services(), "|"),
+		Short:   "Run one service of the demo application",
+		Example: "  lateen bookinfo reviews --version v3 --port 9080",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return misused("", "name one service: %s", strings.Join(bookinfo.Services(), ", "))
+			}
+			return nil
+		},
+		ValidArgs: bookinfo.Services(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.Logger = newLog(cmd.ErrOrStderr())
+			handler, err := bookinfo.New(args[0], c)
+			if err != nil {
+				return misused("", "%w", err)
+			}
+			return bookinfo.Serve(cmd.Context(), net.JoinHostPort(address, strconv.Itoa(port)), handler, c.Logger)
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&port, "port", 9080, "port to answer on")
+	flags.StringVar(&address, "address", "127.0.0.1", "address to answer on; \"\" for all")
+	flags.StringVar(&c.Version, "version", "", "version of reviews (v1, v2, v3) or ratings (v1)")
+	flags.StringVar(&c.Details, "details", "", "where details is (default: http://details:9080)")
+	flags.StringVar(&c.Reviews, "reviews", "", "where reviews is (default: http://reviews:9080)")
+	flags.StringVar(&c.Ratings, "ratings", "", "where ratings is (default: http://ratings:9080)")
+	return cmd
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "lateen", version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,81 @@
+// Package cli is the command line: one file for each command or group of commands.
+//
+// Commands read flags and files, speak to a running mesh through package api, and print for people on a terminal and
+// plainly for pipes. What a command did goes to standard output, everything about it to standard error. An error is one
+// line, with the next step in a second one where there is one; the exit code is 1 for a failure and 2 for wrong usage.
+// The commands that run things ([newUpCommand], [newServeCommand], [newAgentCommand]) only read flags and hand over to
+// the packages that do the work.
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/serve"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+// Main runs the program with arguments, without its name, and returns its exit code. The first SIGINT or SIGTERM ends
+// the command in order, a second one at once.
+func Main(ctx context.Context, args []string) int {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	kill := make(chan struct{})
+	go func() {
+		<-signals
+		end()
+		<-signals
+		close(kill)
+	}()
+	root := newRootCommand(kill)
+	root.SetArgs(args)
+	return report(os.Stderr, root.ExecuteContext(ctx))
+}
+
+func newRootCommand(kill <-chan struct{}) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lateen",
+		Short:         "A service mesh on one machine and on Kubernetes",
+		Example:       "  lateen demo\n  lateen apply -f rules.yaml\n  lateen get routerules",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misused("`"+cmd.CommandPath()+" --help` lists the flags", "%w", err)
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	m, kinds := &meshFlags{}, serve.Kinds()
+	m.addTo(root.PersistentFlags())
+	const run, objects, look, parts = "run", "objects", "look", "parts"
+	root.AddGroup(
+		&cobra.Group{ID: run, Title: "Run a mesh:"},
+		&cobra.Group{ID: objects, Title: "Steer it:"},
+		&cobra.Group{ID: look, Title: "Look inside:"},
+		&cobra.Group{ID: parts, Title: "Parts, as other commands start them:"},
+	)
+	for group, commands := range map[string][]*cobra.Command{
+		run: {newDemoCommand(m, kill), newUpCommand(m, kill)},
+		objects: {
+			newCreateCommand(m), newReplaceCommand(m), newApplyCommand(m), newDeleteCommand(m, kinds),
+			newGetCommand(m, kinds), newValidateCommand(validKinds()),
+		},
+		look:  {newExplainCommand(m), newVersionCommand()},
+		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand()},
+	} {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	return root
+}

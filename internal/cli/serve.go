@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/local"
+	"github.com/lateen-mesh/lateen/internal/serve"
+)
+
+func newServeCommand(m *meshFlags) *cobra.Command {
+	var paths []string
+	var namespace string
+	var adminPort int
+	cmd := &cobra.Command{
+		Use:   "serve --state-dir FOLDER",
+		Short: "Run the control plane alone",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, _, err := m.dir(demoName)
+			if err != nil {
+				return err
+			}
+			if dir, err = filepath.Abs(dir); err != nil {
+				return err
+			}
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return err
+			}
+			c := serve.Config{
+				StateDir: dir, Paths: paths, Namespace: namespace, Carried: config.Kinds{local.MeshKind()},
+				Version: version, Log: newLog(cmd.ErrOrStderr()),
+			}
+			if adminPort != 0 {
+				address := net.JoinHostPort("127.0.0.1", strconv.Itoa(adminPort))
+				if c.Admin, err = new(net.ListenConfig).Listen(cmd.Context(), "tcp", address); err != nil {
+					return failed("choose another port with --admin-port", "%w", err)
+				}
+			}
+			plane, err := serve.New(c)
+			if err != nil {
+				return err
+			}
+			return plane.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringArrayVarP(&paths, "filename", "f", nil, "file or folder to watch; may be given several times")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	cmd.Flags().IntVar(&adminPort, "admin-port", defaultAdminPort, "port of health and metrics, 0 for none")
+	return cmd
+}

@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/local"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/source/file"
+)
+
+const (
+	defaultMeshFile  = "mesh.yaml"
+	defaultAdminPort = 8090
+)
+
+// up is what the commands that run a mesh have in common.
+type up struct {
+	mesh        *meshFlags
+	kill        <-chan struct{}
+	files       []string
+	namespace   string
+	envoy       string
+	ingressPort int
+	adminPort   int
+	quiet       bool
+}
+
+func (u *up) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&u.envoy, "envoy", "", "Envoy to run (default: LATEEN_ENVOY, beside this program, on PATH)")
+	flags.IntVar(&u.ingressPort, "ingress-port", 0, "port of the ingress (default: what the Mesh file says, else 8080)")
+	flags.IntVar(&u.adminPort, "admin-port", defaultAdminPort, "port of health and metrics")
+	flags.BoolVarP(&u.quiet, "quiet", "q", false, "print nothing but errors")
+}
+
+func newUpCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
+	u := &up{mesh: m, kill: kill}
+	cmd := &cobra.Command{
+		Use:     "up [-f FILE|FOLDER]",
+		Short:   "Run a mesh on this machine, as Mesh files say",
+		Example: "  lateen up -f mesh.yaml",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(u.files) == 0 {
+				u.files = []string{defaultMeshFile}
+				if _, err := os.Stat(defaultMeshFile); err != nil {
+					return misused("name a file or folder with -f; `lateen demo --print` shows what one looks like",
+						"there is no %s in this folder", defaultMeshFile)
+				}
+			}
+			name, err := u.meshName()
+			if err != nil {
+				return err
+			}
+			return u.run(cmd, name, func(port int) []string { return []string{"http://localhost:" + strconv.Itoa(port) + "/"} })
+		},
+	}
+	cmd.Flags().StringArrayVarP(&u.files, "filename", "f", nil, "Mesh file, or folder of files; may be given several times")
+	cmd.Flags().StringVarP(&u.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	u.addTo(cmd.Flags())
+	return cmd
+}
+
+// meshName returns the name of the first Mesh document, or "" when none can be read: then running it will say why.
+func (u *up) meshName() (string, error) {
+	for _, path := range u.files {
+		names, err := file.List(path)
+		if err != nil {
+			return "", failed("name another file or folder with -f", "%w", err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return "", err
+			}
+			objects, _ := config.Parse(name, text, u.namespace)
+			if m, _ := local.Read(objects); m != nil {
+				return m.Name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// run runs the mesh until the command is told to end.
+func (u *up) run(cmd *cobra.Command, fallback string, urls func(ingressPort int) []string) error {
+	if fallback == "" {
+		fallback = "default"
+	}
+	dir, name, err := u.mesh.dir(fallback)
+	if err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	socket, err := api.Socket(dir)
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return failed("", "find this program: %w", err)
+	}
+	log := newLog(cmd.ErrOrStderr())
+	return local.New(local.Config{
+		Name: name, StateDir: dir, Source: u.source(log),
+		Executable: program, ServeArgs: u.serveArgs(dir), AdminPort: u.adminPort, IngressPort: u.ingressPort,
+		Envoy: agent.Lookup{
+			Flag: u.envoy, Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(program), Path: os.Getenv("PATH"),
+		},
+		Environ: os.Environ(), API: api.NewClient(socket), Bootstrap: bootstrapOf(dir), URLs: urls,
+		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(), Terminal: isTerminal(cmd.OutOrStdout()),
+		Colour: isTerminal(cmd.OutOrStdout()) && os.Getenv("NO_COLOR") == "", Quiet: u.quiet, Kill: u.kill, Log: log,
+	}).Run(cmd.Context())
+}
+
+func (u *up) serveArgs(dir string) []string {
+	args := []string{"serve", "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace}
+	for _, f := range u.files {
+		args = append(args, "-f", f)
+	}
+	return args
+}
+
+// source watches the files for Mesh documents. What is wrong with all others is told by the control plane.
+func (u *up) source(log *slog.Logger) local.Source {
+	return func(ctx context.Context, sink func(context.Context, []config.Object, []mesh.Problem) error) error {
+		s, err := file.New(file.Config{Paths: u.files, Namespace: u.namespace, Check: local.Check, Sink: sink, Log: log})
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx)
+	}
+}
+
+// bootstrapOf returns what makes the bootstrap of a workload's Envoy.
+func bootstrapOf(stateDir string) func(*mesh.Workload, string) ([]byte, error) {
+	return func(w *mesh.Workload, adminSocket string) ([]byte, error) {
+		return bootstrap.Config{
+			Node: mesh.Node{
+				Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: serve.Domain,
+			},
+			XDSSocket: serve.XDSSocket(stateDir), AdminSocket: adminSocket, BindSource: true,
+		}.JSON()
+	}
+}
+
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// validKinds are the kinds of objects that files may hold.
+func validKinds() config.Kinds { return append(serve.Kinds(), local.MeshKind()) }
