@@ -72,6 +72,13 @@ type Accepted struct {
 	Revision int64 `json:"revision"`
 }
 
+// Query says which objects are asked for; what is empty matches everything.
+type Query struct {
+	Kind      string // "RouteRule"
+	Namespace string
+	Name      string
+}
+
 // Progress tells how far a revision has travelled: GET /v1/revisions/N/progress?wait=DURATION waits until no proxy
 // is waited for or the time is over.
 type Progress struct {
@@ -97,6 +104,23 @@ type Status struct {
 // Problems answers GET /v1/problems.
 type Problems struct {
 	Problems []mesh.Problem `json:"problems"`
+}
+
+// Proxy is one connected proxy: GET /v1/proxies answers with a list of them, sorted.
+type Proxy struct {
+	ID       mesh.ProxyID   `json:"id"`
+	Type     mesh.ProxyType `json:"type"`
+	Revision int64          `json:"revision"`          // up to which it has confirmed everything; -1: none yet
+	Current  bool           `json:"current"`           // everything that concerns it is in force
+	Holds    map[string]int `json:"holds"`             // number of resources by kind: "cluster", "virtual-host"
+	Refused  []string       `json:"refused,omitempty"` // "RESOURCE: the proxy's own words"
+}
+
+// Explain says what is to be shown: GET /v1/explain?proxy=&resource=&stage= answers with text.
+type Explain struct {
+	Proxy    mesh.ProxyID
+	Resource string // "virtual-host out/reviews:9080"
+	Stage    string // "view", "plan" or "envoy"
 }
 
 // Error is why a request failed, with the next step where there is one.

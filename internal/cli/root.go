@@ -36,7 +36,7 @@ func Main(ctx context.Context, args []string) int {
 		<-signals
 		close(kill)
 	}()
-	root := newRootCommand(kill)
+	root := newRootCommand(kill) //nolint:contextcheck // commands get the context when they run
 	root.SetArgs(args)
 	return report(os.Stderr, root.ExecuteContext(ctx))
 }

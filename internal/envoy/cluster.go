@@ -31,7 +31,7 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 		Name:                 p.Subset.String(),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
-		ConnectTimeout:       durationpb.New(p.ConnectTimeout),
+		ConnectTimeout:       duration(p.ConnectTimeout),
 		// A mesh whose probes all fail must not turn into a mesh that tries dead endpoints.
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
 			HealthyPanicThreshold: percent(0),
@@ -46,14 +46,14 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := protocolOptions(p.HTTP2, durationpb.New(p.IdleTimeout))
+	options, err := protocolOptions(p.HTTP2, duration(p.IdleTimeout))
 	if err != nil {
 		return nil, err
 	}
 	return &clusterv3.Cluster{
 		Name:                 p.Name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		ConnectTimeout:       durationpb.New(p.ConnectTimeout),
+		ConnectTimeout:       duration(p.ConnectTimeout),
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: p.Name,
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{

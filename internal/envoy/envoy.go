@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -18,7 +19,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/plan"
 )
 
@@ -107,6 +110,8 @@ func pack(m proto.Message) (*anypb.Any, error) {
 	}
 	return &anypb.Any{TypeUrl: typePrefix + string(proto.MessageName(m)), Value: value}, nil
 }
+
+func duration(d mesh.Duration) *durationpb.Duration { return durationpb.New(time.Duration(d)) }
 
 // The messages that are resources.
 var (

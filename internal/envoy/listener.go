@@ -37,7 +37,7 @@ func outboundListener(p plan.OutboundListener) (*listenerv3.Listener, error) {
 	}
 	hcm := connectionManager(p.Name, log)
 	hcm.RouteSpecifier = askedRoutes(p.Routes)
-	hcm.StreamIdleTimeout = durationpb.New(p.WaitTimeout)
+	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
 	hcm.PreserveExternalRequestId = true
 	hcm.SkipXffAppend = true
 	if hcm.HttpFilters, err = httpFilters(onDemandFilter, faultFilter); err != nil {

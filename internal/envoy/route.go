@@ -3,7 +3,6 @@ package envoy
 import (
 	"fmt"
 	"math"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -13,7 +12,6 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -126,8 +124,8 @@ func stringMatcher(m mesh.StringMatch) (*matcherv3.StringMatcher, error) {
 
 func routeAction(p plan.Route) (*routev3.RouteAction, error) {
 	a := &routev3.RouteAction{
-		Timeout:     durationpb.New(p.Timeout),
-		IdleTimeout: durationpb.New(p.Idle),
+		Timeout:     duration(p.Timeout),
+		IdleTimeout: duration(p.Idle),
 	}
 	switch {
 	case p.Cluster != "":
@@ -151,7 +149,7 @@ func routeAction(p plan.Route) (*routev3.RouteAction, error) {
 
 // retryPolicy tries another endpoint where there is one. The bound on the beginning of a response stands here too:
 // Envoy calls it the timeout of a try, and stops it when the response has begun.
-func retryPolicy(p plan.Retry, begin time.Duration) (*routev3.RetryPolicy, error) {
+func retryPolicy(p plan.Retry, begin mesh.Duration) (*routev3.RetryPolicy, error) {
 	previous, err := pack(&previoushostsv3.PreviousHostsPredicate{})
 	if err != nil {
 		return nil, err
@@ -166,7 +164,7 @@ func retryPolicy(p plan.Retry, begin time.Duration) (*routev3.RetryPolicy, error
 		HostSelectionRetryMaxAttempts: 5,
 	}
 	if begin > 0 {
-		policy.PerTryTimeout = durationpb.New(begin)
+		policy.PerTryTimeout = duration(begin)
 	}
 	return policy, nil
 }
@@ -175,7 +173,7 @@ func httpFault(f *mesh.Fault) *faultv3.HTTPFault {
 	fault := &faultv3.HTTPFault{}
 	if f.Delay != nil {
 		fault.Delay = &commonfaultv3.FaultDelay{
-			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: durationpb.New(f.Delay.Fixed)},
+			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: duration(f.Delay.Fixed)},
 			Percentage:         fraction(f.Delay.Percent),
 		}
 	}

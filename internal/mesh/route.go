@@ -3,7 +3,6 @@ package mesh
 import (
 	"cmp"
 	"slices"
-	"time"
 )
 
 // RouteRule says where requests to one host go, for callers and requests that match, in the words that all
@@ -17,7 +16,7 @@ type RouteRule struct {
 	Headers     []HeaderMatch   `json:"headers,omitempty"`    // all must match; sorted by name
 	URI         *StringMatch    `json:"uri,omitempty"`        // nil: every path
 	Routes      []WeightedRoute `json:"routes,omitempty"`     // none: all endpoints of the destination
-	Timeout     *time.Duration  `json:"timeout,omitempty"`    // of the whole response; nil: the default, 0: none
+	Timeout     *Duration       `json:"timeout,omitempty"`    // of the whole response; nil: the default, 0: none
 	Retries     *Retries        `json:"retries,omitempty"`    // nil: the default
 	Fault       *Fault          `json:"fault,omitempty"`
 }
@@ -64,8 +63,8 @@ type WeightedRoute struct {
 
 // Retries says how often a request is tried again when the answer is a 5xx, the connection fails or the stream is refused.
 type Retries struct {
-	Attempts int           `json:"attempts"`         // beyond the first
-	PerTry   time.Duration `json:"perTry,omitempty"` // 0: no bound of its own
+	Attempts int      `json:"attempts"`         // beyond the first
+	PerTry   Duration `json:"perTry,omitempty"` // 0: no bound of its own
 }
 
 // Fault is what a rule does to requests on purpose; the delay comes first.
@@ -76,8 +75,8 @@ type Fault struct {
 
 // Delay holds a share of the requests for a fixed time.
 type Delay struct {
-	Percent float64       `json:"percent"` // 0 to 100, four decimals count
-	Fixed   time.Duration `json:"fixed"`
+	Percent float64  `json:"percent"` // 0 to 100, four decimals count
+	Fixed   Duration `json:"fixed"`
 }
 
 // Abort answers a share of the requests at once with an HTTP status.

@@ -17,7 +17,7 @@ func Fetch(ctx context.Context, client *http.Client, url string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return "", fmt.Errorf("GET %s: %w", url, err)

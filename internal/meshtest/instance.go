@@ -72,7 +72,7 @@ func (m *Mesh) workload(name string, t mesh.ProxyType, labels mesh.Labels) *mesh
 	m.mu.Unlock()
 	address := m.subnet.Address(number).String()
 	l := listenLoopback(m.t, address)
-	defer l.Close() //nolint:errcheck // the port was found
+	defer l.Close()
 	return &mesh.Workload{
 		Name: fmt.Sprintf("%s-%d", name, number), Namespace: Namespace, Type: t, Account: "default", Labels: labels,
 		Address: address, Outbound: l.Addr().(*net.TCPAddr).Port,
@@ -169,7 +169,7 @@ func (i *Instance) Get(target string, headers ...string) (status int, body strin
 	if err != nil {
 		i.mesh.t.Fatalf("GET %s: %v", target, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		i.mesh.t.Fatalf("GET %s: %v", target, err)
@@ -192,7 +192,7 @@ func (i *Instance) Admin(path string) []byte {
 	if err != nil {
 		i.mesh.t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		i.mesh.t.Fatal(err)

@@ -38,15 +38,15 @@ func TestLoadRuleChanges(t *testing.T) {
 	newest := ""
 	for i := range changes {
 		outside.More(requestsBetween)
-		switch {
-		case i%10 == 5:
+		switch i % 10 {
+		case 5:
 			newest = fmt.Sprintf("v%d", 3+i/10)
 			m.Start("reviews", newest, meshtest.Named(newest))
 			m.Apply(rule("all", fmt.Sprintf("route: [{labels: {version: %s}}]", newest)))
-		case i%10 == 7:
+		case 7:
 			m.Apply(rule("all", fmt.Sprintf("route: [{labels: {version: v1}, weight: 50}, {labels: {version: %s}, weight: 50}]", newest)))
 			continue
-		case i%10 == 8:
+		case 8:
 			m.Delete("RouteRule", "all")
 			continue
 		default:

@@ -57,7 +57,7 @@ type Mesh struct {
 // New starts a control plane for the test.
 func New(t testing.TB) *Mesh {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lateen") // not TempDir: paths of sockets are short
+	dir, err := os.MkdirTemp("", "lateen") //nolint:usetesting // TempDir holds the test's name, and paths of sockets are short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func New(t testing.TB) *Mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = subnet.Close() })
+	t.Cleanup(subnet.Close)
 	m := &Mesh{t: t, Dir: dir, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName))}
 	m.startPlane()
 	m.put()

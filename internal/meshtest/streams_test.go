@@ -47,7 +47,7 @@ func slowApp() meshtest.App {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // the other side closes it
+		defer conn.Close()
 		_ = both.Flush()
 		_, _ = io.Copy(conn, both)
 	})
@@ -90,7 +90,7 @@ func lateAnswer(t *testing.T, from *meshtest.Instance) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusOK || string(body) != "got a body" {
 		t.Errorf("got %s %q, %v; want 200 and the body back", res.Status, body, err)
@@ -102,7 +102,7 @@ func webSocket(t *testing.T, from *meshtest.Instance) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost
+	defer conn.Close()
 	_, err = io.WriteString(conn, "GET http://slow:9080/ws HTTP/1.1\r\nHost: slow:9080\r\nConnection: Upgrade\r\n"+
 		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 	if err != nil {
@@ -113,7 +113,7 @@ func webSocket(t *testing.T, from *meshtest.Instance) {
 	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %v, %v; want 101", res, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it has none
+	defer res.Body.Close()
 	echo := make([]byte, 5)
 	for _, word := range []string{"hello", "again"} {
 		if _, err := io.WriteString(conn, word); err != nil {

@@ -55,24 +55,24 @@ func Of(v view.View) Plan {
 
 const (
 	// connectTimeout bounds how long a connection to an endpoint may take to come about.
-	connectTimeout = time.Second
+	connectTimeout = mesh.Duration(time.Second)
 	// firstRequestTimeout bounds how long a request waits for the control plane to name its host.
-	firstRequestTimeout = 10 * time.Second
+	firstRequestTimeout = mesh.Duration(10 * time.Second)
 	// beginTimeout bounds the time until a response begins, where no rule says otherwise: what the documentation of
 	// v1alpha2 promised. It does not bound the response itself, so that streams live.
-	beginTimeout = 15 * time.Second
+	beginTimeout = mesh.Duration(15 * time.Second)
 	// idleTimeout ends a stream on which nothing moved, in either direction, for so long.
-	idleTimeout = time.Hour
+	idleTimeout = mesh.Duration(time.Hour)
 	// applicationIdleTimeout is shorter than what common servers keep an idle connection open for (Node.js: 5 s), so
 	// that a request never meets a connection that its application is just closing.
-	applicationIdleTimeout = 2 * time.Second
+	applicationIdleTimeout = mesh.Duration(2 * time.Second)
 )
 
 // Cluster is the endpoints of a subset as something to send requests to.
 type Cluster struct {
 	Subset         mesh.Subset   `json:"subset"`
 	HTTP2          bool          `json:"http2,omitempty"`
-	ConnectTimeout time.Duration `json:"connectTimeout"`
+	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 }
 
 // Endpoints lists the addresses of a subset.
@@ -83,8 +83,8 @@ type InboundCluster struct {
 	Name           string        `json:"name"`
 	Target         string        `json:"target"`
 	HTTP2          bool          `json:"http2,omitempty"`
-	ConnectTimeout time.Duration `json:"connectTimeout"`
-	IdleTimeout    time.Duration `json:"idleTimeout"`
+	ConnectTimeout mesh.Duration `json:"connectTimeout"`
+	IdleTimeout    mesh.Duration `json:"idleTimeout"`
 }
 
 // OnDemandRoutes is a set of virtual hosts of which a proxy asks for those that it needs.
@@ -99,7 +99,7 @@ type OutboundListener struct {
 	Address     string        `json:"address"`
 	Port        int           `json:"port"`
 	Routes      string        `json:"routes"`
-	WaitTimeout time.Duration `json:"waitTimeout"` // for a host that must be asked for
+	WaitTimeout mesh.Duration `json:"waitTimeout"` // for a host that must be asked for
 }
 
 // InboundListener takes requests for a served port.

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -34,9 +33,9 @@ type Route struct {
 	Shares  []Share `json:"shares,omitempty"`
 	Cluster string  `json:"cluster,omitempty"` // the proxy's own, instead of shares
 
-	Timeout time.Duration `json:"timeout,omitempty"` // of the whole response; 0: none
-	Begin   time.Duration `json:"begin,omitempty"`   // until the response begins, for each try; 0: none
-	Idle    time.Duration `json:"idle,omitempty"`    // without a byte in either direction
+	Timeout mesh.Duration `json:"timeout,omitempty"` // of the whole response; 0: none
+	Begin   mesh.Duration `json:"begin,omitempty"`   // until the response begins, for each try; 0: none
+	Idle    mesh.Duration `json:"idle,omitempty"`    // without a byte in either direction
 	Retry   Retry         `json:"retry,omitzero"`
 	Fault   *mesh.Fault   `json:"fault,omitempty"`
 }

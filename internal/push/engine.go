@@ -155,16 +155,6 @@ func (e *Engine) subscribe(p *Proxy, id view.ID) *made {
 	return en.made
 }
 
-// once returns the resource as it is now without subscribing to it.
-func (e *Engine) once(p *Proxy, id view.ID) *made {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	en := e.entry(p.caller, id)
-	m := en.made
-	e.dropUnused(en)
-	return m
-}
-
 // entry finds or makes the entry for a resource. The lock is held.
 func (e *Engine) entry(c view.Caller, id view.ID) *entry {
 	c = c.Project(id)

@@ -70,7 +70,7 @@ func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscovery
 	defer client.Close()
 	requests, broken := receive(stream)
 	session := NewSession()
-	req, again := first, (<-chan time.Time)(nil)
+	req := first
 	for {
 		if req != nil {
 			event, err := session.Receive(req)
@@ -85,7 +85,8 @@ func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscovery
 				return ended(err)
 			}
 		}
-		if again = nil; wait > 0 {
+		var again <-chan time.Time
+		if wait > 0 {
 			again = time.After(wait)
 		}
 		select {

@@ -15,7 +15,7 @@ func (t *translator) fault(f *httpFault) *mesh.Fault {
 		percent := t.percent(field, f.Delay.Percent)
 		fixed := t.Span(field+".fixedDelay", f.Delay.FixedDelay)
 		if percent > 0 {
-			m.Delay = &mesh.Delay{Percent: percent, Fixed: fixed}
+			m.Delay = &mesh.Delay{Percent: percent, Fixed: mesh.Duration(fixed)}
 		}
 	}
 	if f.Abort != nil {

@@ -102,7 +102,7 @@ func (t *translator) timeout(rule *mesh.RouteRule, timeout *httpTimeout) {
 	case timeout.Simple == nil:
 		t.Missing(field, "the timeout is missing: write {simpleTimeout: {timeout: 10s}}")
 	default:
-		span := t.Span(field+".timeout", timeout.Simple.Timeout)
+		span := mesh.Duration(t.Span(field+".timeout", timeout.Simple.Timeout))
 		rule.Timeout = &span
 	}
 }
@@ -122,6 +122,7 @@ func (t *translator) retries(rule *mesh.RouteRule, retries *httpRetries) {
 		})
 	}
 	rule.Retries = &mesh.Retries{
-		Attempts: int(retries.Simple.Attempts), PerTry: t.Span(field+".perTryTimeout", retries.Simple.PerTryTimeout),
+		Attempts: int(retries.Simple.Attempts),
+		PerTry:   mesh.Duration(t.Span(field+".perTryTimeout", retries.Simple.PerTryTimeout)),
 	}
 }

@@ -1,0 +1,146 @@
+// Package admin serves what people and programs ask the control plane: the API of package api on a Unix socket, and
+// health and metrics on a TCP port.
+//
+// What comes in: HTTP requests. What goes out: answers in the forms of package api. Requests to write objects are
+// checked whole before anything is stored: an object with an error is not written, and every other one is. Whoever may
+// open the socket (mode 0600) may do everything; on the TCP port nothing can be changed and nothing is told that is not
+// meant for everybody on the machine.
+//
+// It promises that bodies, answers and waiting are bounded, and that every refusal says what was wrong. It holds no
+// state: what it is asked for is known by the parts in its [Config].
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/source/state"
+	"github.com/lateen-mesh/lateen/internal/unixsocket"
+)
+
+// Store is what is known of the mesh.
+type Store interface {
+	Snapshot() *mesh.Snapshot
+	Problems() []mesh.Problem
+	Missing() []string // sources that have not reported yet
+}
+
+// Registry takes what the one-machine supervisor says runs.
+type Registry interface {
+	SetRegistry(ctx context.Context, source string, r mesh.Registry) (revision int64, err error)
+}
+
+// Files holds the objects that belong to watched files.
+type Files interface {
+	Objects() []config.Object
+}
+
+// Proxies are the connected proxies.
+type Proxies interface {
+	Connected() []push.Connected
+	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
+}
+
+// Explainer shows the stages of the pipeline.
+type Explainer interface {
+	Explain(proxy mesh.ProxyID, resource, stage string) (text string, err error)
+}
+
+// Config is what a Server is made with.
+type Config struct {
+	Socket   string       // path of the API's Unix socket
+	Listener net.Listener // of health and metrics; nil: none
+	Version  string       // of this program
+	Kinds    config.Kinds
+	Objects  *state.Source
+	Files    Files // nil: none
+	Store    Store
+	Registry Registry
+	Proxies  Proxies
+	Explain  Explainer
+	Metrics  prometheus.Gatherer
+	Log      *slog.Logger
+}
+
+// RegistrySource is the name of the source under which the store knows what PUT /v1/registry says.
+const RegistrySource = "local"
+
+// Bounds of a connection.
+const (
+	maxBody      = 8 << 20
+	maxHeader    = 64 << 10
+	readTimeout  = 30 * time.Second // of a header, and of a body
+	writeTimeout = time.Minute      // beyond what a request waits on purpose
+	idleTimeout  = 2 * time.Minute
+	stopTimeout  = 5 * time.Second // that answers in flight have to end
+)
+
+// Server serves both.
+type Server struct {
+	config Config
+}
+
+// New returns a server.
+func New(c Config) *Server { return &Server{config: c} }
+
+// Run serves until the context ends. Then no new request is taken, and those in flight are answered.
+func (s *Server) Run(ctx context.Context) error {
+	socket, err := unixsocket.Listen(ctx, s.config.Socket)
+	if inUse, ok := errors.AsType[*unixsocket.InUse](err); ok {
+		return &api.Error{
+			Message: "another control plane serves on " + inUse.Path,
+			Hint:    "give this one a state folder of its own with --state-dir",
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve(ctx, socket, s.api(), s.config.Log) })
+	if s.config.Listener != nil {
+		group.Go(func() error { return serve(ctx, s.config.Listener, s.health(), s.config.Log) })
+	}
+	return group.Wait()
+}
+
+// serve answers requests until the context ends. Requests that wait are told through their context.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err := server.Shutdown(stop)
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	if err != nil {
+		return fmt.Errorf("stop serving %s: %w", listener.Addr(), errors.Join(err, server.Close()))
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/push"
+)
+
+// maxWait bounds how long one request may wait for a revision to arrive.
+const maxWait = 5 * time.Minute
+
+// api returns the API that package api describes.
+func (s *Server) api() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, answer := range map[string]func(*http.Request) (any, error){
+		"POST /v1/objects":                      s.writeObjects,
+		"POST /v1/objects/delete":               s.deleteObjects,
+		"GET /v1/objects":                       s.listObjects,
+		"PUT /v1/registry":                      s.putRegistry,
+		"GET /v1/status":                        s.status,
+		"GET /v1/problems":                      s.problems,
+		"GET /v1/proxies":                       s.proxies,
+		"GET /v1/revisions/{revision}/progress": s.progress,
+		"/":                                     unknown,
+	} {
+		mux.HandleFunc(pattern, s.json(answer))
+	}
+	mux.HandleFunc("GET /v1/explain", s.explain)
+	return mux
+}
+
+// refusal is an error with the HTTP status that tells it.
+type refusal struct {
+	status int
+	answer api.Error
+}
+
+func (r *refusal) Error() string { return r.answer.Message }
+
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status, api.Error{Message: fmt.Sprintf(format, args...)}}
+}
+
+// json serves answers as JSON.
+func (s *Server) json(answer func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		// A connection that knows no deadlines needs none. One for reading would end a request that waits, even when
+		// everything was read: net/http goes on reading to see when the client leaves.
+		controller := http.NewResponseController(w)
+		_ = controller.SetWriteDeadline(time.Now().Add(maxWait + writeTimeout))
+		if r.ContentLength != 0 {
+			_ = controller.SetReadDeadline(time.Now().Add(readTimeout))
+		}
+		value, err := answer(r)
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(value); err != nil {
+			s.config.Log.Debug("answer not sent", "err", err)
+		}
+	}
+}
+
+// refuse answers with an error. What is not the client's mistake is logged too.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	refused, ok := errors.AsType[*refusal](err)
+	if !ok {
+		refused = refuse(http.StatusInternalServerError, "%v", err)
+		s.config.Log.Error("request failed", "path", r.URL.Path, "err", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(refused.status)
+	if err := json.NewEncoder(w).Encode(refused.answer); err != nil {
+		s.config.Log.Debug("answer not sent", "err", err)
+	}
+}
+
+// read reads a JSON body.
+func read[T any](r *http.Request) (T, error) {
+	var body T
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&body)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		refused := refuse(http.StatusRequestEntityTooLarge, "the request has more than %d bytes", maxBody)
+		refused.answer.Hint = "write the objects in several steps"
+		return body, refused
+	}
+	if err != nil {
+		return body, refuse(http.StatusBadRequest, "request: %v", err)
+	}
+	return body, nil
+}
+
+func unknown(r *http.Request) (any, error) {
+	return nil, refuse(http.StatusNotFound, "there is no %s %s", r.Method, r.URL.Path)
+}
+
+func (s *Server) putRegistry(r *http.Request) (any, error) {
+	registry, err := read[mesh.Registry](r)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := s.config.Registry.SetRegistry(r.Context(), RegistrySource, registry)
+	return api.Accepted{Revision: revision}, err
+}
+
+func (s *Server) status(*http.Request) (any, error) {
+	missing := s.config.Store.Missing()
+	return api.Status{
+		Version: s.config.Version, Ready: len(missing) == 0, Missing: missing,
+		Revision: s.config.Store.Snapshot().Revision(), Proxies: len(s.config.Proxies.Connected()),
+	}, nil
+}
+
+func (s *Server) problems(*http.Request) (any, error) {
+	return api.Problems{Problems: append([]mesh.Problem{}, s.config.Store.Problems()...)}, nil
+}
+
+func (s *Server) proxies(*http.Request) (any, error) {
+	proxies := []api.Proxy{}
+	for _, c := range s.config.Proxies.Connected() {
+		p := api.Proxy{
+			ID: c.ID, Type: c.Type, Revision: c.Settled,
+			Current: c.Settled >= c.Marked && len(c.Refusals) == 0, Holds: map[string]int{},
+		}
+		for kind, n := range c.Holds {
+			p.Holds[string(kind)] = n
+		}
+		for _, refused := range c.Refusals {
+			p.Refused = append(p.Refused, refused.Resource.String()+": "+refused.Reason)
+		}
+		proxies = append(proxies, p)
+	}
+	return proxies, nil
+}
+
+func (s *Server) progress(r *http.Request) (any, error) {
+	revision, err := strconv.ParseInt(r.PathValue("revision"), 10, 64)
+	if err != nil || revision < 0 {
+		return nil, refuse(http.StatusBadRequest, "%q is not a revision", r.PathValue("revision"))
+	}
+	var wait time.Duration
+	if text := r.FormValue("wait"); text != "" {
+		if wait, err = time.ParseDuration(text); err != nil || wait < 0 {
+			return nil, refuse(http.StatusBadRequest, "wait %q is not a duration", text)
+		}
+	}
+	return progressOf(r.Context(), s.config.Proxies, revision, min(wait, maxWait)), nil
+}
+
+func progressOf(ctx context.Context, proxies Proxies, revision int64, wait time.Duration) api.Progress {
+	now := proxies.Progress(ctx, revision, wait)
+	p := api.Progress{Revision: now.Revision, Concerned: now.Concerned, Confirmed: now.Confirmed}
+	for _, id := range now.Waiting {
+		p.Waiting = append(p.Waiting, string(id))
+	}
+	for _, refused := range now.Refusals {
+		p.Refused = append(p.Refused, string(refused.Proxy)+": "+refused.Reason)
+	}
+	return p
+}
+
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
+	stage := r.FormValue("stage")
+	if stage == "" {
+		stage = string(push.StagePlan)
+	}
+	text, err := s.config.Explain.Explain(mesh.ProxyID(r.FormValue("proxy")), r.FormValue("resource"), stage)
+	if err != nil {
+		s.refuse(w, r, refuse(http.StatusNotFound, "%v", err))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if _, err := w.Write([]byte(text)); err != nil {
+		s.config.Log.Debug("answer not sent", "err", err)
+	}
+}

@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// CodeNamespaceMismatch is the code of a problem: an object names another namespace than the command.
+const CodeNamespaceMismatch = "namespace-mismatch"
+
+// Checked is what files hold.
+type Checked struct {
+	Objects  []config.Object // those without an error
+	Count    int             // of all objects
+	Problems []mesh.Problem
+}
+
+// Check reads files and says everything that is wrong with them by themselves. Objects that name no namespace get the
+// given one, else "default"; when one is given, those that name another are refused. `lateen validate` and the API tell
+// the same because both ask here.
+func Check(kinds config.Kinds, namespace string, files []api.File) Checked {
+	c := Checked{}
+	first := map[mesh.Ref]mesh.Position{}
+	for _, f := range files {
+		objects, found := config.Parse(f.Name, []byte(f.Text), namespace)
+		c.Problems = append(c.Problems, found...)
+		for i := range objects {
+			c.add(&objects[i], first, check(kinds, namespace, &objects[i]))
+		}
+	}
+	mesh.SortProblems(c.Problems)
+	return c
+}
+
+// add takes an object in with what was found wrong with it, unless it was there before.
+func (c *Checked) add(o *config.Object, first map[mesh.Ref]mesh.Position, found []mesh.Problem) {
+	if at, twice := first[o.Ref]; twice {
+		p := o.Problem(config.CodeDuplicateObject, "metadata.name", "the object stands also at %s", at)
+		p.Hint = "give one of them another name"
+		found = append(found, p)
+	} else {
+		first[o.Ref] = o.Origin
+	}
+	c.Count++
+	c.Problems = append(c.Problems, found...)
+	if !o.Broken && !mesh.HasErrors(found) {
+		c.Objects = append(c.Objects, *o)
+	}
+}
+
+// check says what is wrong with one object.
+func check(kinds config.Kinds, namespace string, o *config.Object) []mesh.Problem {
+	_, problems := kinds.Read(o)
+	return append(problems, mismatch(namespace, o)...)
+}
+
+// mismatch says that an object names another namespace than the command, if that names one.
+func mismatch(namespace string, o *config.Object) []mesh.Problem {
+	if namespace == "" || o.Namespace == namespace {
+		return nil
+	}
+	p := o.Problem(CodeNamespaceMismatch, "metadata.namespace", "the command names the namespace %q", namespace)
+	p.Hint = "leave out -n, or give -n " + o.Namespace
+	return []mesh.Problem{p}
+}

@@ -1,0 +1,53 @@
+package admin
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const page = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>Lateen</title>
+<style>body { font: 1rem/1.6 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto; padding: 0 1rem }</style>
+<h1>Lateen</h1>
+<p>This is the control plane of a mesh.</p>
+<ul>
+<li><a href="healthz">healthz</a>: it runs</li>
+<li><a href="readyz">readyz</a>: it knows the whole mesh</li>
+<li><a href="metrics">metrics</a>: what it counts, for Prometheus</li>
+</ul>
+</html>
+`
+
+// health returns what is served to everybody on the machine.
+func (s *Server) health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, page) // who asked may have gone
+	})
+	return mux
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if missing := s.config.Store.Missing(); len(missing) > 0 {
+		text(w, http.StatusServiceUnavailable, "not ready: waiting for "+strings.Join(missing, ", ")+"\n")
+		return
+	}
+	text(w, http.StatusOK, "ready\n")
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body) // who asked may have gone
+}

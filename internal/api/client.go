@@ -1,0 +1,176 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// maxAnswer bounds what is read of one answer.
+const maxAnswer = 64 << 20
+
+// Client speaks to the control plane that serves on a Unix socket. Its methods return an [*Unreachable] when nobody
+// serves there, and an [*Error] when the control plane refuses. They wait as long as their context lets them.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client for the socket at this path.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// Unreachable is the error when no control plane answers on a socket.
+type Unreachable struct {
+	Socket string
+	Cause  error
+}
+
+func (e *Unreachable) Error() string {
+	message := "no control plane answers on " + e.Socket
+	if errors.Is(e.Cause, fs.ErrNotExist) || errors.Is(e.Cause, syscall.ECONNREFUSED) {
+		return message
+	}
+	return message + ": " + e.Cause.Error()
+}
+
+// Unwrap returns why.
+func (e *Unreachable) Unwrap() error { return e.Cause }
+
+// Hint returns the next step.
+func (e *Unreachable) Hint() string { return "start a mesh with `lateen demo` or `lateen up`" }
+
+// Write writes objects.
+func (c *Client) Write(ctx context.Context, w Write) (Written, error) {
+	return call[Written](ctx, c, http.MethodPost, "/v1/objects", w)
+}
+
+// Delete deletes objects.
+func (c *Client) Delete(ctx context.Context, d Delete) (Written, error) {
+	return call[Written](ctx, c, http.MethodPost, "/v1/objects/delete", d)
+}
+
+// Objects returns the objects that q asks for, sorted.
+func (c *Client) Objects(ctx context.Context, q Query) ([]Object, error) {
+	values := url.Values{}
+	for key, value := range map[string]string{"kind": q.Kind, "namespace": q.Namespace, "name": q.Name} {
+		if value != "" {
+			values.Set(key, value)
+		}
+	}
+	return call[[]Object](ctx, c, http.MethodGet, "/v1/objects?"+values.Encode(), nil)
+}
+
+// PutRegistry says what services there are and what runs, and returns the revision that holds it.
+func (c *Client) PutRegistry(ctx context.Context, r mesh.Registry) (revision int64, err error) {
+	accepted, err := call[Accepted](ctx, c, http.MethodPut, "/v1/registry", r)
+	return accepted.Revision, err
+}
+
+// Progress waits, at most for the given time, until no proxy is waited for, and tells how far the revision is.
+func (c *Client) Progress(ctx context.Context, revision int64, wait time.Duration) (Progress, error) {
+	path := "/v1/revisions/" + strconv.FormatInt(revision, 10) + "/progress?wait=" + wait.String()
+	return call[Progress](ctx, c, http.MethodGet, path, nil)
+}
+
+// Status tells how the control plane is.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)
+}
+
+// Problems returns what is wrong with the objects that the control plane knows.
+func (c *Client) Problems(ctx context.Context) ([]mesh.Problem, error) {
+	answer, err := call[Problems](ctx, c, http.MethodGet, "/v1/problems", nil)
+	return answer.Problems, err
+}
+
+// Proxies lists the connected proxies.
+func (c *Client) Proxies(ctx context.Context) ([]Proxy, error) {
+	return call[[]Proxy](ctx, c, http.MethodGet, "/v1/proxies", nil)
+}
+
+// Explain returns the text of one stage of one resource.
+func (c *Client) Explain(ctx context.Context, e Explain) (string, error) {
+	values := url.Values{"proxy": {string(e.Proxy)}, "resource": {e.Resource}, "stage": {e.Stage}}
+	text, err := c.do(ctx, http.MethodGet, "/v1/explain?"+values.Encode(), nil)
+	return string(text), err
+}
+
+// call sends a request with a JSON body, unless body is nil, and reads a JSON answer.
+func call[Answer any](ctx context.Context, c *Client, method, path string, body any) (Answer, error) {
+	var answer Answer
+	var sent []byte
+	if body != nil {
+		var err error
+		if sent, err = json.Marshal(body); err != nil {
+			return answer, fmt.Errorf("%s %s: %w", method, path, err)
+		}
+	}
+	text, err := c.do(ctx, method, path, sent)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return answer, fmt.Errorf("%s %s: answer: %w", method, path, err)
+	}
+	return answer, nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	// The host is not looked up: every connection goes to the socket.
+	request, err := http.NewRequestWithContext(ctx, method, "http://lateen"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.unanswered(ctx, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, c.unanswered(ctx, err)
+	case len(text) > maxAnswer:
+		return nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, path, maxAnswer)
+	case response.StatusCode >= http.StatusBadRequest:
+		return nil, refusal(response.Status, text)
+	}
+	return text, nil
+}
+
+// unanswered says why there is no answer: the context's own reason comes first.
+func (c *Client) unanswered(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for the control plane on %s: %w", c.socket, ctx.Err())
+	}
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = failed.Err // without the address, which is made up
+	}
+	return &Unreachable{Socket: c.socket, Cause: err}
+}
+
+func refusal(status string, text []byte) error {
+	var refused Error
+	if err := json.Unmarshal(text, &refused); err != nil || refused.Message == "" {
+		return &Error{Message: "the control plane answers " + status}
+	}
+	return &refused
+}

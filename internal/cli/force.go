@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+)
+
+// waiting follows a change until it is in force.
+type waiting struct {
+	cmd      *cobra.Command
+	target   target
+	revision int64
+	deadline time.Time
+	timeout  time.Duration
+}
+
+const (
+	pollInterval = time.Second     // how often a terminal shows what is waited for
+	answerTime   = 5 * time.Second // beyond what an answer waits on purpose
+)
+
+// inForce waits, if it is told to, until the change is in force in every proxy that it concerns, and says in how many
+// it is. changed tells whether there was a change at all.
+func (w *waiting) inForce(wait, changed bool) error {
+	switch {
+	case !wait:
+		w.say("not waited for")
+		return nil
+	case w.revision == 0:
+		w.say("in force as soon as the mesh has started")
+		return nil
+	}
+	p, err := w.progress()
+	switch {
+	case err != nil:
+		return err
+	case !p.Done():
+		return failed("it will be in force when they answer; `lateen proxies` shows them",
+			"mesh %s: in force in %d of %d proxies after %s, waiting for %s",
+			w.target.name, p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Waiting, ", "))
+	case len(p.Refused) > 0:
+		w.say(fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned))
+		return failed("they keep what they had; `lateen delete` or correct the object",
+			"refused by proxies:\n  %s", strings.Join(p.Refused, "\n  "))
+	case p.Concerned > 0:
+		w.say(fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned))
+	case changed:
+		w.say("in force: no proxy uses it yet")
+	default:
+		w.say("nothing changed")
+	}
+	return nil
+}
+
+// progress waits until no proxy is waited for, or the time is over.
+func (w *waiting) progress() (api.Progress, error) {
+	terminal := isTerminal(w.cmd.ErrOrStderr())
+	for {
+		left := max(time.Until(w.deadline), 0)
+		p, err := w.ask(min(left, pollInterval))
+		if terminal {
+			fmt.Fprint(w.cmd.ErrOrStderr(), "\r\x1b[K")
+		}
+		if err != nil || p.Done() || left == 0 {
+			return p, err
+		}
+		if terminal {
+			fmt.Fprintf(w.cmd.ErrOrStderr(), "in force in %d of %d proxies …", p.Confirmed, p.Concerned)
+		}
+	}
+}
+
+func (w *waiting) ask(wait time.Duration) (api.Progress, error) {
+	ctx, cancel := context.WithTimeout(w.cmd.Context(), wait+answerTime)
+	defer cancel()
+	return w.target.client.Progress(ctx, w.revision, wait)
+}
+
+func (w *waiting) say(what string) {
+	fmt.Fprintf(w.cmd.ErrOrStderr(), "lateen: mesh %s: %s\n", w.target.name, what)
+}

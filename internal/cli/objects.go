@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// change is what the commands that change objects have in common.
+type change struct {
+	mesh      *meshFlags
+	files     []string
+	namespace string
+	wait      bool
+	timeout   time.Duration
+}
+
+const defaultTimeout = 30 * time.Second
+
+func (c *change) addTo(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&c.files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
+	flags.StringVarP(&c.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	flags.BoolVar(&c.wait, "wait", true, "wait until the change is in force in every proxy that it concerns")
+	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long to wait")
+}
+
+func newCreateCommand(m *meshFlags) *cobra.Command {
+	return newWriteCommand(m, api.Create, "Create objects; those that exist are refused")
+}
+
+func newReplaceCommand(m *meshFlags) *cobra.Command {
+	return newWriteCommand(m, api.Replace, "Replace objects that exist")
+}
+
+func newApplyCommand(m *meshFlags) *cobra.Command {
+	return newWriteCommand(m, api.Apply, "Create objects, or replace those that exist")
+}
+
+func newWriteCommand(m *meshFlags, op api.Op, short string) *cobra.Command {
+	c := &change{mesh: m}
+	cmd := &cobra.Command{
+		Use:     string(op) + " -f FILE|FOLDER|-",
+		Short:   short,
+		Example: fmt.Sprintf("  lateen %s -f route-rule-all-v1.yaml", op),
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			files, err := readFiles(c.files, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return c.run(cmd, "written", func(ctx context.Context, client *api.Client) (api.Written, error) {
+				return client.Write(ctx, api.Write{Op: op, Namespace: c.namespace, Files: files})
+			})
+		},
+	}
+	c.addTo(cmd)
+	return cmd
+}
+
+func newDeleteCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
+	c := &change{mesh: m}
+	cmd := &cobra.Command{
+		Use:     "delete (-f FILE|FOLDER|- | KIND NAME…)",
+		Short:   "Delete objects",
+		Example: "  lateen delete route-rule reviews-default\n  lateen delete -f route-rule-all-v1.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			request := api.Delete{Namespace: c.namespace}
+			var err error
+			if len(args) > 0 && len(c.files) == 0 {
+				request.Objects, err = named(kinds, c.namespace, args)
+			} else if err = noArguments(cmd, args); err == nil {
+				request.Files, err = readFiles(c.files, cmd.InOrStdin())
+			}
+			if err != nil {
+				return err
+			}
+			return c.run(cmd, "deleted", func(ctx context.Context, client *api.Client) (api.Written, error) {
+				return client.Delete(ctx, request)
+			})
+		},
+	}
+	c.addTo(cmd)
+	return cmd
+}
+
+// noArguments refuses arguments: most often a file whose -f is missing.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return misused("files are given with -f", "unexpected argument %q", args[0])
+}
+
+// named returns the objects that "KIND NAME…" or "KIND/NAME…" name.
+func named(kinds config.Kinds, namespace string, args []string) ([]mesh.Ref, error) {
+	words, err := splitNames(args)
+	if err != nil {
+		return nil, err
+	}
+	var refs []mesh.Ref
+	for _, w := range words {
+		kind, err := kindOf(kinds, w.kind)
+		if err != nil {
+			return nil, err
+		}
+		if w.name == "" {
+			return nil, misused("", "which %s? give its name", kind.Type)
+		}
+		refs = append(refs, mesh.Ref{Kind: kind.Name, Namespace: namespace, Name: w.name})
+	}
+	return refs, nil
+}
+
+// run asks for a change, tells what was done, and waits until it is in force.
+func (c *change) run(cmd *cobra.Command, done string, ask func(context.Context, *api.Client) (api.Written, error)) error {
+	deadline := time.Now().Add(c.timeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), max(c.timeout, defaultTimeout))
+	defer cancel()
+	t, err := c.mesh.find(ctx)
+	if err != nil {
+		return err
+	}
+	written, err := ask(ctx, t.client)
+	if err != nil {
+		return err
+	}
+	for _, r := range written.Results {
+		fmt.Fprintln(cmd.OutOrStdout(), describe(r))
+	}
+	tell(cmd.ErrOrStderr(), written.Problems)
+	if len(written.Results) > 0 {
+		w := waiting{cmd: cmd, target: t, revision: written.Revision, deadline: deadline, timeout: c.timeout}
+		if err := w.inForce(c.wait, changes(written)); err != nil {
+			return err
+		}
+	}
+	return incomplete(written, done)
+}
+
+// describe returns the line that says what was done with an object, in istioctl's words.
+func describe(r api.Result) string {
+	name := r.Type + "/" + r.Object.Path()
+	switch r.Verb {
+	case "created":
+		return fmt.Sprintf("Created config %s at revision %d", name, r.ResourceVersion)
+	case "updated":
+		return fmt.Sprintf("Updated config %s to revision %d", name, r.ResourceVersion)
+	case "deleted":
+		return "Deleted config: " + name
+	default:
+		return fmt.Sprintf("Unchanged config %s at revision %d", name, r.ResourceVersion)
+	}
+}
+
+func changes(w api.Written) bool {
+	for _, r := range w.Results {
+		if r.Verb != "unchanged" {
+			return true
+		}
+	}
+	return false
+}
+
+// incomplete says that some objects were left out, or nil.
+func incomplete(w api.Written, done string) error {
+	n := errorsIn(w.Problems)
+	switch {
+	case n == 0 && len(w.Results) == 0 && len(w.Problems) == 0:
+		return failed("", "the files hold no objects")
+	case n == 0:
+		return nil
+	case len(w.Results) == 0:
+		return failed("", "nothing was %s: %s", done, count(n, "error"))
+	default:
+		return failed("", "not everything was %s: %s", done, count(n, "error"))
+	}
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
+)
+
+// meshFlags say which mesh on this machine a command means.
+type meshFlags struct {
+	name     string
+	stateDir string
+}
+
+func (f *meshFlags) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&f.name, "mesh", "", "name of the mesh on this machine (default: the one that runs)")
+	flags.StringVar(&f.stateDir, "state-dir", "", "state folder of the mesh (default: $XDG_STATE_HOME/lateen/NAME)")
+}
+
+// target is a running mesh.
+type target struct {
+	name   string
+	client *api.Client
+}
+
+// stateHome returns the folder that holds the state folders of this user's meshes (XDG Base Directory Specification).
+func stateHome() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "lateen"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", failed("name a state folder with --state-dir", "find the state folder: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "lateen"), nil
+}
+
+// dir returns the state folder of the mesh that the flags name, and its name; without flags that of the mesh called
+// fallback.
+func (f *meshFlags) dir(fallback string) (dir, name string, err error) {
+	name = f.name
+	if name == "" {
+		name = fallback
+	}
+	if name != "" && !config.IsLabel(name) {
+		return "", "", misused("", "%q is not a name for a mesh: lower-case letters, digits and -", name)
+	}
+	if f.stateDir != "" {
+		if name == "" {
+			name = filepath.Base(f.stateDir)
+		}
+		return f.stateDir, name, nil
+	}
+	home, err := stateHome()
+	return filepath.Join(home, name), name, err
+}
+
+// find returns the running mesh that the flags name, else the only one that runs.
+func (f *meshFlags) find(ctx context.Context) (target, error) {
+	if f.name == "" && f.stateDir == "" {
+		return only(ctx)
+	}
+	dir, name, err := f.dir("")
+	if err != nil {
+		return target{}, err
+	}
+	socket, err := api.Socket(dir)
+	if err != nil {
+		return target{}, err
+	}
+	if !answers(ctx, socket) {
+		return target{}, failed(othersHint(ctx), "mesh %s is not running (nobody answers on %s)", name, socket)
+	}
+	return target{name, api.NewClient(socket)}, nil
+}
+
+// only returns the mesh that runs, if there is exactly one.
+func only(ctx context.Context) (target, error) {
+	names, err := running(ctx)
+	if err != nil {
+		return target{}, err
+	}
+	switch len(names) {
+	case 0:
+		return target{}, failed("start one with `lateen demo`", "no mesh is running")
+	case 1:
+		f := meshFlags{name: names[0]}
+		return f.find(ctx)
+	default:
+		return target{}, misused("choose one with --mesh NAME", "several meshes are running: %s", strings.Join(names, ", "))
+	}
+}
+
+// running lists the meshes of this user that run, sorted.
+func running(ctx context.Context) ([]string, error) {
+	home, err := stateHome()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(home)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		socket, err := api.Socket(filepath.Join(home, entry.Name()))
+		if err == nil && config.IsLabel(entry.Name()) && answers(ctx, socket) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}
+
+func othersHint(ctx context.Context) string {
+	if names, err := running(ctx); err == nil && len(names) > 0 {
+		return "running: " + strings.Join(names, ", ")
+	}
+	return "start one with `lateen demo` or `lateen up`"
+}
+
+// answers tells whether somebody listens on a socket.
+func answers(ctx context.Context, socket string) bool {
+	connection, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return false
+	}
+	_ = connection.Close() // nothing was sent
+	return true
+}
