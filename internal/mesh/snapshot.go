@@ -39,12 +39,25 @@ func (k Key) Compare(o Key) int {
 type Snapshot struct {
 	revision int64
 	domain   string
-	parts    map[Key]any // pointers to immutable values
+	shards   [shards]map[Key]any // pointers to immutable values
+}
+
+// shards is into how many maps the parts are spread. The next snapshot shares all but those that hold a change, so
+// that making it costs little however much the mesh holds.
+const shards = 256
+
+// shard returns the number of the map that holds the key (FNV-1a over its name).
+func (k Key) shard() int {
+	hash := uint32(2166136261)
+	for i := range len(k.Name) {
+		hash = (hash ^ uint32(k.Name[i])) * 16777619
+	}
+	return int(hash % shards)
 }
 
 // NewSnapshot returns an empty snapshot at revision 0 of a mesh whose services live under domain ("cluster.local").
 func NewSnapshot(domain string) *Snapshot {
-	return &Snapshot{domain: domain, parts: map[Key]any{}}
+	return &Snapshot{domain: domain}
 }
 
 // Revision counts the snapshots: a later one has a higher revision.
@@ -73,14 +86,16 @@ func (s *Snapshot) Workload(id ProxyID) *Workload {
 func (s *Snapshot) Door() *Door { return part[Door](s, Key{Kind: KindDoor}) }
 
 // Has tells whether the part is there.
-func (s *Snapshot) Has(k Key) bool { return s.parts[k] != nil }
+func (s *Snapshot) Has(k Key) bool { return s.shards[k.shard()][k] != nil }
 
 // Keys returns the keys of all parts of a kind, sorted.
 func (s *Snapshot) Keys(kind Kind) []Key {
 	var keys []Key
-	for k := range s.parts {
-		if k.Kind == kind {
-			keys = append(keys, k)
+	for _, parts := range s.shards {
+		for k := range parts {
+			if k.Kind == kind {
+				keys = append(keys, k)
+			}
 		}
 	}
 	slices.SortFunc(keys, Key.Compare)
@@ -88,7 +103,7 @@ func (s *Snapshot) Keys(kind Kind) []Key {
 }
 
 func part[T any](s *Snapshot, k Key) *T {
-	p, _ := s.parts[k].(*T)
+	p, _ := s.shards[k.shard()][k].(*T)
 	return p
 }
 
@@ -135,12 +150,20 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 	if len(d.changed) == 0 {
 		return d.base, nil
 	}
-	next := &Snapshot{revision: d.base.revision + 1, domain: d.base.domain, parts: maps.Clone(d.base.parts)}
+	next := &Snapshot{revision: d.base.revision + 1, domain: d.base.domain, shards: d.base.shards}
+	own := map[int]bool{}
 	for k, v := range d.changed {
+		i := k.shard()
+		if !own[i] {
+			own[i] = true
+			if next.shards[i] = maps.Clone(d.base.shards[i]); next.shards[i] == nil {
+				next.shards[i] = map[Key]any{}
+			}
+		}
 		if v == nil {
-			delete(next.parts, k)
+			delete(next.shards[i], k)
 		} else {
-			next.parts[k] = v
+			next.shards[i][k] = v
 		}
 	}
 	return next, slices.SortedFunc(maps.Keys(d.changed), Key.Compare)

@@ -1,102 +1,15 @@
 package push_test
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"net"
 	"slices"
-	"sync"
 	"testing"
-	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
-
-// world is an engine behind a real xDS server, with a snapshot that the test edits.
-type world struct {
-	t        *testing.T
-	engine   *push.Engine
-	snapshot *mesh.Snapshot
-	listener *bufconn.Listener
-}
-
-func newWorld(t *testing.T, config push.Config) *world {
-	t.Helper()
-	config.Log = slog.New(slog.DiscardHandler)
-	w := &world{
-		t: t, engine: push.NewEngine(config), snapshot: mesh.NewSnapshot(meshtest.Domain), listener: bufconn.Listen(1 << 20),
-	}
-	stop := make(chan struct{})
-	server := xds.NewServer(w.engine.Open, stop)
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := server.Serve(w.listener); err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		close(stop)
-		server.Stop()
-		running.Wait()
-	})
-	return w
-}
-
-// edit makes the next snapshot the current one and returns its revision.
-func (w *world) edit(change func(*mesh.Draft)) int64 {
-	draft := w.snapshot.Edit()
-	change(draft)
-	var keys []mesh.Key
-	w.snapshot, keys = draft.Done()
-	w.engine.Apply(w.snapshot, keys)
-	return w.snapshot.Revision()
-}
-
-// confirmed waits until a revision is in force everywhere and returns how many proxies it concerned.
-func (w *world) confirmed(revision int64) int {
-	w.t.Helper()
-	p := w.engine.Progress(w.t.Context(), revision, 30*time.Second)
-	if p.Confirmed != p.Concerned {
-		w.t.Fatalf("revision %d is in force in %d of %d proxies; waiting for %v, refused %v",
-			revision, p.Confirmed, p.Concerned, p.Waiting, p.Refusals)
-	}
-	return p.Concerned
-}
-
-// connect runs a fake proxy until the test ends, or the returned function is called.
-func (w *world) connect(f *meshtest.FakeProxy) (disconnect func()) {
-	w.t.Helper()
-	conn, err := grpc.NewClient("passthrough:///lateen",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return w.listener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := f.Run(ctx, conn); ctx.Err() == nil {
-			w.t.Errorf("proxy %s: %v", f.Node.ID(), err)
-		}
-	})
-	disconnect = sync.OnceFunc(func() {
-		cancel()
-		running.Wait()
-		if err := conn.Close(); err != nil {
-			w.t.Error(err)
-		}
-	})
-	w.t.Cleanup(disconnect)
-	return disconnect
-}
 
 // caller returns the workload number i and its proxy, which calls the hosts.
 func caller(i int, hosts ...string) (*mesh.Workload, *meshtest.FakeProxy) {
@@ -119,9 +32,9 @@ const (
 
 func hostNumber(i int) mesh.Host { return meshtest.HostOf(fmt.Sprintf("svc-%03d", i)) }
 
-// callers fills the world with services and with connected proxies that have everything they asked for.
-func (w *world) callers() []*meshtest.FakeProxy {
-	w.t.Helper()
+// callers fills the mesh with services and with connected proxies that have everything they asked for.
+func callers(t *testing.T, w *meshtest.FakeMesh) []*meshtest.FakeProxy {
+	t.Helper()
 	registry := meshtest.Bulk(services)
 	var fakes []*meshtest.FakeProxy
 	for i := range proxies {
@@ -133,12 +46,12 @@ func (w *world) callers() []*meshtest.FakeProxy {
 		registry.Workloads = append(registry.Workloads, workload)
 		fakes = append(fakes, fake)
 	}
-	w.edit(func(d *mesh.Draft) { meshtest.Put(d, registry) })
+	w.Edit(func(d *mesh.Draft) { meshtest.Put(d, registry) })
 	for i, f := range fakes {
-		w.connect(f)
+		w.Connect(f)
 		for j := range calls {
-			if err := f.Await(w.t.Context(), xds.VirtualHostType, fmt.Sprintf("out/svc-%03d:9080", i+j)); err != nil {
-				w.t.Fatal(err)
+			if err := f.Await(t.Context(), xds.VirtualHostType, fmt.Sprintf("out/svc-%03d:9080", i+j)); err != nil {
+				t.Fatal(err)
 			}
 		}
 		f.Got()
@@ -148,8 +61,8 @@ func (w *world) callers() []*meshtest.FakeProxy {
 
 // A changed rule re-cuts the views that read it, and only their subscribers are sent anything.
 func TestOneRuleCostsWhatReadsIt(t *testing.T) {
-	w := newWorld(t, push.Config{})
-	fakes := w.callers()
+	w := meshtest.NewFakeMesh(t, push.Config{})
+	fakes := callers(t, w)
 	host := hostNumber(42) // called by the proxies 40, 41 and 42
 	rule := func(version string) func(*mesh.Draft) {
 		return func(d *mesh.Draft) {
@@ -159,13 +72,13 @@ func TestOneRuleCostsWhatReadsIt(t *testing.T) {
 			}}))
 		}
 	}
-	w.confirmed(w.edit(rule("v1"))) // was absent: absences lead to their readers too
+	w.Confirmed(w.Edit(rule("v1"))) // was absent: absences lead to their readers too
 	for _, f := range fakes {
 		f.Got()
 	}
 	before := work(w)
 
-	if concerned := w.confirmed(w.edit(rule("v2"))); concerned != calls {
+	if concerned := w.Confirmed(w.Edit(rule("v2"))); concerned != calls {
 		t.Errorf("the change concerns %d proxies, want %d", concerned, calls)
 	}
 
@@ -197,12 +110,12 @@ func TestOneRuleCostsWhatReadsIt(t *testing.T) {
 
 // A changed endpoint re-cuts its cluster's endpoints once, and is sent to those who have that cluster.
 func TestOneEndpointCostsItsCluster(t *testing.T) {
-	w := newWorld(t, push.Config{})
-	fakes := w.callers()
+	w := meshtest.NewFakeMesh(t, push.Config{})
+	fakes := callers(t, w)
 	host := hostNumber(7)
 	before := work(w)
 
-	concerned := w.confirmed(w.edit(func(d *mesh.Draft) {
+	concerned := w.Confirmed(w.Edit(func(d *mesh.Draft) {
 		d.SetEndpoints(host, &mesh.EndpointSet{Host: host, Endpoints: []mesh.Endpoint{{
 			Address: "127.201.0.1", Ports: map[string]int{"http": 9080}, Health: mesh.Healthy,
 		}}})
@@ -232,11 +145,11 @@ func TestOneEndpointCostsItsCluster(t *testing.T) {
 
 // A change that no proxy's configuration reads costs nothing at all.
 func TestUnusedChangeCostsNothing(t *testing.T) {
-	w := newWorld(t, push.Config{})
-	w.callers()
+	w := meshtest.NewFakeMesh(t, push.Config{})
+	callers(t, w)
 	before := work(w)
 	unused := hostNumber(250)
-	if n := w.confirmed(w.edit(func(d *mesh.Draft) { d.SetEndpoints(unused, nil) })); n != 0 {
+	if n := w.Confirmed(w.Edit(func(d *mesh.Draft) { d.SetEndpoints(unused, nil) })); n != 0 {
 		t.Errorf("the change concerns %d proxies, want none", n)
 	}
 	if after := work(w); after != before {
@@ -246,8 +159,8 @@ func TestUnusedChangeCostsNothing(t *testing.T) {
 
 // A rule that only moves to another line is cut anew, and nobody is sent anything: equal bytes, equal version.
 func TestSameBytesAreNotSent(t *testing.T) {
-	w := newWorld(t, push.Config{})
-	w.callers()
+	w := meshtest.NewFakeMesh(t, push.Config{})
+	callers(t, w)
 	host := hostNumber(3)
 	at := func(line int) func(*mesh.Draft) {
 		return func(d *mesh.Draft) {
@@ -257,9 +170,9 @@ func TestSameBytesAreNotSent(t *testing.T) {
 			}}))
 		}
 	}
-	w.confirmed(w.edit(at(1)))
+	w.Confirmed(w.Edit(at(1)))
 	before := work(w)
-	if n := w.confirmed(w.edit(at(9))); n != 0 {
+	if n := w.Confirmed(w.Edit(at(9))); n != 0 {
 		t.Errorf("the change concerns %d proxies, want none", n)
 	}
 	after := work(w)
@@ -271,7 +184,7 @@ func TestSameBytesAreNotSent(t *testing.T) {
 // counted is the state of an engine's counters.
 type counted struct{ cuts, makes, sends int64 }
 
-func work(w *world) counted {
-	c := w.engine.Counters()
+func work(w *meshtest.FakeMesh) counted {
+	c := w.Engine.Counters()
 	return counted{c.Cuts.Load(), c.Makes.Load(), c.Sends.Load()}
 }

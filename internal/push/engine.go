@@ -12,7 +12,6 @@ package push
 
 import (
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -118,7 +117,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 			continue
 		}
 		for p := range en.subscribers {
-			p.mark(en.key.id)
+			p.mark(en)
 			concerned[p] = struct{}{}
 			e.counters.Marks.Add(1)
 		}
@@ -126,7 +125,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	for p := range concerned {
 		p.marked = s.Revision()
 	}
-	e.progress.add(s.Revision(), slices.Collect(maps.Keys(concerned)))
+	e.progress.add(s.Revision(), concerned)
 	e.signal()
 }
 
@@ -175,6 +174,7 @@ func (e *Engine) unsubscribe(p *Proxy, id view.ID) {
 	delete(p.refusals, id)
 	if en, ok := e.entries[entryKey{p.caller.Project(id).Key(), id}]; ok {
 		delete(en.subscribers, p)
+		delete(p.dirty, en)
 		e.dropUnused(en)
 	}
 }
@@ -230,10 +230,8 @@ func (e *Engine) take(p *Proxy) (map[view.ID]*made, int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	changed := make(map[view.ID]*made, len(p.dirty))
-	for id := range p.dirty {
-		if en, ok := e.entries[entryKey{p.caller.Project(id).Key(), id}]; ok {
-			changed[id] = en.made
-		}
+	for en := range p.dirty {
+		changed[en.key.id] = en.made
 	}
 	clear(p.dirty)
 	return changed, e.snapshot.Revision()

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"math"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -47,7 +48,7 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 	}
 	caller := view.CallerOf(w)
 	p := &Proxy{
-		dirty:     map[view.ID]struct{}{},
+		dirty:     map[*entry]struct{}{},
 		wake:      make(chan struct{}, 1),
 		settled:   -1,
 		refusals:  map[view.ID]refusal{},
@@ -89,13 +90,15 @@ func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
 	if len(e.byID[p.id]) == 0 {
 		delete(e.byID, p.id)
 	}
-	e.signal()
+	if e.progress.arrive(p, math.MaxInt64) {
+		e.signal()
+	}
 	e.config.Log.Info("proxy disconnected", "proxy", string(p.id))
 }
 
 // mark tells the proxy that a resource of its changed. The engine's lock is held.
-func (p *Proxy) mark(id view.ID) {
-	p.dirty[id] = struct{}{}
+func (p *Proxy) mark(en *entry) {
+	p.dirty[en] = struct{}{}
 	if p.evicted {
 		return
 	}

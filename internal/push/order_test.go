@@ -33,11 +33,11 @@ func toVersion(version string) func(*mesh.Draft) {
 }
 
 // one is a world with the service reviews and one proxy that calls it.
-func one(t *testing.T, config push.Config) (*world, *meshtest.FakeProxy) {
+func one(t *testing.T, config push.Config) (*meshtest.FakeMesh, *meshtest.FakeProxy) {
 	t.Helper()
-	w := newWorld(t, config)
+	w := meshtest.NewFakeMesh(t, config)
 	workload, fake := caller(0, "reviews:9080")
-	w.edit(func(d *mesh.Draft) {
+	w.Edit(func(d *mesh.Draft) {
 		d.SetService(reviews, meshtest.NewService("reviews", "http", 9080))
 		d.SetEndpoints(reviews, &mesh.EndpointSet{Host: reviews, Endpoints: []mesh.Endpoint{
 			{Address: "127.201.0.1", Ports: map[string]int{"http": 9080}, Labels: mesh.Labels{"version": "v1"}, Health: mesh.Healthy},
@@ -79,7 +79,7 @@ func await(t *testing.T, err error) {
 // force and a grace is over.
 func TestMakeBeforeBreak(t *testing.T) {
 	w, f := one(t, push.Config{Grace: 50 * time.Millisecond})
-	w.connect(f)
+	w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 	wantTranscript(t, f,
 		"Listener outbound",
@@ -89,7 +89,7 @@ func TestMakeBeforeBreak(t *testing.T) {
 		"ClusterLoadAssignment "+subset(""),
 		"VirtualHost out/reviews:9080",
 	)
-	w.confirmed(w.edit(toVersion("v2")))
+	w.Confirmed(w.Edit(toVersion("v2")))
 	await(t, f.AwaitGone(t.Context(), xds.ClusterType, subset("")))
 	wantTranscript(t, f,
 		"Cluster "+subset("v2"),
@@ -102,10 +102,10 @@ func TestMakeBeforeBreak(t *testing.T) {
 // An Envoy does not ask for endpoints again when a cluster changes: they follow it unasked.
 func TestEndpointsFollowTheirCluster(t *testing.T) {
 	w, f := one(t, push.Config{})
-	w.connect(f)
+	w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 	f.Got()
-	w.confirmed(w.edit(func(d *mesh.Draft) { d.SetService(reviews, meshtest.NewService("reviews", "http2", 9080)) }))
+	w.Confirmed(w.Edit(func(d *mesh.Draft) { d.SetService(reviews, meshtest.NewService("reviews", "http2", 9080)) }))
 	if got := transcript(f.Got()); len(got) < 2 || got[0] != "Cluster "+subset("") || got[1] != "ClusterLoadAssignment "+subset("") {
 		t.Errorf("the proxy was sent %q, want the cluster, then its endpoints", got)
 	}
@@ -114,15 +114,15 @@ func TestEndpointsFollowTheirCluster(t *testing.T) {
 // A proxy that comes back with what it has is sent only what changed while it was away, and keeps every cluster.
 func TestReconnectSendsWhatChanged(t *testing.T) {
 	w, f := one(t, push.Config{})
-	disconnect := w.connect(f)
+	disconnect := w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 	disconnect()
 	f.Got()
 
-	w.connect(f)
-	w.confirmed(w.edit(toVersion("v1")))
+	w.Connect(f)
+	w.Confirmed(w.Edit(toVersion("v1")))
 	await(t, f.Await(t.Context(), xds.ClusterType, subset("v1")))
-	w.confirmed(w.edit(toVersion("v1")))
+	w.Confirmed(w.Edit(toVersion("v1")))
 	got := transcript(f.Got())
 	if slices.ContainsFunc(got, func(s string) bool {
 		return strings.HasPrefix(s, "Listener") || strings.HasPrefix(s, "RouteConfiguration") ||
@@ -142,23 +142,23 @@ func TestRefusedResourceIsSetAside(t *testing.T) {
 		}
 		return ""
 	}
-	w.connect(f)
+	w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 	f.Got()
-	p := w.engine.Progress(t.Context(), w.edit(toVersion("v2")), 30*time.Second)
+	p := w.Engine.Progress(t.Context(), w.Edit(toVersion("v2")), 30*time.Second)
 	if len(p.Refusals) != 1 || p.Refusals[0].Reason != "no such thing here" || p.Confirmed != 0 || len(p.Waiting) != 0 {
 		t.Errorf("progress is %+v, want one refusal in the proxy's words and nobody waited for", p)
 	}
 	wantTranscript(t, f)
 
-	w.confirmedAfterRefusal(t, w.edit(toVersion("v1")), f)
+	confirmedAfterRefusal(t, w, w.Edit(toVersion("v1")), f)
 }
 
 // confirmedAfterRefusal waits until a later change is in force beside the refusal.
-func (w *world) confirmedAfterRefusal(t *testing.T, revision int64, f *meshtest.FakeProxy) {
+func confirmedAfterRefusal(t *testing.T, w *meshtest.FakeMesh, revision int64, f *meshtest.FakeProxy) {
 	t.Helper()
 	await(t, f.Await(t.Context(), xds.ClusterType, subset("v1")))
-	w.engine.Progress(t.Context(), revision, 30*time.Second)
+	w.Engine.Progress(t.Context(), revision, 30*time.Second)
 	if got := transcript(f.Got()); !slices.Contains(got, "VirtualHost out/reviews:9080") {
 		t.Errorf("the proxy was sent %q, want the route to v1", got)
 	}
@@ -173,9 +173,9 @@ func TestRefusedAmongGood(t *testing.T) {
 		}
 		return ""
 	}
-	w.connect(f)
+	w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
-	w.edit(func(d *mesh.Draft) {
+	w.Edit(func(d *mesh.Draft) {
 		d.SetRules(reviews, mesh.NewRuleSet(reviews, []*mesh.RouteRule{{
 			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "both"}, Destination: reviews,
 			Routes: []mesh.WeightedRoute{
@@ -191,25 +191,25 @@ func TestRefusedAmongGood(t *testing.T) {
 // A proxy whose workload is not known yet waits; it never gets an empty configuration.
 func TestUnknownWorkloadWaits(t *testing.T) {
 	w, f := one(t, push.Config{})
-	workload := w.snapshot.Workload(f.Node.ID())
-	w.edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), nil) })
-	w.connect(f)
+	workload := w.Snapshot.Workload(f.Node.ID())
+	w.Edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), nil) })
+	w.Connect(f)
 	if got := f.Got(); len(got) != 0 {
 		t.Errorf("the proxy was sent %v before its workload was known", got)
 	}
-	w.edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), workload) })
+	w.Edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), workload) })
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 }
 
 // An unknown name gets an answer, and another one as soon as the service is there.
 func TestUnknownHostIsAnswered(t *testing.T) {
 	w, f := one(t, push.Config{})
-	w.connect(f)
+	w.Connect(f)
 	await(t, f.Ask("later:9080"))
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/later:9080"))
 	f.Got()
 	later := meshtest.NewService("later", "http", 9080)
-	if n := w.confirmed(w.edit(func(d *mesh.Draft) { d.SetService(later.Host, later) })); n != 1 {
+	if n := w.Confirmed(w.Edit(func(d *mesh.Draft) { d.SetService(later.Host, later) })); n != 1 {
 		t.Errorf("the new service concerns %d proxies, want 1", n)
 	}
 	await(t, f.Await(t.Context(), xds.ClusterType, mesh.Subset{Host: later.Host, Port: 9080}.String()))

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -26,20 +27,47 @@ type Refusal struct {
 	Reason   string
 }
 
-// progress remembers which proxies past revisions concerned.
-type progress struct {
-	concerned map[int64][]*Proxy
-	kept      []int64
+// travel is how far one revision has come.
+type travel struct {
+	concerned []*Proxy
+	waiting   map[*Proxy]struct{} // those that have neither confirmed nor refused it, and are still connected
 }
 
-func newProgress() *progress { return &progress{concerned: map[int64][]*Proxy{}} }
+// progress remembers how far past revisions have come.
+type progress struct {
+	travels map[int64]*travel
+	kept    []int64
+}
 
-func (p *progress) add(revision int64, concerned []*Proxy) {
-	p.concerned[revision] = concerned
+func newProgress() *progress { return &progress{travels: map[int64]*travel{}} }
+
+// add begins a revision. The engine's lock is held.
+func (p *progress) add(revision int64, concerned map[*Proxy]struct{}) {
+	t := &travel{concerned: slices.Collect(maps.Keys(concerned)), waiting: concerned}
+	for proxy := range concerned {
+		proxy.marks = append(proxy.marks, revision)
+	}
+	p.travels[revision] = t
 	if p.kept = append(p.kept, revision); len(p.kept) > keptRevisions {
-		delete(p.concerned, p.kept[0])
+		delete(p.travels, p.kept[0])
 		p.kept = p.kept[1:]
 	}
+}
+
+// arrive notes that a proxy is not waited for any more up to a revision, and tells whether one of these revisions
+// waits for nobody now. The engine's lock is held.
+func (p *progress) arrive(proxy *Proxy, revision int64) (done bool) {
+	proxy.marks = slices.DeleteFunc(proxy.marks, func(mark int64) bool {
+		if mark > revision {
+			return false
+		}
+		if t := p.travels[mark]; t != nil {
+			delete(t.waiting, proxy)
+			done = done || len(t.waiting) == 0
+		}
+		return true
+	})
+	return done
 }
 
 // Progress waits until every proxy that the revision concerns has confirmed or refused it, at most for the given
@@ -48,44 +76,61 @@ func (e *Engine) Progress(ctx context.Context, revision int64, wait time.Duratio
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		now, changed, done := e.progressNow(revision)
+		changed, done := e.arrived(revision)
 		if done {
-			return now
+			return e.sumUp(revision)
 		}
 		select {
 		case <-changed:
 		case <-timer.C:
-			return now
+			return e.sumUp(revision)
 		case <-ctx.Done():
-			return now
+			return e.sumUp(revision)
 		}
 	}
 }
 
-func (e *Engine) progressNow(revision int64) (now Progress, changed <-chan struct{}, done bool) {
+// arrived tells whether nobody is waited for, or else what to wait for.
+func (e *Engine) arrived(revision int64) (changed <-chan struct{}, done bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now.Revision = revision
 	if e.snapshot == nil || e.snapshot.Revision() < revision {
-		return now, e.changed, false
+		return e.changed, false
 	}
-	for _, p := range e.progress.concerned[revision] {
+	t := e.progress.travels[revision]
+	return e.changed, t == nil || len(t.waiting) == 0
+}
+
+// sumUp tells how far a revision is.
+func (e *Engine) sumUp(revision int64) Progress {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := Progress{Revision: revision}
+	t := e.progress.travels[revision]
+	if t == nil {
+		return now
+	}
+	for _, p := range t.concerned {
 		if _, connected := e.proxies[p]; !connected {
 			continue
 		}
 		now.Concerned++
 		refusals := p.refusalsSince(revision)
+		_, waiting := t.waiting[p]
 		switch {
 		case len(refusals) > 0:
 			now.Refusals = append(now.Refusals, refusals...)
-		case p.settled >= revision:
-			now.Confirmed++
-		default:
+		case waiting:
 			now.Waiting = append(now.Waiting, p.id)
+		default:
+			now.Confirmed++
 		}
 	}
 	slices.Sort(now.Waiting)
-	return now, e.changed, len(now.Waiting) == 0
+	slices.SortFunc(now.Refusals, func(a, b Refusal) int {
+		return cmp.Or(cmp.Compare(a.Proxy, b.Proxy), compareIDs(a.Resource, b.Resource))
+	})
+	return now
 }
 
 // refusal is why a proxy did not take a resource, and the revision that brought it.
@@ -109,9 +154,12 @@ func (p *Proxy) refusalsSince(revision int64) []Refusal {
 func (e *Engine) settle(p *Proxy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p.settled != p.taken {
-		p.settled = p.taken
-		p.counts = maps.Clone(p.held)
+	if p.settled == p.taken {
+		return
+	}
+	p.settled = p.taken
+	p.counts = maps.Clone(p.held)
+	if e.progress.arrive(p, p.taken) {
 		e.signal()
 	}
 }
@@ -122,7 +170,9 @@ func (e *Engine) refused(p *Proxy, id view.ID, reason string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.refusals[id] = refusal{reason, p.taken}
-	e.signal()
+	if e.progress.arrive(p, p.taken) {
+		e.signal()
+	}
 }
 
 func (e *Engine) accepted(p *Proxy, id view.ID) {

@@ -16,11 +16,12 @@ import (
 // Proxy is one stream's proxy: what it has, what it is to have, and the order in between. It is an [xds.Client]; the
 // fields of the first group belong to the engine and its lock, all others to the stream's goroutine.
 type Proxy struct {
-	dirty    map[view.ID]struct{}
+	dirty    map[*entry]struct{}
 	wake     chan struct{}
 	evicted  bool
-	marked   int64 // revision of the last change that concerned it
-	settled  int64 // revision up to which it has confirmed everything
+	marked   int64   // revision of the last change that concerned it
+	marks    []int64 // revisions that concern it and that it has neither confirmed nor refused
+	settled  int64   // revision up to which it has confirmed everything
 	refusals map[view.ID]refusal
 	counts   map[view.Kind]int // resources by kind when it last settled
 

@@ -13,8 +13,16 @@ import (
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
+// maxInFlight bounds the unanswered responses of one kind. More than one, since Envoy answers for clusters only when
+// they have warmed, and others must not wait for that; but a proxy that does not answer is sent no more: it gets the
+// newest state when it does.
+const maxInFlight = 8
+
 // respond makes the responses of one kind that can go now.
 func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.DeltaDiscoveryResponse {
+	if session.InFlightOf(typeOf[kind]) >= maxInFlight {
+		return nil
+	}
 	var together, alone []*slot
 	now := p.now()
 	for id := range p.behind {

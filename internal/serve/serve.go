@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
@@ -136,7 +137,12 @@ func (p *Plane) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	server := xds.NewServer(p.engine.Open, ctx.Done())
-	group.Go(func() error { return server.Serve(socket) })
+	group.Go(func() error {
+		if err := server.Serve(socket); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
+			return err
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-ctx.Done()
 		server.Stop()

@@ -145,10 +145,18 @@ func (s *Session) Subscribed(t Type, name string) bool {
 // InFlight counts the responses that the proxy has not answered.
 func (s *Session) InFlight() int {
 	n := 0
-	for _, st := range s.types {
-		n += len(st.flights)
+	for t := range s.types {
+		n += s.InFlightOf(t)
 	}
 	return n
+}
+
+// InFlightOf counts the responses of one type that the proxy has not answered.
+func (s *Session) InFlightOf(t Type) int {
+	if st := s.types[t]; st != nil {
+		return len(st.flights)
+	}
+	return 0
 }
 
 // Respond makes the response that carries the resources and removals, and remembers it until it is answered. The
