@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ func newAgentCommand() *cobra.Command {
 		Short: "Run and watch one Envoy",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.Log, c.Events = newLog(cmd.ErrOrStderr()), cmd.OutOrStdout()
+			c.Log, c.Events = newLog(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
 			return agent.New(c).Run(cmd.Context())
 		},
 	}
@@ -57,7 +58,7 @@ func newBookinfoCommand() *cobra.Command {
 		},
 		ValidArgs: bookinfo.Services(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.Logger = newLog(cmd.ErrOrStderr())
+			c.Logger = newLog(cmd.ErrOrStderr(), slog.LevelInfo)
 			handler, err := bookinfo.New(args[0], c)
 			if err != nil {
 				return misused("", "%w", err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 	var paths []string
 	var namespace string
 	var adminPort int
+	var level slog.Level
 	cmd := &cobra.Command{
 		Use:   "serve --state-dir FOLDER",
 		Short: "Run the control plane alone",
@@ -32,9 +34,11 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return err
 			}
+			carried := local.MeshKind()
+			carried.Translate = nil // what is wrong with Mesh documents is told by who runs them
 			c := serve.Config{
-				StateDir: dir, Paths: paths, Namespace: namespace, Carried: config.Kinds{local.MeshKind()},
-				Version: version, Log: newLog(cmd.ErrOrStderr()),
+				StateDir: dir, Paths: paths, Namespace: namespace, Carried: config.Kinds{carried},
+				Version: version, Log: newLog(cmd.ErrOrStderr(), level),
 			}
 			if adminPort != 0 {
 				address := net.JoinHostPort("127.0.0.1", strconv.Itoa(adminPort))
@@ -51,6 +55,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVarP(&paths, "filename", "f", nil, "file or folder to watch; may be given several times")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	cmd.Flags().IntVar(&adminPort, "admin-port", defaultAdminPort, "port of health and metrics, 0 for none")
 	return cmd
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -114,7 +113,7 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(ingressPort int)
 	if err != nil {
 		return failed("", "find this program: %w", err)
 	}
-	log := newLog(cmd.ErrOrStderr())
+	log := newLog(cmd.ErrOrStderr(), slog.LevelInfo)
 	return local.New(local.Config{
 		Name: name, StateDir: dir, Source: u.source(log),
 		Executable: program, ServeArgs: u.serveArgs(dir), AdminPort: u.adminPort, IngressPort: u.ingressPort,
@@ -128,7 +127,7 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(ingressPort int)
 }
 
 func (u *up) serveArgs(dir string) []string {
-	args := []string{"serve", "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace}
+	args := []string{"serve", "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn"}
 	for _, f := range u.files {
 		args = append(args, "-f", f)
 	}
@@ -157,8 +156,6 @@ func bootstrapOf(stateDir string) func(*mesh.Workload, string) ([]byte, error) {
 		}.JSON()
 	}
 }
-
-func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // validKinds are the kinds of objects that files may hold.
 func validKinds() config.Kinds { return append(serve.Kinds(), local.MeshKind()) }
