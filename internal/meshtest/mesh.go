@@ -84,7 +84,7 @@ func (m *Mesh) startPlane() {
 	}
 	m.plane = plane
 	m.stopPlane = m.run("control plane", plane.Run)
-	m.await("the control plane", func() bool { _, err := m.API.Status(m.t.Context()); return err == nil })
+	Await(m.t, "the control plane", func() bool { _, err := m.API.Status(m.t.Context()); return err == nil })
 }
 
 // Restart stops the control plane, starts another on the same state folder, and returns when all proxies are back.
@@ -94,8 +94,8 @@ func (m *Mesh) Restart() {
 	m.stopPlane()
 	m.startPlane()
 	m.put()
-	m.await("the proxies", func() bool { return len(m.plane.Engine().Connected()) == proxies })
-	m.await("their confirmation", func() bool {
+	Await(m.t, "the proxies", func() bool { return len(m.plane.Engine().Connected()) == proxies })
+	Await(m.t, "their confirmation", func() bool {
 		for _, p := range m.plane.Engine().Connected() {
 			if p.Settled < 0 {
 				return false
@@ -126,14 +126,14 @@ func (m *Mesh) run(name string, part func(context.Context) error) (stop func()) 
 	return stop
 }
 
-// await waits for a condition that nobody announces.
-func (m *Mesh) await(what string, is func() bool) {
-	m.t.Helper()
+// Await waits for a condition that nobody announces.
+func Await(t testing.TB, what string, is func() bool) {
+	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(Patience); !is(); <-tick.C {
 		if time.Now().After(end) {
-			m.t.Fatalf("waited %v for %s", Patience, what)
+			t.Fatalf("waited %v for %s", Patience, what)
 		}
 	}
 }
