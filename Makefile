@@ -4,6 +4,7 @@ PKG     ?= ./...
 ARGS    ?=
 RACE    ?= -race
 TIMEOUT ?= 20m
+PARALLEL ?= 8
 VERSION  = $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 LINT     = $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -30,7 +31,7 @@ demo: build envoy ## BookInfo on this machine
 
 .PHONY: test
 test: build envoy cc ## every test, on real Envoys, with the race detector
-	$(GO) test $(RACE) -timeout $(TIMEOUT) $(ARGS) $(PKG)
+	$(GO) test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(ARGS) $(PKG)
 
 .PHONY: golden
 golden: ## rewrite the golden files; look at the difference before you commit it

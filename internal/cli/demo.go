@@ -4,14 +4,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
 )
 
-const demoName = "bookinfo"
+const (
+	demoName = "bookinfo"
+	// demoNext is the next step for who sees the demo run.
+	demoNext = "In another terminal, `lateen apply -f FILE` changes a rule, and the next page is different."
+)
 
 func newDemoCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 	u := &up{mesh: m, kill: kill}
@@ -32,7 +35,7 @@ func newDemoCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 			}
 			u.files = append([]string{path}, u.files...)
 			return u.run(cmd, demoName, func(port int) []string {
-				return []string{"http://localhost:" + strconv.Itoa(port) + "/productpage"}
+				return u.doors(port, "product page", "/productpage", demoNext)
 			})
 		},
 	}

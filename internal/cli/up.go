@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func newUpCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return u.run(cmd, name, func(port int) []string { return []string{"http://localhost:" + strconv.Itoa(port) + "/"} })
+			return u.run(cmd, name, func(port int) []string { return u.doors(port, "ingress", "/") })
 		},
 	}
 	cmd.Flags().StringArrayVarP(&u.files, "filename", "f", nil, "Mesh file, or folder of files; may be given several times")
@@ -91,6 +92,18 @@ func (u *up) meshName() (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// doors tells where people find the mesh, and what they may do next. Without an ingress its port is 0.
+func (u *up) doors(port int, name, path string, next ...string) []string {
+	var lines []string
+	if port != 0 {
+		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d%s", name, port, path))
+	}
+	if u.adminPort != 0 {
+		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d/", "health", u.adminPort))
+	}
+	return append(append(lines, next...), "Ctrl-C ends it.")
 }
 
 // run runs the mesh until the command is told to end.

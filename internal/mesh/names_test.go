@@ -46,8 +46,11 @@ func TestLabels(t *testing.T) {
 		selector Labels
 		want     bool
 	}{
-		{nil, true}, {Labels{"version": "v2"}, true}, {l, true},
-		{Labels{"version": "v1"}, false}, {Labels{"track": ""}, false},
+		{nil, true},
+		{Labels{"version": "v2"}, true},
+		{l, true},
+		{Labels{"version": "v1"}, false},
+		{Labels{"track": ""}, false},
 	} {
 		if got := c.selector.Select(l); got != c.want {
 			t.Errorf("%v selects %v: %v", c.selector, l, got)
