@@ -234,3 +234,18 @@ func TestEditedMeshFile(t *testing.T) {
 		}
 	})
 }
+
+// Each service of the demo runs alone, without a mesh.
+func TestServiceAlone(t *testing.T) {
+	t.Parallel()
+	netns.Run(t, func(t *testing.T) {
+		p := start(t, home(t), "bookinfo", "reviews", "--version", "v1", "--port", "9080")
+		p.prints("ready")
+		if body := page(t, "http://localhost:9080/reviews/0"); !strings.Contains(body, "Reviewer1") {
+			t.Errorf("reviews answers %s", body)
+		}
+		if code := p.interrupt(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	})
+}

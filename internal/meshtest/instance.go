@@ -97,6 +97,11 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 	case <-time.After(Patience):
 		m.t.Fatalf("envoy %s is not ready after %v", w.Name, Patience)
 	}
+	m.change(func(r *mesh.Registry) {
+		running := *w
+		running.Running = true
+		r.Workloads[slices.IndexFunc(r.Workloads, func(o *mesh.Workload) bool { return o.Name == w.Name })] = &running
+	})
 	return i
 }
 

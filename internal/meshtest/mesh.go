@@ -90,19 +90,9 @@ func (m *Mesh) startPlane() {
 // Restart stops the control plane, starts another on the same state folder, and returns when all proxies are back.
 func (m *Mesh) Restart() {
 	m.t.Helper()
-	proxies := len(m.plane.Engine().Connected())
 	m.stopPlane()
 	m.startPlane()
 	m.put()
-	Await(m.t, "the proxies", func() bool { return len(m.plane.Engine().Connected()) == proxies })
-	Await(m.t, "their confirmation", func() bool {
-		for _, p := range m.plane.Engine().Connected() {
-			if p.Settled < 0 {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // Sent counts the resources that the control plane has sent since it started.

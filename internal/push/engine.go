@@ -48,7 +48,8 @@ type Engine struct {
 	proxies  map[*Proxy]struct{}
 	byID     map[mesh.ProxyID]map[*Proxy]struct{}
 	progress *progress
-	changed  chan struct{} // closed and replaced whenever something that others wait for happens
+	absent   map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
+	changed  chan struct{}              // closed and replaced whenever something that others wait for happens
 }
 
 // Counters count the work of an Engine since it was made.
@@ -88,6 +89,7 @@ func NewEngine(c Config) *Engine {
 		proxies:  map[*Proxy]struct{}{},
 		byID:     map[mesh.ProxyID]map[*Proxy]struct{}{},
 		progress: newProgress(),
+		absent:   map[mesh.ProxyID]time.Time{},
 		changed:  make(chan struct{}),
 	}
 }
@@ -107,6 +109,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 		}
 		if k.Kind == mesh.KindWorkload {
 			e.moveProxies(mesh.ProxyID(k.Name))
+			e.miss(mesh.ProxyID(k.Name))
 		}
 	}
 	concerned := map[*Proxy]struct{}{}
@@ -136,6 +139,23 @@ func (e *Engine) moveProxies(id mesh.ProxyID) {
 		if w == nil || view.CallerOf(w).Key() != p.callerKey {
 			p.evict()
 		}
+	}
+}
+
+// miss notes whether a proxy that runs is not connected, or has not taken its configuration yet. The lock is held.
+func (e *Engine) miss(id mesh.ProxyID) {
+	w := e.snapshot.Workload(id)
+	for p := range e.byID[id] {
+		if p.settled >= 0 {
+			w = nil
+		}
+	}
+	_, missed := e.absent[id]
+	switch {
+	case w == nil || !w.Running:
+		delete(e.absent, id)
+	case !missed:
+		e.absent[id] = time.Now()
 	}
 }
 

@@ -90,6 +90,7 @@ func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
 	if len(e.byID[p.id]) == 0 {
 		delete(e.byID, p.id)
 	}
+	e.miss(p.id)
 	if e.progress.arrive(p, math.MaxInt64) {
 		e.signal()
 	}

@@ -71,17 +71,23 @@ func (p *progress) arrive(proxy *Proxy, revision int64) (done bool) {
 }
 
 // Progress waits until every proxy that the revision concerns has confirmed or refused it, at most for the given
-// time, and tells how far it is. A proxy that goes away is not waited for: it gets the newest state when it is back.
+// time, and tells how far it is. A proxy that has lost its stream is given a moment to come back: until then nobody
+// knows whether the revision concerns it.
 func (e *Engine) Progress(ctx context.Context, revision int64, wait time.Duration) Progress {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		changed, done := e.arrived(revision)
+		changed, again, done := e.arrived(revision)
 		if done {
 			return e.sumUp(revision)
 		}
+		var expired <-chan time.Time
+		if again > 0 {
+			expired = time.After(again)
+		}
 		select {
 		case <-changed:
+		case <-expired:
 		case <-timer.C:
 			return e.sumUp(revision)
 		case <-ctx.Done():
@@ -90,15 +96,26 @@ func (e *Engine) Progress(ctx context.Context, revision int64, wait time.Duratio
 	}
 }
 
-// arrived tells whether nobody is waited for, or else what to wait for.
-func (e *Engine) arrived(revision int64) (changed <-chan struct{}, done bool) {
+// comeBack is how long a running proxy without a stream is waited for. Envoy tries again after a second at most.
+const comeBack = 3 * time.Second
+
+// arrived tells whether nobody is waited for, or else what to wait for: a change, or the end of the longest absence
+// that still counts.
+func (e *Engine) arrived(revision int64) (changed <-chan struct{}, again time.Duration, done bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.snapshot == nil || e.snapshot.Revision() < revision {
-		return e.changed, false
+		return e.changed, 0, false
 	}
-	t := e.progress.travels[revision]
-	return e.changed, t == nil || len(t.waiting) == 0
+	if t := e.progress.travels[revision]; t != nil && len(t.waiting) > 0 {
+		return e.changed, 0, false
+	}
+	for _, since := range e.absent {
+		if left := comeBack - time.Since(since); left > 0 && (again == 0 || left < again) {
+			again = left
+		}
+	}
+	return e.changed, again, again == 0
 }
 
 // sumUp tells how far a revision is.
@@ -106,6 +123,11 @@ func (e *Engine) sumUp(revision int64) Progress {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := Progress{Revision: revision}
+	for id, since := range e.absent {
+		if time.Since(since) < comeBack {
+			now.Waiting = append(now.Waiting, id)
+		}
+	}
 	t := e.progress.travels[revision]
 	if t == nil {
 		return now
@@ -157,9 +179,13 @@ func (e *Engine) settle(p *Proxy) {
 	if p.settled == p.taken {
 		return
 	}
+	first := p.settled < 0
 	p.settled = p.taken
 	p.counts = maps.Clone(p.held)
-	if e.progress.arrive(p, p.taken) {
+	if first {
+		e.miss(p.id)
+	}
+	if e.progress.arrive(p, p.taken) || first {
 		e.signal()
 	}
 }

@@ -276,8 +276,15 @@ func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryRespons
 			out = append(out, p.respond(session, kind)...)
 		}
 	}
-	if session.InFlight() == 0 && len(p.behind) == 0 {
+	if session.InFlight() == 0 && len(p.behind) == 0 && p.whole(session) {
 		p.engine.settle(p)
 	}
 	return out, p.wait()
+}
+
+// whole tells whether the proxy has asked for everything that its type asks for. One that comes back says what it has
+// type by type, and before the last of them nobody can tell whether it has the newest state.
+func (p *Proxy) whole(session *xds.Session) bool {
+	return session.Opened(xds.ClusterType) && session.Opened(xds.ListenerType) && session.Opened(xds.RouteType) &&
+		(p.typ != mesh.Sidecar || session.Opened(xds.VirtualHostType))
 }
