@@ -47,7 +47,30 @@ func (s *Server) writeObjects(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.written(out, problems), nil
+	return s.written(out, append(problems, s.warnings(out, objects, problems)...)), nil
+}
+
+// warnings returns what the mesh as a whole makes doubtful about objects that were just written, such as a host that
+// nobody knows, at the place where the user wrote it. What was told already is left out.
+func (s *Server) warnings(out state.Outcome, objects []config.Object, told []mesh.Problem) []mesh.Problem {
+	written := map[mesh.Ref]*config.Object{}
+	for i := range objects {
+		if slices.ContainsFunc(out.Changes, func(c state.Change) bool { return c.Object == objects[i].Ref }) {
+			written[objects[i].Ref] = &objects[i]
+		}
+	}
+	var warnings []mesh.Problem
+	for _, p := range s.config.Store.Problems() {
+		o := written[p.Object]
+		if o == nil || p.Severity != mesh.Warning {
+			continue
+		}
+		p.Position = o.At(p.Field)
+		if !slices.Contains(told, p) {
+			warnings = append(warnings, p)
+		}
+	}
+	return warnings
 }
 
 func (s *Server) deleteObjects(r *http.Request) (any, error) {

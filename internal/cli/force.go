@@ -41,7 +41,7 @@ func (w *waiting) inForce(wait, changed bool) error {
 	case err != nil:
 		return err
 	case !p.Done():
-		return failed("it will be in force when they answer; `lateen proxies` shows them",
+		return failed("it will be in force when they answer; the logs of their agents are in the state folder, proxies/NAME/agent.log",
 			"mesh %s: in force in %d of %d proxies after %s, waiting for %s",
 			w.target.name, p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Waiting, ", "))
 	case len(p.Refused) > 0:

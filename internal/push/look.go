@@ -90,8 +90,12 @@ func Show(v view.View, stage Stage) (string, error) {
 }
 
 func show(v any) (string, error) {
-	text, err := json.MarshalIndent(v, "", "  ")
-	return string(text) + "\n", err
+	var text strings.Builder
+	e := json.NewEncoder(&text)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // it is for people, and names such as <default> stand in it
+	err := e.Encode(v)
+	return text.String(), err
 }
 
 func compareIDs(a, b view.ID) int {
