@@ -1,0 +1,102 @@
+package local
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const announceRetry = 100 * time.Millisecond
+
+// announcer keeps what the control plane knows equal to the roster, also when the control plane starts anew.
+type announcer struct {
+	api    API
+	roster *roster
+	anew   chan struct{} // has a value when the control plane may have forgotten
+
+	mu       sync.Mutex
+	number   int64 // of the last change that arrived
+	revision int64 // that the control plane gave it
+	arrived  chan struct{}
+}
+
+func newAnnouncer(api API, r *roster) *announcer {
+	return &announcer{api: api, roster: r, anew: make(chan struct{}, 1), arrived: make(chan struct{})}
+}
+
+// again tells everything once more.
+func (a *announcer) again() {
+	select {
+	case a.anew <- struct{}{}:
+	default:
+	}
+}
+
+// reached tells whether the control plane ever took what it was told.
+func (a *announcer) reached() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.number > 0
+}
+
+// run announces each change, and only the last of several that came together, until ctx ends.
+func (a *announcer) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.roster.changed:
+		case <-a.anew:
+		}
+		a.announce(ctx)
+	}
+}
+
+// announce tries until the control plane has what the roster says.
+func (a *announcer) announce(ctx context.Context) {
+	tick := time.NewTicker(announceRetry)
+	defer tick.Stop()
+	for {
+		registry, number := a.roster.registry()
+		revision, err := a.api.PutRegistry(ctx, registry)
+		if err == nil {
+			a.mu.Lock()
+			a.number, a.revision = number, revision
+			close(a.arrived)
+			a.arrived = make(chan struct{})
+			a.mu.Unlock()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// settle returns true when the control plane has the change and all proxies that it concerns have confirmed it, and
+// false when ctx ends before.
+func (a *announcer) settle(ctx context.Context, number int64) bool {
+	tick := time.NewTicker(announceRetry)
+	defer tick.Stop()
+	for {
+		a.mu.Lock()
+		done, revision, arrived := a.number >= number, a.revision, a.arrived
+		a.mu.Unlock()
+		var retry <-chan time.Time
+		if done {
+			// An error means that the control plane is gone; its successor gives another revision.
+			if progress, err := a.api.Progress(ctx, revision, time.Second); err == nil && progress.Done() {
+				return true
+			}
+			retry = tick.C
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-arrived:
+		case <-retry:
+		}
+	}
+}

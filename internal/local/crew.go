@@ -1,0 +1,214 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// mostInstances is how many a mesh may have. An address each, twice while new ones take the place of old ones.
+const mostInstances = subnetAddresses / 2
+
+// crew owns the instances: it compares what runs with what the Mesh files want, whenever either changes.
+type crew struct {
+	site     *site
+	places   *places
+	port     int // of the ingress, if it is not the Mesh's
+	urls     func(int) []string
+	began    time.Time
+	meshes   chan *Mesh
+	accepted chan struct{} // closed when the first Mesh is good
+
+	news    chan news
+	broken  chan error // a runner that cannot work
+	wanted  []*Workload
+	members map[mesh.ProxyID]*member
+	running bool // all of the first Mesh is
+}
+
+// member is one instance in the crew's eyes.
+type member struct {
+	instance *Instance
+	runner   *runner
+	is       condition
+	leaving  bool
+	stop     context.CancelFunc // ends it without waiting for callers
+	done     chan struct{}
+}
+
+func newCrew(c Config, s *site, subnet *Subnet, began time.Time) *crew {
+	return &crew{
+		site: s, places: newPlaces(subnet), port: c.IngressPort, urls: c.URLs, began: began,
+		meshes: make(chan *Mesh), accepted: make(chan struct{}),
+		news: make(chan news), broken: make(chan error, 1), members: map[mesh.ProxyID]*member{},
+	}
+}
+
+// run returns when ctx has ended and all instances have too. It starts none before it is known which Envoy to use.
+func (c *crew) run(ctx, kill context.Context, envoy <-chan struct{}) error {
+	select {
+	case first := <-c.meshes:
+		if err := c.accept(first); err != nil {
+			return err
+		}
+		close(c.accepted)
+	case <-ctx.Done():
+		return nil
+	}
+	select {
+	case <-envoy:
+	case <-ctx.Done():
+		return nil
+	}
+	defer c.halt()
+	for {
+		if err := c.step(kill); err != nil {
+			return err
+		}
+		c.show()
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-c.broken:
+			return err
+		case m := <-c.meshes:
+			if err := c.accept(m); err != nil {
+				c.site.console.fail(err.Error(), "the mesh runs on as it was; edit its files again")
+			}
+		case n := <-c.news:
+			c.take(n)
+		}
+	}
+}
+
+// accept makes m what is wanted, unless it cannot be.
+func (c *crew) accept(m *Mesh) error {
+	wanted := m.all(c.port)
+	total := 0
+	for _, w := range wanted {
+		total += w.Replicas
+		if w.Type == mesh.Ingress && !c.holds(w.Door) {
+			if err := checkPort(w.Door.Address, w.Door.Port, "the ingress", "--ingress-port"); err != nil {
+				return err
+			}
+		}
+	}
+	if total > mostInstances {
+		return &Failure{
+			Message: fmt.Sprintf("the Mesh files ask for %d instances", total),
+			Advice:  fmt.Sprintf("a mesh on one machine has at most %d: take away replicas", mostInstances),
+		}
+	}
+	c.wanted = wanted
+	c.site.roster.offer(m.Services)
+	return nil
+}
+
+// holds tells whether an ingress of this mesh listens there already.
+func (c *crew) holds(d Door) bool {
+	for _, m := range c.members {
+		has := m.instance.Workload.Door
+		if m.instance.Workload.Type == mesh.Ingress && has.Address == d.Address && has.Port == d.Port {
+			return true
+		}
+	}
+	return false
+}
+
+// step does what is to be done next.
+func (c *crew) step(kill context.Context) error {
+	var running []standing
+	for _, m := range c.members {
+		running = append(running, standing{instance: m.instance, inForce: m.is == inForce, leaving: m.leaving})
+	}
+	todo := next(c.wanted, running)
+	for old, w := range todo.adopt {
+		adopted := *old
+		adopted.Workload = w
+		c.members[old.ID()].instance = &adopted
+		c.site.roster.put(&adopted)
+	}
+	for _, s := range todo.start {
+		if err := c.start(kill, s); err != nil {
+			return err
+		}
+	}
+	for _, i := range todo.end {
+		m := c.members[i.ID()]
+		m.leaving = true
+		close(m.runner.leave)
+		c.site.console.say("%s ends", i.Name)
+	}
+	return nil
+}
+
+// start starts one instance. It runs until it is told to leave or stopped.
+func (c *crew) start(kill context.Context, s start) error {
+	i, err := c.places.give(s.workload, s.ordinal)
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(kill)
+	m := &member{instance: i, stop: stop, done: make(chan struct{})}
+	m.runner = newRunner(c.site, i, func(n news) {
+		select {
+		case c.news <- n:
+		case <-running.Done():
+		}
+	})
+	c.members[i.ID()] = m
+	c.site.console.introduce(i.Name, s.workload.Name)
+	c.site.roster.put(i)
+	if c.running {
+		c.site.console.say("%s starts", i.Name)
+	}
+	go func() {
+		defer close(m.done)
+		if err := m.runner.run(running, kill); err != nil {
+			select {
+			case c.broken <- err:
+			default: // one is enough
+			}
+		}
+		m.runner.tell(news{i.ID(), gone})
+	}()
+	return nil
+}
+
+// take notes what became of an instance.
+func (c *crew) take(n news) {
+	m := c.members[n.id]
+	before := m.is
+	m.is = n.is
+	switch {
+	case n.is == gone:
+		<-m.done
+		m.stop()
+		delete(c.members, n.id)
+		c.places.takeBack(m.instance)
+	case n.is == up && before != inForce && before != up && (c.running || !c.site.console.terminal):
+		c.site.console.say("%s is ready", m.instance.Name)
+	}
+}
+
+// halt ends all instances: the ingress first, since those behind it have its requests to finish.
+func (c *crew) halt() {
+	c.site.console.progress("")
+	c.site.console.say("ending; requests under way are finished")
+	for _, kind := range []mesh.ProxyType{mesh.Ingress, mesh.Sidecar} {
+		var ending sync.WaitGroup
+		for _, m := range c.members {
+			if m.instance.Workload.Type == kind {
+				m.stop()
+				ending.Go(func() { <-m.done })
+			}
+		}
+		ending.Wait()
+	}
+	for _, m := range c.members {
+		c.places.takeBack(m.instance)
+	}
+}

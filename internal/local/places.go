@@ -1,0 +1,61 @@
+package local
+
+import (
+	"errors"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// places gives instances their addresses and ports.
+type places struct {
+	subnet *Subnet
+	ports  *ports
+	used   map[int]bool // numbers of addresses
+}
+
+func newPlaces(s *Subnet) *places { return &places{subnet: s, ports: newPorts(), used: map[int]bool{}} }
+
+// give returns an instance of the workload with the first address that is free. The ingress has its own, and what
+// runs already needs none.
+func (p *places) give(w *Workload, ordinal int) (*Instance, error) {
+	i := &Instance{
+		Name: instanceName(w, ordinal), Ordinal: ordinal, Workload: w, Listen: map[string]int{}, Ports: map[string]int{},
+	}
+	switch {
+	case w.Type == mesh.Ingress:
+		i.Outbound = w.Door.Port
+		return i, nil
+	case w.external():
+		return i, nil
+	}
+	number := 0
+	for p.used[number] {
+		number++
+	}
+	if number >= subnetAddresses {
+		return nil, errors.New("all addresses of the mesh are in use")
+	}
+	p.used[number], i.number, i.Address = true, number, p.subnet.Address(number)
+	taken := map[int]bool{}
+	var err error
+	for _, port := range w.Ports {
+		if i.Listen[port.Name], err = listenPort(i.Address, port.Number, taken); err != nil {
+			return nil, err
+		}
+		if i.Ports[port.Name], err = p.ports.take(); err != nil {
+			return nil, err
+		}
+	}
+	i.Outbound, err = listenPort(i.Address, outboundPort, taken)
+	return i, err
+}
+
+// takeBack takes the address and ports of an instance that has ended.
+func (p *places) takeBack(i *Instance) {
+	if i.Address.IsValid() {
+		delete(p.used, i.number)
+	}
+	for _, port := range i.Ports {
+		p.ports.release(port)
+	}
+}

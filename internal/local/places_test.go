@@ -1,0 +1,101 @@
+package local
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"testing"
+)
+
+// The same name gives the same subnet, as long as nobody else has it; nobody gets one that is in use.
+func TestSubnet(t *testing.T) {
+	name := t.Name() + t.TempDir()
+	first, err := ClaimSubnet(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := ClaimSubnet(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if first.Prefix() == second.Prefix() {
+		t.Errorf("%v was given twice", first.Prefix())
+	}
+	first.Close()
+	again, err := ClaimSubnet(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if again.Prefix() != first.Prefix() {
+		t.Errorf("%v at first, and then %v", first.Prefix(), again.Prefix())
+	}
+	for _, n := range []int{0, 253} {
+		ip := first.Address(n)
+		if !first.Prefix().Contains(ip) || int(ip.As4()[3]) != n+1 || ip.As4()[0] != 127 || ip.As4()[1] == 0 {
+			t.Errorf("address %d of %v is %v", n, first.Prefix(), ip)
+		}
+		if l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0")); err != nil {
+			t.Error(err)
+		} else {
+			l.Close()
+		}
+	}
+}
+
+// A port is given once, to one process, is free on every address, and is none that connections take.
+func TestPorts(t *testing.T) {
+	one, two := newPorts(), newPorts()
+	given := map[int]bool{}
+	for range 20 {
+		for _, p := range []*ports{one, two} {
+			port, err := p.take()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if given[port] || port < firstPort || port >= 1<<16 {
+				t.Errorf("port %d", port)
+			}
+			if first := ephemeralStart(); first > firstPort+leastPorts && port >= first {
+				t.Errorf("port %d may be taken by a connection", port)
+			}
+			given[port] = true
+			l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+			t.Cleanup(func() { p.release(port) })
+		}
+	}
+}
+
+func TestListenPort(t *testing.T) {
+	subnet, err := ClaimSubnet(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer subnet.Close()
+	ip := subnet.Address(0)
+	busy, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	used := busy.Addr().(*net.TCPAddr).Port
+	taken := map[int]bool{}
+	if port, err := listenPort(ip, used, taken); err != nil || port <= used || !portFree(ip.String(), port) {
+		t.Errorf("instead of %d: %d %v", used, port, err)
+	}
+	free, err := listenPort(ip, 15001, taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if port, err := listenPort(ip, free, taken); err != nil || port <= free {
+		t.Errorf("%d is taken, and then comes %d %v", free, port, err)
+	}
+	if _, err := listenPort(netip.MustParseAddr("192.0.2.1"), 65000, taken); err == nil {
+		t.Error("a port on an address of others")
+	}
+}

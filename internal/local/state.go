@@ -1,0 +1,91 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// stateDir is the folder of a running mesh:
+//
+//	lock                   held while the mesh runs; has the supervisor's process ID
+//	bin/lateen             this program, for commands in Mesh files
+//	proxies/ID/            one folder for each proxy: bootstrap.json, admin.sock, access.log, agent.log
+//
+// The control plane has its own files beside them.
+type stateDir struct {
+	path string
+	lock *os.File
+}
+
+// openState makes the folder if need be and locks it.
+func openState(path, meshName string) (*stateDir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer lock.Close()
+		return nil, inUse(lock, path, meshName, err)
+	}
+	s := &stateDir{path: path, lock: lock}
+	if err := errors.Join(
+		lock.Truncate(0), writeAt(lock, fmt.Sprintln(os.Getpid())),
+		os.RemoveAll(filepath.Join(path, "proxies")), os.RemoveAll(s.bin()), os.Mkdir(s.bin(), 0o700),
+	); err != nil {
+		return nil, errors.Join(fmt.Errorf("state folder: %w", err), lock.Close())
+	}
+	return s, nil
+}
+
+func inUse(lock *os.File, path, meshName string, err error) error {
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("lock %s: %w", path, err)
+	}
+	who := make([]byte, 20)
+	n, _ := lock.ReadAt(who, 0) // what it reads is only shown
+	return &Failure{
+		Message: fmt.Sprintf("mesh %s already runs (process %s)", meshName, strings.TrimSpace(string(who[:n]))),
+		Advice:  "end it with Ctrl-C, edit its files while it runs, or start another one with --mesh NAME",
+	}
+}
+
+func writeAt(f *os.File, text string) error {
+	_, err := f.WriteAt([]byte(text), 0)
+	return err
+}
+
+// close gives the folder back; what is written in it stays.
+func (s *stateDir) close() error { return s.lock.Close() }
+
+// bin holds what commands in Mesh files find first: this program as `lateen`.
+func (s *stateDir) bin() string { return filepath.Join(s.path, "bin") }
+
+func (s *stateDir) linkProgram(executable string) error {
+	if err := os.Symlink(executable, filepath.Join(s.bin(), "lateen")); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	return nil
+}
+
+// proxyDir makes the folder of a proxy.
+func (s *stateDir) proxyDir(id mesh.ProxyID) (string, error) {
+	dir := filepath.Join(s.path, "proxies", string(id))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("folder of proxy %s: %w", id, err)
+	}
+	return dir, nil
+}
