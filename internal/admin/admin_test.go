@@ -339,12 +339,12 @@ func TestQuestionsAreAnswered(t *testing.T) {
 		t.Errorf("%v %s", err, diff)
 	}
 	s.proxies.progress = push.Progress{
-		Concerned: 3, Confirmed: 1, Waiting: []mesh.ProxyID{"a.default"},
+		Reached: true, Concerned: 3, Confirmed: 1, Waiting: []mesh.ProxyID{"a.default"},
 		Refusals: []push.Refusal{{Proxy: "b.default", Reason: "no good"}},
 	}
 	progress, err := s.client.Progress(ctx, 4, time.Second)
 	if diff := cmp.Diff(api.Progress{
-		Revision: 4, Concerned: 3, Confirmed: 1, Waiting: []string{"a.default"}, Refused: []string{"b.default: no good"},
+		Revision: 4, Reached: true, Concerned: 3, Confirmed: 1, Waiting: []string{"a.default"}, Refused: []string{"b.default: no good"},
 	}, progress); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}

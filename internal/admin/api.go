@@ -162,7 +162,7 @@ func (s *Server) progress(r *http.Request) (any, error) {
 
 func progressOf(ctx context.Context, proxies Proxies, revision int64, wait time.Duration) api.Progress {
 	now := proxies.Progress(ctx, revision, wait)
-	p := api.Progress{Revision: now.Revision, Concerned: now.Concerned, Confirmed: now.Confirmed}
+	p := api.Progress{Revision: now.Revision, Reached: now.Reached, Concerned: now.Concerned, Confirmed: now.Confirmed}
 	for _, id := range now.Waiting {
 		p.Waiting = append(p.Waiting, string(id))
 	}

@@ -83,6 +83,7 @@ type Query struct {
 // is waited for or the time is over.
 type Progress struct {
 	Revision  int64    `json:"revision"`
+	Reached   bool     `json:"reached"`           // false while the control plane has not made it, as it is just starting
 	Concerned int      `json:"concerned"`         // proxies that the change sends something to
 	Confirmed int      `json:"confirmed"`         // those of them that have it in force
 	Waiting   []string `json:"waiting,omitempty"` // IDs of those that have not
@@ -90,7 +91,7 @@ type Progress struct {
 }
 
 // Done tells whether nothing is waited for.
-func (p Progress) Done() bool { return len(p.Waiting) == 0 }
+func (p Progress) Done() bool { return p.Reached && len(p.Waiting) == 0 }
 
 // Status answers GET /v1/status.
 type Status struct {

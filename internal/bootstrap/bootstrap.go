@@ -136,7 +136,7 @@ func limits() (*overloadv3.OverloadManager, error) {
 // an agent sees that its Envoy has drained.
 func statistics() *metricsv3.StatsMatcher {
 	list := &matcherv3.ListStringMatcher{}
-	for _, prefix := range []string{"server.", "cluster_manager.", "listener_manager.", "control_plane.", "http.", "lateen."} {
+	for _, prefix := range []string{"server.", "cluster_manager.", "listener_manager.", "control_plane.", "http.", "listener.", "lateen."} {
 		list.Patterns = append(list.Patterns, &matcherv3.StringMatcher{
 			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix},
 		})

@@ -28,18 +28,17 @@ const (
 // inForce waits, if it is told to, until the change is in force in every proxy that it concerns, and says in how many
 // it is. changed tells whether there was a change at all.
 func (w *waiting) inForce(wait, changed bool) error {
-	switch {
-	case !wait:
+	if !wait {
 		w.say("not waited for")
-		return nil
-	case w.revision == 0:
-		w.say("in force as soon as the mesh has started")
 		return nil
 	}
 	p, err := w.progress()
 	switch {
 	case err != nil:
 		return err
+	case !p.Reached:
+		return failed("it will be in force when the mesh has started; its terminal says what is missing",
+			"mesh %s: the control plane is still starting after %s", w.target.name, w.timeout)
 	case !p.Done():
 		return failed("it will be in force when they answer; the logs of their agents are in the state folder, proxies/NAME/agent.log",
 			"mesh %s: in force in %d of %d proxies after %s, waiting for %s",
@@ -51,7 +50,7 @@ func (w *waiting) inForce(wait, changed bool) error {
 	case p.Concerned > 0:
 		w.say(fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned))
 	case changed:
-		w.say("in force: no proxy uses it yet")
+		w.say("in force: no proxy needs it now")
 	default:
 		w.say("nothing changed")
 	}

@@ -112,10 +112,10 @@ type fate string
 func (fate) Connected() []push.Connected { return nil }
 
 func (f fate) Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress {
-	p := push.Progress{Revision: revision, Concerned: 2, Confirmed: 1}
+	p := push.Progress{Revision: revision, Reached: true, Concerned: 2, Confirmed: 1}
 	switch f {
 	case "none":
-		return push.Progress{Revision: revision}
+		return push.Progress{Revision: revision, Reached: true}
 	case "confirmed":
 		p.Confirmed = 2
 	case "refused":

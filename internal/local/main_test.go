@@ -94,7 +94,7 @@ func serve(ctx context.Context, args []string) error {
 		_ = json.NewEncoder(w).Encode(api.Accepted{Revision: revision.Add(1)})
 	})
 	routes.HandleFunc("GET /v1/revisions/{number}/progress", func(w http.ResponseWriter, r *http.Request) {
-		var p api.Progress
+		p := api.Progress{Reached: true}
 		if _, err := fmt.Sscan(r.PathValue("number"), &p.Revision); err != nil || p.Revision > revision.Load() {
 			http.Error(w, "no such revision", http.StatusNotFound)
 			return

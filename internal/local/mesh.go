@@ -108,7 +108,7 @@ func (m *Mesh) all(port int) []*Workload {
 	}
 	w := &Workload{
 		Name: ingressName, Namespace: m.Namespace, Type: mesh.Ingress, Account: ingressName,
-		Labels: mesh.Labels{"app": ingressName}, Replicas: 1, Origin: m.Ingress.Origin, Door: *m.Ingress,
+		Labels: mesh.Labels{"app": ingressName, "istio": ingressName}, Replicas: 1, Origin: m.Ingress.Origin, Door: *m.Ingress,
 	}
 	if port != 0 {
 		w.Door.Port = port

@@ -15,17 +15,12 @@ type places struct {
 
 func newPlaces(s *Subnet) *places { return &places{subnet: s, ports: newPorts(), used: map[int]bool{}} }
 
-// give returns an instance of the workload with the first address that is free. The ingress has its own, and what
-// runs already needs none.
+// give returns an instance of the workload with the first address that is free. What runs already needs none.
 func (p *places) give(w *Workload, ordinal int) (*Instance, error) {
 	i := &Instance{
 		Name: instanceName(w, ordinal), Ordinal: ordinal, Workload: w, Listen: map[string]int{}, Ports: map[string]int{},
 	}
-	switch {
-	case w.Type == mesh.Ingress:
-		i.Outbound = w.Door.Port
-		return i, nil
-	case w.external():
+	if w.external() {
 		return i, nil
 	}
 	number := 0
@@ -36,6 +31,10 @@ func (p *places) give(w *Workload, ordinal int) (*Instance, error) {
 		return nil, errors.New("all addresses of the mesh are in use")
 	}
 	p.used[number], i.number, i.Address = true, number, p.subnet.Address(number)
+	if w.Type == mesh.Ingress {
+		i.Outbound = w.Door.Port
+		return i, nil
+	}
 	taken := map[int]bool{}
 	var err error
 	for _, port := range w.Ports {

@@ -106,7 +106,9 @@ func (r *roster) registry() (mesh.Registry, int64) {
 	for _, id := range slices.Sorted(maps.Keys(r.entries)) {
 		e := r.entries[id]
 		if !e.instance.Workload.external() {
-			registry.Workloads = append(registry.Workloads, e.instance.MeshWorkload())
+			w := e.instance.MeshWorkload()
+			w.Running = e.health != ""
+			registry.Workloads = append(registry.Workloads, w)
 		}
 		if set := sets[e.instance.Workload.Host]; set != nil && e.health != "" {
 			set.Endpoints = append(set.Endpoints, e.instance.Endpoint(e.health))

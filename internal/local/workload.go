@@ -95,8 +95,8 @@ type Instance struct {
 	Name     string // "reviews-v2-0"
 	Ordinal  int
 	Workload *Workload
-	Address  netip.Addr     // of its own; the ingress has none but its door's
-	Outbound int            // port on Address where its proxy takes its requests
+	Address  netip.Addr     // of its own
+	Outbound int            // port on Address where its proxy takes its requests; of the ingress, port of its door
 	Listen   map[string]int // by port name: port on Address where its proxy answers for it
 	Ports    map[string]int // by port name: port of the application
 
@@ -123,7 +123,7 @@ func (i *Instance) MeshWorkload() *mesh.Workload {
 		Address: i.Address.String(), Outbound: i.Outbound,
 	}
 	if w.Type == mesh.Ingress {
-		m.Address = w.Door.Address
+		m.Door = w.Door.Address
 		return m
 	}
 	for _, p := range w.Ports {

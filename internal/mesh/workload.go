@@ -73,8 +73,9 @@ type Workload struct {
 	Type      ProxyType `json:"type"`
 	Account   string    `json:"account"` // service account
 	Labels    Labels    `json:"labels,omitempty"`
-	Address   string    `json:"address"`  // IP address of its own, listened on and bound as source
-	Outbound  int       `json:"outbound"` // port on Address where its proxy takes the workload's own requests; for an ingress, the port of the door
+	Address   string    `json:"address"`        // IP address of its own, listened on and bound as source
+	Outbound  int       `json:"outbound"`       // port on Address where its proxy takes the workload's own requests; of an ingress, port of the door
+	Door      string    `json:"door,omitempty"` // of an ingress: IP address where requests from outside come in
 	Serves    []Serving `json:"serves,omitempty"`
 	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
 	// stream with the control plane is cut.

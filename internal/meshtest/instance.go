@@ -61,7 +61,9 @@ func (m *Mesh) Caller(name string, labels mesh.Labels) *Instance {
 // Door starts the ingress.
 func (m *Mesh) Door() *Instance {
 	m.t.Helper()
-	return m.launch(m.workload("ingress", mesh.Ingress, mesh.Labels{"istio": "ingress"}))
+	w := m.workload("ingress", mesh.Ingress, mesh.Labels{"istio": "ingress"})
+	w.Door = w.Address
+	return m.launch(w)
 }
 
 // workload describes a new instance on an address of its own.

@@ -14,6 +14,7 @@ import (
 // Progress tells how far a revision has travelled.
 type Progress struct {
 	Revision  int64
+	Reached   bool           // there is a snapshot of this revision or a later one
 	Concerned int            // proxies that the change sends something to, and that are still connected
 	Confirmed int            // those of them that have it in force
 	Waiting   []mesh.ProxyID // those that have not, sorted
@@ -122,7 +123,7 @@ func (e *Engine) arrived(revision int64) (changed <-chan struct{}, again time.Du
 func (e *Engine) sumUp(revision int64) Progress {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := Progress{Revision: revision}
+	now := Progress{Revision: revision, Reached: e.snapshot != nil && e.snapshot.Revision() >= revision}
 	for id, since := range e.absent {
 		if time.Since(since) < comeBack {
 			now.Waiting = append(now.Waiting, id)

@@ -308,7 +308,7 @@ func (r *reader) ownResource(c Caller, id ID) View {
 	case id == ID{KindListener, outbound} && w.Type == mesh.Sidecar:
 		return OutboundListener{Name: id.Name, Workload: string(c.Proxy), Address: w.Address, Port: w.Outbound}
 	case id == ID{KindListener, DoorRoutes} && w.Type == mesh.Ingress:
-		return DoorListener{Name: id.Name, Workload: string(c.Proxy), Address: w.Address, Port: w.Outbound}
+		return DoorListener{Name: id.Name, Workload: string(c.Proxy), Address: w.Door, Port: w.Outbound}
 	}
 	for _, s := range w.Serves {
 		if id.Name != inboundName(s.Port) {
