@@ -214,3 +214,34 @@ func TestUnknownHostIsAnswered(t *testing.T) {
 	}
 	await(t, f.Await(t.Context(), xds.ClusterType, mesh.Subset{Host: later.Host, Port: 9080}.String()))
 }
+
+// While a proxy that runs has lost its stream nobody knows whether a change concerns it: it is waited for, until it is
+// back and has the change.
+func TestTheAbsentAreWaitedFor(t *testing.T) {
+	w, f := one(t, push.Config{})
+	running := *w.Snapshot.Workload(f.Node.ID())
+	running.Running = true
+	w.Edit(func(d *mesh.Draft) { d.SetWorkload(running.ID(), &running) })
+	disconnect := w.Connect(f)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	disconnect()
+	meshtest.Await(t, "the end of the stream", func() bool { return len(w.Engine.Connected()) == 0 })
+
+	revision := w.Edit(toVersion("v2"))
+	if p := w.Engine.Progress(t.Context(), revision, 50*time.Millisecond); !slices.Equal(p.Waiting, []mesh.ProxyID{running.ID()}) {
+		t.Errorf("while the proxy is away %v are waited for, want it", p.Waiting)
+	}
+	w.Connect(f)
+	w.Confirmed(revision)
+	if !slices.Contains(f.Held(xds.ClusterType), subset("v2")) {
+		t.Error("the change is said to be in force, and the proxy does not have it")
+	}
+	if p := w.Engine.Progress(t.Context(), revision, 0); len(p.Waiting) != 0 {
+		t.Errorf("the proxy is back, and still waited for: %v", p.Waiting)
+	}
+
+	// A revision that is not there yet is not reached.
+	if p := w.Engine.Progress(t.Context(), revision+1, 20*time.Millisecond); p.Reached {
+		t.Error("a revision to come is said to be reached")
+	}
+}

@@ -93,6 +93,8 @@ func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscovery
 		case req = <-requests:
 		case err := <-broken:
 			return ended(err)
+		case <-stream.Context().Done(): // also when a request was read that nobody takes any more
+			return nil
 		case _, alive := <-client.Wake():
 			if !alive {
 				return status.Error(codes.Unavailable, "what this proxy is has changed: come again")
