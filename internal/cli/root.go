@@ -70,7 +70,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 			newGetCommand(m, kinds), newValidateCommand(validKinds()),
 		},
 		look:  {newExplainCommand(m), newVersionCommand()},
-		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand()},
+		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group
