@@ -37,7 +37,7 @@ type Proxy struct {
 	stuck  map[view.ID]struct{} // slots that wait for another version of a cluster that was refused
 	idle   map[view.ID]struct{} // clusters that nothing leads to
 	gone   map[view.Kind][]string
-	extra  []view.ID          // virtual hosts beyond what one proxy may hold: answered and forgotten
+	extra  []view.ID          // virtual hosts that are too many, or names that are no hosts: answered and forgotten
 	open   map[view.Kind]bool // to be answered even with nothing
 	held   map[view.Kind]int  // slots by kind
 	taken  int64              // revision of what was last taken from the engine
@@ -128,7 +128,7 @@ func (p *Proxy) asked(id view.ID, have string) {
 		}
 		return
 	}
-	if id.Kind == view.KindVirtualHost && p.held[id.Kind] >= maxHosts {
+	if id.Kind == view.KindVirtualHost && (p.held[id.Kind] >= maxHosts || !id.Nameable()) {
 		p.extra = append(p.extra, id)
 		return
 	}
@@ -171,7 +171,7 @@ func (p *Proxy) aim(s *slot, m *made) {
 	if s.stale() {
 		p.behind[s.id] = struct{}{}
 	}
-	if s.id.Kind == view.KindCluster {
+	if s.id.Kind == view.KindCluster || s.id.Kind == view.KindEndpoints {
 		p.unblock()
 	}
 	if m == nil && s.have != "" && (s.id.Kind == view.KindCluster || s.id.Kind == view.KindListener) {

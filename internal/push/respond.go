@@ -91,14 +91,18 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	return response
 }
 
-// refuseExtra answers the virtual hosts beyond the bound with slots that nobody keeps.
+// refuseExtra answers names with slots that nobody keeps: those beyond the bound with an explanation, those that are
+// no hosts with nothing, upon which Envoy says 404.
 func (p *Proxy) refuseExtra() []*slot {
 	var slots []*slot
 	for _, id := range p.extra {
-		m, err := makeResource(plan.TooManyHosts(id.Name, maxHosts))
-		if err != nil {
-			p.engine.config.Log.Error("make resource", "resource", id.String(), "err", err)
-			continue
+		m := &made{resource: xds.Resource{Type: xds.VirtualHostType, Name: id.Name, Version: "none"}}
+		if id.Nameable() {
+			var err error
+			if m, err = makeResource(plan.TooManyHosts(id.Name, maxHosts)); err != nil {
+				p.engine.config.Log.Error("make resource", "resource", id.String(), "err", err)
+				continue
+			}
 		}
 		s := newSlot(id)
 		s.want = m
@@ -122,10 +126,10 @@ func (p *Proxy) endpointsAgain(cluster view.ID) {
 func (p *Proxy) ready(s *slot) bool {
 	for _, id := range s.aimed {
 		cluster := p.slots[id]
-		if cluster.isRefused() {
+		endpoints, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
+		if cluster.isRefused() || (asked && endpoints.isRefused()) {
 			continue
 		}
-		endpoints, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
 		if cluster.have == "" || cluster.stale() || !asked || endpoints.confirmedAt <= cluster.sentAt {
 			return false
 		}
@@ -133,11 +137,12 @@ func (p *Proxy) ready(s *slot) bool {
 	return true
 }
 
-// blocked tells whether a slot's newest version leads to a cluster that the proxy refused and does not have, while
+// blocked tells whether a slot's newest version leads to something that the proxy refused and does not have, while
 // the version that it has leads somewhere.
 func (p *Proxy) blocked(s *slot) bool {
 	return s.have != "" && slices.ContainsFunc(s.aimed, func(id view.ID) bool {
-		return p.slots[id].isRefused() && p.slots[id].acked == ""
+		cluster, endpoints := p.slots[id], p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
+		return (cluster.isRefused() && cluster.acked == "") || (endpoints != nil && endpoints.isRefused() && endpoints.acked == "")
 	})
 }
 
@@ -149,6 +154,9 @@ func (p *Proxy) unblock() {
 
 // expire removes the clusters that nothing has led to for the grace.
 func (p *Proxy) expire() {
+	if p.undecided() {
+		return
+	}
 	deadline := p.now().Add(-p.engine.config.Grace)
 	for id := range p.idle {
 		if s := p.slots[id]; !s.idle.After(deadline) {
@@ -160,6 +168,19 @@ func (p *Proxy) expire() {
 	}
 }
 
+// undecided tells whether the proxy still has routes that are not the newest. After a reconnection nobody knows where
+// those lead, so that no cluster may go.
+func (p *Proxy) undecided() bool {
+	for _, slots := range []map[view.ID]struct{}{p.behind, p.stuck} {
+		for id := range slots {
+			if id.Kind == view.KindVirtualHost || id.Kind == view.KindRoutes {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // wait returns the time until something falls due by itself, or 0.
 func (p *Proxy) wait() time.Duration {
 	var next time.Time
@@ -168,8 +189,10 @@ func (p *Proxy) wait() time.Duration {
 			next = t
 		}
 	}
-	for id := range p.idle {
-		sooner(p.slots[id].idle.Add(p.engine.config.Grace))
+	if !p.undecided() { // else something is awaited that will ask again
+		for id := range p.idle {
+			sooner(p.slots[id].idle.Add(p.engine.config.Grace))
+		}
 	}
 	now := p.now()
 	for id := range p.behind {

@@ -45,6 +45,18 @@ func InitHost() ID { return ID{KindVirtualHost, virtualHostRoot + initName} }
 // VirtualHostOf names the virtual host for a host as a client spells it, port included: "reviews:9080".
 func VirtualHostOf(spelling string) ID { return ID{KindVirtualHost, virtualHostRoot + spelling} }
 
+// maxSpelling bounds a host as a client spells it: a DNS name of 253 bytes and a port.
+const maxSpelling = 259
+
+// Nameable tells whether a virtual host may carry the name as its domain. It may not if it is no host and port at
+// all; above all it must not hold a "*", which would take the requests for every other host.
+func (id ID) Nameable() bool {
+	spelling, ok := strings.CutPrefix(id.Name, virtualHostRoot)
+	return ok && len(spelling) <= maxSpelling && spelling != "" && !strings.ContainsFunc(spelling, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._:[]", r)
+	})
+}
+
 // ClusterOf names the cluster of a subset.
 func ClusterOf(s mesh.Subset) ID { return ID{KindCluster, s.String()} }
 

@@ -34,7 +34,7 @@ type Resource struct {
 	Type    Type
 	Name    string
 	Version string
-	Body    []byte
+	Body    []byte // nil: the name is answered with nothing
 }
 
 // maxNames bounds the names that one request may name.
@@ -171,9 +171,9 @@ func (s *Session) Respond(t Type, resources []*Resource, removed []string) (*dis
 	}
 	for _, r := range resources {
 		d.Sent[r.Name] = r.Version
-		wire := &discoveryv3.Resource{
-			Name: r.Name, Version: r.Version,
-			Resource: &anypb.Any{TypeUrl: string(t), Value: r.Body},
+		wire := &discoveryv3.Resource{Name: r.Name, Version: r.Version}
+		if r.Body != nil {
+			wire.Resource = &anypb.Any{TypeUrl: string(t), Value: r.Body}
 		}
 		if t == VirtualHostType {
 			wire.Aliases = []string{r.Name} // Envoy looks for the name that it asked for among the aliases
