@@ -35,7 +35,7 @@ spec:
     db:
       ports: [{name: mysql, port: 3306}]
       workloads:
-        v1: {address: "10.1.2.3:13306"}
+        v1: {address: "ELSEWHERE"} # the test replaces it with something that answers
 `
 
 // Everything of a Mesh file runs, is known to the control plane, answers through its Envoy, and is gone in the end.
@@ -336,4 +336,29 @@ func TestSupervisorKilled(t *testing.T) {
 	}
 	_ = up.Wait() // killed
 	w.await("all processes to end", func() bool { return len(survivors(w.dir())) == 0 })
+}
+
+// What should run already gets requests once it answers; until then it is told that it does not.
+func TestExternalIsAsked(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, twoServices)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", w.elsewhere[:strings.LastIndexByte(w.elsewhere, ':')]+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.write(strings.Replace(twoServices, "ELSEWHERE", late, 1))
+	w.start()
+	w.awaitText(w.err, "db-v1-0 is not ready after 10s (it takes no connections on "+late+")")
+	if got := endpoints(w.last(), "db"); len(got) != 0 {
+		t.Errorf("db has the endpoints %v before it answers", got)
+	}
+	if l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", late); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	w.awaitEndpoints("db", "db-v1-0 healthy")
 }

@@ -88,9 +88,13 @@ func (r *runner) run(ctx, kill context.Context) error {
 	defer r.site.roster.remove(r.instance.ID())
 	w := r.instance.Workload
 	if w.external() {
-		r.state[partApp], r.state[partProxy] = up, up
-		r.judge(ctx)
+		r.state[partProxy] = up
+		asking, stop := context.WithCancel(kill)
+		var asked sync.WaitGroup
+		asked.Go(func() { r.awaitExternal(asking) })
 		r.watch(ctx)
+		stop()
+		asked.Wait()
 		return nil
 	}
 	p := &proxy{site: r.site, instance: r.instance}

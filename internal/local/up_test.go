@@ -29,17 +29,29 @@ const patience = 30 * time.Second
 
 // town is a mesh under test: a supervisor with a folder and a Mesh file.
 type town struct {
-	t      *testing.T
-	config Config
-	file   string
-	out    *text
-	err    *text
-	stop   context.CancelFunc
-	done   chan error
+	t         *testing.T
+	config    Config
+	file      string
+	elsewhere string // address of something that runs without the mesh
+	out       *text
+	err       *text
+	stop      context.CancelFunc
+	done      chan error
 }
 
 // markName is a variable in the environment of every process of a town, by which those that are left over are found.
 const markName = "LATEEN_TEST_TOWN"
+
+// elsewhere returns the address of something that runs without the mesh and takes connections.
+func elsewhere(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
 
 // newTown describes a mesh, which is started with start.
 func newTown(t *testing.T, meshFile string) *town {
@@ -50,6 +62,7 @@ func newTown(t *testing.T, meshFile string) *town {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w := &town{t: t, file: filepath.Join(dir, "mesh.yaml"), out: &text{}, err: &text{}}
+	w.elsewhere = elsewhere(t)
 	w.write(meshFile)
 	w.config = townConfig(dir)
 	w.config.Stdout, w.config.Stderr = w.out, w.err
@@ -88,7 +101,7 @@ func runUp(ctx context.Context, args []string) error { return New(townConfig(arg
 // write writes the Mesh file as editors do: a new file takes the place of the old one. APP stands for the application.
 func (w *town) write(meshFile string) {
 	w.t.Helper()
-	text := strings.ReplaceAll(meshFile, "APP", os.Args[0]+", app")
+	text := strings.NewReplacer("APP", os.Args[0]+", app", "ELSEWHERE", w.elsewhere).Replace(meshFile)
 	if err := os.WriteFile(w.file+".new", []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
