@@ -12,10 +12,6 @@ import (
 	"fmt"
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -112,12 +108,3 @@ func pack(m proto.Message) (*anypb.Any, error) {
 }
 
 func duration(d mesh.Duration) *durationpb.Duration { return durationpb.New(time.Duration(d)) }
-
-// The messages that are resources.
-var (
-	_ proto.Message = (*clusterv3.Cluster)(nil)
-	_ proto.Message = (*endpointv3.ClusterLoadAssignment)(nil)
-	_ proto.Message = (*listenerv3.Listener)(nil)
-	_ proto.Message = (*routev3.RouteConfiguration)(nil)
-	_ proto.Message = (*routev3.VirtualHost)(nil)
-)

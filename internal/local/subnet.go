@@ -50,9 +50,6 @@ func (s *Subnet) Address(i int) netip.Addr {
 	return netip.AddrFrom4(ip)
 }
 
-// Prefix returns the subnet as 127.x.y.0/24.
-func (s *Subnet) Prefix() netip.Prefix { return s.prefix }
-
 // Close gives the subnet back.
 func (s *Subnet) Close() { s.claim.release() }
 

@@ -128,12 +128,6 @@ func Await(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// AddService makes a service known, without anything behind it.
-func (m *Mesh) AddService(s *mesh.Service) {
-	m.t.Helper()
-	m.change(func(r *mesh.Registry) { r.Services = append(r.Services, s) })
-}
-
 // AddRegistry makes services, endpoints and workloads known that the test does not run.
 func (m *Mesh) AddRegistry(more mesh.Registry) {
 	m.t.Helper()
