@@ -19,8 +19,8 @@ func TestSubnet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Close()
-	if first.Prefix() == second.Prefix() {
-		t.Errorf("%v was given twice", first.Prefix())
+	if first.prefix == second.prefix {
+		t.Errorf("%v was given twice", first.prefix)
 	}
 	first.Close()
 	again, err := ClaimSubnet(name)
@@ -28,13 +28,13 @@ func TestSubnet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	if again.Prefix() != first.Prefix() {
-		t.Errorf("%v at first, and then %v", first.Prefix(), again.Prefix())
+	if again.prefix != first.prefix {
+		t.Errorf("%v at first, and then %v", first.prefix, again.prefix)
 	}
 	for _, n := range []int{0, 253} {
 		ip := first.Address(n)
-		if !first.Prefix().Contains(ip) || int(ip.As4()[3]) != n+1 || ip.As4()[0] != 127 || ip.As4()[1] == 0 {
-			t.Errorf("address %d of %v is %v", n, first.Prefix(), ip)
+		if !first.prefix.Contains(ip) || int(ip.As4()[3]) != n+1 || ip.As4()[0] != 127 || ip.As4()[1] == 0 {
+			t.Errorf("address %d of %v is %v", n, first.prefix, ip)
 		}
 		if l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0")); err != nil {
 			t.Error(err)
