@@ -47,6 +47,8 @@ func TestCannotStart(t *testing.T) {
 		wantError(t, stderr, code, 1, 2, "no mesh is running", "lateen demo")
 		_, stderr, code = run(t, dir, "demo", "--nonsense")
 		wantError(t, stderr, code, 2, 2, "--nonsense", "--help")
+		_, stderr, code = run(t, dir, "aply")
+		wantError(t, stderr, code, 2, 2, `unknown command "aply"`, "did you mean `lateen apply`?")
 	})
 }
 

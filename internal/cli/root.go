@@ -44,11 +44,13 @@ func Main(ctx context.Context, args []string) int {
 func newRootCommand(kill <-chan struct{}) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lateen",
-		Short:         "A service mesh on one machine and on Kubernetes",
+		Short:         "A service mesh of Envoy proxies on one machine",
 		Example:       "  lateen demo\n  lateen apply -f rules.yaml\n  lateen get routerules",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misused("`"+cmd.CommandPath()+" --help` lists the flags", "%w", err)
@@ -78,4 +80,16 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		}
 	}
 	return root
+}
+
+// knownCommand refuses a word that is no command, and names the nearest one.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "`lateen --help` lists the commands"
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "did you mean `lateen " + near[0] + "`? " + hint
+	}
+	return misused(hint, "unknown command %q", args[0])
 }
