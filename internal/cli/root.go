@@ -51,6 +51,8 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		SilenceUsage:  true,
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misused("`"+cmd.CommandPath()+" --help` lists the flags", "%w", err)
