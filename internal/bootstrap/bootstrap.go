@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -42,6 +43,8 @@ const (
 	reconnectMax  = time.Second
 	// maxConnections is what an Envoy takes from others at once.
 	maxConnections = 20_000
+	// maxProgram bounds a compiled regular expression, in RE2's instructions.
+	maxProgram = 30_000
 )
 
 // JSON returns the bootstrap as JSON, which Envoy takes with --config-path.
@@ -65,6 +68,9 @@ func (c Config) JSON() ([]byte, error) {
 		ClusterManager:      &bootstrapv3.ClusterManager{EnableDeferredClusterCreation: true},
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		StatsConfig:         &metricsv3.StatsConfig{StatsMatcher: statistics()},
+	}
+	if b.LayeredRuntime, err = runtime(); err != nil {
+		return nil, err
 	}
 	if b.OverloadManager, err = limits(); err != nil {
 		return nil, err
@@ -116,6 +122,18 @@ func (c Config) xds() (*clusterv3.Cluster, error) {
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
 		},
 	}, nil
+}
+
+// runtime lets Envoy compile the regular expressions that the dialects let through: by itself it refuses those of more
+// than 100 instructions.
+func runtime() (*bootstrapv3.LayeredRuntime, error) {
+	layer, err := structpb.NewStruct(map[string]any{"re2.max_program_size.error_level": maxProgram})
+	if err != nil {
+		return nil, err
+	}
+	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+		Name: "lateen", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: layer},
+	}}}, nil
 }
 
 // limits bounds the connections that a proxy takes, so that a flood of them ends at the door.

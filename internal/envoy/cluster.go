@@ -35,6 +35,8 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 		// A mesh whose probes all fail must not turn into a mesh that tries dead endpoints.
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
 			HealthyPanicThreshold: percent(0),
+			// Changes of endpoints are in force when they are confirmed, not up to a second later.
+			UpdateMergeWindow: durationpb.New(0),
 		},
 		Metadata:                      metadata(map[string]string{"host": string(p.Subset.Host)}),
 		TypedExtensionProtocolOptions: options,

@@ -80,7 +80,7 @@ func (f *FakeProxy) reopen() error {
 	if err := f.open(xds.ClusterType, nil); err != nil {
 		return err
 	}
-	for _, t := range []xds.Type{xds.EndpointsType, xds.ListenerType, xds.RouteType, xds.VirtualHostType} {
+	for _, t := range []xds.Type{xds.ListenerType, xds.RouteType, xds.VirtualHostType, xds.EndpointsType} {
 		if !before[t] {
 			continue
 		}

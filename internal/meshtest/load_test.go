@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 )
 
@@ -101,6 +102,22 @@ func TestLoadRestart(t *testing.T) {
 			t.Errorf("after a restart %d resources were sent again", n)
 		}
 	}
+	// The next one finds another protocol: every cluster of the service is another than the proxies have.
+	m.RestartWith(func(r *mesh.Registry) {
+		for i, s := range r.Services {
+			if s.Name == "reviews" {
+				r.Services[i] = meshtest.NewService("reviews", "http2", meshtest.ServicePort)
+			}
+		}
+		for i, e := range r.Endpoints {
+			r.Endpoints[i] = &mesh.EndpointSet{Host: e.Host}
+			for _, endpoint := range e.Endpoints {
+				endpoint.Ports = map[string]int{"http2": meshtest.ServicePort}
+				r.Endpoints[i].Endpoints = append(r.Endpoints[i].Endpoints, endpoint)
+			}
+		}
+	})
+	wantBody(t, caller, reviews, "v1")
 	m.Apply(rule("all", "route: [{labels: {version: v2}}]"))
 	wantBody(t, caller, reviews, "v2")
 	load.Stop("restarts of the control plane")

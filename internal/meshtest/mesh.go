@@ -90,9 +90,15 @@ func (m *Mesh) startPlane() {
 // Restart stops the control plane, starts another on the same state folder, and returns when all proxies are back.
 func (m *Mesh) Restart() {
 	m.t.Helper()
+	m.RestartWith(func(*mesh.Registry) {})
+}
+
+// RestartWith is Restart with a registry that changes while no control plane runs.
+func (m *Mesh) RestartWith(edit func(*mesh.Registry)) {
+	m.t.Helper()
 	m.stopPlane()
 	m.startPlane()
-	m.put()
+	m.change(edit)
 }
 
 // Sent counts the resources that the control plane has sent since it started.

@@ -206,3 +206,23 @@ func TestUnsentIsRetried(t *testing.T) {
 		wantBody(t, caller, reviews, "v1")
 	}
 }
+
+// Envoy takes every regular expression that the dialect lets through, also large ones.
+func TestRegexes(t *testing.T) {
+	t.Parallel()
+	m, caller := reviewsMesh(t)
+	m.Apply(rule("everybody", "precedence: 1, route: [{labels: {version: v1}}]"))
+	for expression, value := range map[string]string{
+		`(?i)^bearer [a-z0-9._~+/-]{1,64}$`: "Bearer abc.DEF", `\\p{Lu}+\\p{Greek}*`: "ABC", `(a?b?c?){300}`: "abc", `[^\\x00]{1,900}`: "x",
+	} {
+		m.Apply(rule("some", `precedence: 2, match: {request: {headers: {x-value: {regex: "`+expression+`"}}}}, route: [{labels: {version: v2}}]`))
+		wantBody(t, caller, reviews, "v2", "X-Value", value)
+		wantBody(t, m.Caller("fresh", nil), reviews, "v2", "X-Value", value)
+	}
+	for _, bad := range []string{`\\p{lu}`, `\\p{ASCII}`, `((a{1,100}){1,10}){1,10}`, `(?=x)`} {
+		written := m.TryApply(rule("bad", `match: {request: {headers: {x-value: {regex: "`+bad+`"}}}}`))
+		if len(written.Problems) != 1 || written.Problems[0].Code != "invalid-regex" {
+			t.Errorf("%s: problems %v, want invalid-regex", bad, written.Problems)
+		}
+	}
+}

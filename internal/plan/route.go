@@ -87,6 +87,9 @@ var (
 // onFailure is what a rule's simpleRetry means.
 const onFailure = "5xx,connect-failure,refused-stream"
 
+// maxNamedPorts bounds the ports that an answer names: Envoy takes answers of 4096 bytes at most.
+const maxNamedPorts = 20
+
 // DefaultRoute is the name of the route that is taken when no rule decides.
 const DefaultRoute = "<default>"
 
@@ -108,10 +111,19 @@ func virtualHost(v view.VirtualHost) VirtualHost {
 
 // TooManyHosts answers a name beyond the limit of names that one proxy may hold.
 func TooManyHosts(name string, limit int) VirtualHost {
+	return answering(name, "<too-many-hosts>", fmt.Sprintf("lateen: this workload has asked for more than %d different hosts.\n", limit))
+}
+
+// CannotMake answers a name whose routes cannot be made, which is a mistake of Lateen's own.
+func CannotMake(name string) VirtualHost {
+	return answering(name, "<cannot-make>", "lateen: the routes for this host cannot be made; the log of the control plane says why.\n")
+}
+
+// answering answers every request for a name with 503.
+func answering(name, route, body string) VirtualHost {
 	_, domain, _ := strings.Cut(name, "/")
 	return VirtualHost{Name: name, Domain: domain, Routes: []Route{{
-		Name: "<too-many-hosts>", Path: anyPath, Answer: &Answer{Status: 503, Body: fmt.Sprintf(
-			"lateen: this workload has asked for more than %d different hosts.\n", limit)},
+		Name: route, Path: anyPath, Answer: &Answer{Status: 503, Body: body},
 	}}}
 }
 
@@ -126,6 +138,9 @@ func noService(v view.VirtualHost) *Answer {
 		if p.Protocol.IsHTTP() {
 			ports = append(ports, fmt.Sprint(p.Number))
 		}
+	}
+	if more := len(ports) - maxNamedPorts; more > 0 {
+		ports = append(ports[:maxNamedPorts], fmt.Sprintf("and %d more", more))
 	}
 	if len(ports) == 0 {
 		return &Answer{Status: 502, Body: fmt.Sprintf(

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
@@ -31,6 +32,10 @@ const (
 	defaultGrace = 10 * time.Second
 	// maxHosts bounds the virtual hosts that one proxy may hold. Further names are answered and forgotten.
 	maxHosts = 4096
+	// spareEndpoints is how many more endpoints than clusters a proxy may ask for, as when clusters are just removed.
+	spareEndpoints = 256
+	// unheldVersion is the version of answers that nobody keeps, by which they are known when a proxy brings them back.
+	unheldVersion = "unheld"
 	// keptRevisions bounds for how many past revisions their progress can be asked.
 	keptRevisions = 1024
 )
@@ -191,7 +196,6 @@ func (e *Engine) entry(c view.Caller, id view.ID) *entry {
 func (e *Engine) unsubscribe(p *Proxy, id view.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(p.refusals, id)
 	if en, ok := e.entries[entryKey{p.caller.Project(id).Key(), id}]; ok {
 		delete(en.subscribers, p)
 		delete(p.dirty, en)
@@ -216,8 +220,14 @@ func (e *Engine) cut(en *entry) {
 	e.index(en, reads)
 	m, err := e.make(v)
 	if err != nil {
-		// Objects are checked before they get here, so this is a mistake of ours. Proxies keep what they have.
+		// Objects are checked before they get here, so this is a mistake of ours. Proxies keep what they have, and
+		// requests of those that have nothing yet are told.
 		e.config.Log.Error("make resource", "resource", en.key.id.String(), "err", err)
+		if en.made == nil && en.key.id.Kind == view.KindVirtualHost {
+			if m, err := makeResource(plan.CannotMake(en.key.id.Name)); err == nil {
+				en.made = m
+			}
+		}
 		return
 	}
 	e.release(en.made)

@@ -31,7 +31,10 @@ func (e *Engine) Connected() []Connected {
 	var list []Connected
 	for p := range e.proxies {
 		c := Connected{
-			ID: p.id, Type: p.typ, Settled: p.settled, Marked: p.marked, Holds: p.counts, Refusals: p.refusalsSince(0),
+			ID: p.id, Type: p.typ, Settled: p.settled, Marked: p.marked, Holds: p.counts,
+		}
+		for _, r := range p.notTaken {
+			c.Refusals = append(c.Refusals, Refusal{p.id, r.id, r.reason})
 		}
 		list = append(list, c)
 	}

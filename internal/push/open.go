@@ -51,7 +51,6 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		dirty:     map[*entry]struct{}{},
 		wake:      make(chan struct{}, 1),
 		settled:   -1,
-		refusals:  map[view.ID]refusal{},
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,
@@ -61,6 +60,9 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		slots:     map[view.ID]*slot{},
 		behind:    map[view.ID]struct{}{},
 		stuck:     map[view.ID]struct{}{},
+		unknown:   map[view.ID]struct{}{},
+		sore:      map[view.ID]struct{}{},
+		extra:     map[view.ID]struct{}{},
 		idle:      map[view.ID]struct{}{},
 		gone:      map[view.Kind][]string{},
 		open:      map[view.Kind]bool{},
@@ -113,6 +115,7 @@ func (p *Proxy) mark(en *entry) {
 func (p *Proxy) evict() {
 	if !p.evicted {
 		p.evicted = true
+		p.settled = -1 // as what it is now
 		close(p.wake)
 	}
 }

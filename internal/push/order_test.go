@@ -1,10 +1,14 @@
 package push_test
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
@@ -190,15 +194,58 @@ func TestRefusedAmongGood(t *testing.T) {
 
 // A proxy whose workload is not known yet waits; it never gets an empty configuration.
 func TestUnknownWorkloadWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := push.NewEngine(push.Config{Log: slog.New(slog.DiscardHandler)})
+		workload, f := caller(0)
+		snapshot := mesh.NewSnapshot(meshtest.Domain)
+		engine.Apply(snapshot, nil)
+		opened := make(chan xds.Client)
+		go func() {
+			client, err := engine.Open(t.Context(), &corev3.Node{Id: f.Node.String()})
+			if err != nil {
+				t.Error(err)
+			}
+			opened <- client
+		}()
+		synctest.Wait()
+		select {
+		case <-opened:
+			t.Fatal("the proxy was let in before its workload was known")
+		default:
+		}
+		draft := snapshot.Edit()
+		draft.SetWorkload(workload.ID(), workload)
+		engine.Apply(draft.Done())
+		(<-opened).Close()
+	})
+}
+
+// What a proxy refuses is told of every change that asks for it again, and of no other.
+func TestRefusalsAreState(t *testing.T) {
 	w, f := one(t, push.Config{})
-	workload := w.Snapshot.Workload(f.Node.ID())
-	w.Edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), nil) })
-	w.Connect(f)
-	if got := f.Got(); len(got) != 0 {
-		t.Errorf("the proxy was sent %v before its workload was known", got)
+	f.Refuse = func(typ xds.Type, name string) string {
+		if typ == xds.ClusterType && name == subset("v2") {
+			return "no such thing here"
+		}
+		return ""
 	}
-	w.Edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), workload) })
+	w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	refused := func(revision int64) int {
+		p := w.Engine.Progress(t.Context(), revision, meshtest.Patience)
+		if len(p.Waiting) != 0 || p.Confirmed+min(1, len(p.Refusals)) != 1 {
+			t.Errorf("progress is %+v", p)
+		}
+		return len(p.Refusals)
+	}
+	for i, step := range []struct {
+		version string
+		want    int
+	}{{"v1", 0}, {"v2", 1}, {"v1", 0}, {"v2", 1}, {"v1", 0}} {
+		if got := refused(w.Edit(toVersion(step.version))); got != step.want {
+			t.Errorf("step %d, to %s: %d refusals, want %d", i, step.version, got, step.want)
+		}
+	}
 }
 
 // An unknown name gets an answer, and another one as soon as the service is there.

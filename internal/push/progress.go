@@ -138,7 +138,7 @@ func (e *Engine) sumUp(revision int64) Progress {
 			continue
 		}
 		now.Concerned++
-		refusals := p.refusalsSince(revision)
+		refusals := p.refusedOf(revision)
 		_, waiting := t.waiting[p]
 		switch {
 		case len(refusals) > 0:
@@ -150,34 +150,62 @@ func (e *Engine) sumUp(revision int64) Progress {
 		}
 	}
 	slices.Sort(now.Waiting)
+	now.Waiting = slices.Compact(now.Waiting) // one that is back and not ready counts as absent too
 	slices.SortFunc(now.Refusals, func(a, b Refusal) int {
 		return cmp.Or(cmp.Compare(a.Proxy, b.Proxy), compareIDs(a.Resource, b.Resource))
 	})
 	return now
 }
 
-// refusal is why a proxy did not take a resource, and the revision that brought it.
+// refusal is why a proxy has not taken a resource, and which revisions may have brought it.
 type refusal struct {
+	id       view.ID
 	reason   string
-	revision int64
+	from, to int64
 }
 
-// refusalsSince returns what the proxy refused of the revision and later ones, sorted. The engine's lock is held.
-func (p *Proxy) refusalsSince(revision int64) []Refusal {
+// refusals returns what the proxy should have and has refused, and what it does not get for that reason, sorted.
+func (p *Proxy) refusals() []refusal {
+	var list []refusal
+	told := map[view.ID]bool{}
+	for id := range p.stuck {
+		s := p.slots[id]
+		for _, need := range s.aimed {
+			for _, refused := range []*slot{p.slots[need], p.slots[view.ID{Kind: view.KindEndpoints, Name: need.Name}]} {
+				if refused != nil && refused.isRefused() && !told[id] {
+					told[id], told[refused.id] = true, true
+					list = append(list, refusal{id, refused.reason, s.from, s.to})
+				}
+			}
+		}
+	}
+	for id := range p.sore {
+		if s := p.slots[id]; s.isRefused() && !told[id] {
+			list = append(list, refusal{id, s.reason, s.from, s.to})
+		}
+	}
+	slices.SortFunc(list, func(a, b refusal) int { return compareIDs(a.id, b.id) })
+	return list
+}
+
+// refusedOf returns what the proxy refuses of a revision. The engine's lock is held.
+func (p *Proxy) refusedOf(revision int64) []Refusal {
 	var list []Refusal
-	for _, id := range slices.SortedFunc(maps.Keys(p.refusals), compareIDs) {
-		if r := p.refusals[id]; r.revision >= revision {
-			list = append(list, Refusal{p.id, id, r.reason})
+	for _, r := range p.notTaken {
+		if r.from <= revision && revision <= r.to {
+			list = append(list, Refusal{p.id, r.id, r.reason})
 		}
 	}
 	return list
 }
 
-// settle notes that the proxy has confirmed everything that it took from the engine.
-func (e *Engine) settle(p *Proxy) {
+// publish notes what the proxy refuses and, when it is settled, that it has confirmed everything else that it took
+// from the engine.
+func (e *Engine) publish(p *Proxy, refusals []refusal, settled bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p.settled == p.taken {
+	p.notTaken = refusals
+	if !settled || p.evicted || p.settled == p.taken {
 		return
 	}
 	first := p.settled < 0
@@ -189,21 +217,4 @@ func (e *Engine) settle(p *Proxy) {
 	if e.progress.arrive(p, p.taken) || first {
 		e.signal()
 	}
-}
-
-// refused notes a refusal, accepted that there is none any more.
-func (e *Engine) refused(p *Proxy, id view.ID, reason string) {
-	e.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", id.String(), "err", reason)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	p.refusals[id] = refusal{reason, p.taken}
-	if e.progress.arrive(p, p.taken) {
-		e.signal()
-	}
-}
-
-func (e *Engine) accepted(p *Proxy, id view.ID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(p.refusals, id)
 }

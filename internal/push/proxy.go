@@ -19,10 +19,10 @@ type Proxy struct {
 	dirty    map[*entry]struct{}
 	wake     chan struct{}
 	evicted  bool
-	marked   int64   // revision of the last change that concerned it
-	marks    []int64 // revisions that concern it and that it has neither confirmed nor refused
-	settled  int64   // revision up to which it has confirmed everything
-	refusals map[view.ID]refusal
+	marked   int64             // revision of the last change that concerned it
+	marks    []int64           // revisions that concern it and that it has neither confirmed nor refused
+	settled  int64             // revision up to which it has confirmed everything
+	notTaken []refusal         // what it has not taken of what it should have
 	counts   map[view.Kind]int // resources by kind when it last settled
 
 	engine    *Engine
@@ -35,13 +35,18 @@ type Proxy struct {
 	slots  map[view.ID]*slot
 	behind map[view.ID]struct{} // slots that may have something to send
 	stuck  map[view.ID]struct{} // slots that wait for another version of a cluster that was refused
-	idle   map[view.ID]struct{} // clusters that nothing leads to
-	gone   map[view.Kind][]string
-	extra  []view.ID          // virtual hosts that are too many, or names that are no hosts: answered and forgotten
-	open   map[view.Kind]bool // to be answered even with nothing
-	held   map[view.Kind]int  // slots by kind
-	taken  int64              // revision of what was last taken from the engine
-	now    func() time.Time
+	// Routes that the proxy brought in another version than the newest: nobody knows which clusters those lead to.
+	unknown  map[view.ID]struct{}
+	idle     map[view.ID]struct{} // clusters that nothing leads to
+	gone     map[view.Kind][]string
+	extra    map[view.ID]struct{} // virtual hosts that are too many, or names that are no hosts: answered and forgotten
+	open     map[view.Kind]bool   // to be answered even with nothing
+	held     map[view.Kind]int    // slots by kind
+	sore     map[view.ID]struct{} // slots of which some version was refused
+	taken    int64                // revision of what was last taken from the engine
+	before   int64                // the one before
+	complete bool                 // it has asked for everything that its type asks for
+	now      func() time.Time
 }
 
 var _ xds.Client = (*Proxy)(nil)
@@ -85,8 +90,11 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 		case own:
 		case kind == view.KindCluster && err == nil:
 			// Which routes lead to it is known when the proxy has asked for them again: it is kept meanwhile.
-			p.hold(id, held[name])
-			p.unused(id)
+			if s := p.hold(id, held[name]); s.uses == 0 {
+				p.unused(id)
+			} else if s.have == "" {
+				s.have, s.acked = held[name], held[name]
+			}
 		case kind == view.KindVirtualHost:
 			p.asked(id, held[name])
 		case kind == view.KindCluster || kind == view.KindListener:
@@ -114,6 +122,9 @@ func (p *Proxy) hold(id view.ID, have string) *slot {
 		}
 		p.slots[id] = s
 		p.held[id.Kind]++
+		if have != "" && (id.Kind == view.KindVirtualHost || id.Kind == view.KindRoutes) {
+			p.unknown[id] = struct{}{}
+		}
 		p.aim(s, p.engine.subscribe(p, id))
 	}
 	return s
@@ -128,11 +139,19 @@ func (p *Proxy) asked(id view.ID, have string) {
 		}
 		return
 	}
-	if id.Kind == view.KindVirtualHost && (p.held[id.Kind] >= maxHosts || !id.Nameable()) {
-		p.extra = append(p.extra, id)
+	switch {
+	case id.Kind == view.KindVirtualHost && (p.held[id.Kind] >= maxHosts || !id.Nameable() || have == unheldVersion):
+		p.extra[id] = struct{}{}
 		return
+	case id.Kind == view.KindEndpoints && p.held[id.Kind] > p.held[view.KindCluster]+spareEndpoints:
+		return // no Envoy asks for the endpoints of clusters that it does not have
 	}
 	s := p.hold(id, have)
+	if cluster, ok := p.slots[view.ID{Kind: view.KindCluster, Name: id.Name}]; ok && id.Kind == view.KindEndpoints && cluster.sentAt >= 0 {
+		// The cluster was sent anew before its endpoints were asked for, as on a reconnection: it warms until they come.
+		s.again = true
+		p.behind[id] = struct{}{}
+	}
 	if s.want == nil {
 		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
 		p.dropped(id)
@@ -154,12 +173,14 @@ func (p *Proxy) dropped(id view.ID) {
 	delete(p.behind, id)
 	delete(p.stuck, id)
 	delete(p.idle, id)
+	delete(p.unknown, id)
+	delete(p.sore, id)
 	p.engine.unsubscribe(p, id)
 }
 
 // aim makes m what the proxy is to have of the slot.
 func (p *Proxy) aim(s *slot, m *made) {
-	s.want = m
+	s.want, s.from, s.to = m, p.before+1, p.taken
 	var needs []view.ID
 	if m != nil {
 		needs = m.needs
@@ -168,6 +189,11 @@ func (p *Proxy) aim(s *slot, m *made) {
 	p.letGo(s.aimed)
 	s.aimed = needs
 	delete(p.stuck, s.id)
+	if _, brought := p.unknown[s.id]; brought && m != nil && s.have == m.resource.Version && s.acked == s.have {
+		delete(p.unknown, s.id)
+		p.use(needs)
+		s.leads = []leadsTo{{0, needs}}
+	}
 	if s.stale() {
 		p.behind[s.id] = struct{}{}
 	}
@@ -213,7 +239,7 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 			continue
 		}
 		s.acked, s.confirmedAt, s.alone = version, max(s.confirmedAt, d.Nonce), false
-		p.engine.accepted(p, s.id)
+		delete(p.unknown, s.id)
 		for len(s.leads) > 0 && s.leads[0].nonce < d.Nonce {
 			p.letGo(s.leads[0].clusters)
 			s.leads = s.leads[1:]
@@ -245,11 +271,15 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 		case strings.Contains(reason, addressInUse):
 			s.retryAt = p.now().Add(time.Second)
 		default:
-			s.refused = d.Sent[name]
+			s.refused, s.reason = d.Sent[name], reason
+			p.sore[s.id] = struct{}{}
+			p.engine.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", s.id.String(), "err", reason)
 		}
 		p.behind[s.id] = struct{}{}
-		if len(d.Sent) == 1 {
-			p.engine.refused(p, s.id, reason)
+	}
+	for _, name := range d.Removed {
+		if _, again := p.slots[view.ID{Kind: kind, Name: name}]; !again && len(d.Sent) > 0 {
+			p.gone[kind] = append(p.gone[kind], name)
 		}
 	}
 }
@@ -261,13 +291,15 @@ func (p *Proxy) Close() { p.engine.forget(p, slices.Collect(maps.Keys(p.slots)))
 // what leads to them; clusters that nothing leads to go last, after a grace.
 func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryResponse, time.Duration) {
 	changed, revision := p.engine.take(p)
+	p.before, p.taken = p.taken, revision
 	for id, m := range changed {
 		if s, ok := p.slots[id]; ok {
 			p.aim(s, m)
 		}
 	}
-	p.taken = revision
-	p.expire()
+	if p.whole(session) {
+		p.expire()
+	}
 	var out []*discoveryv3.DeltaDiscoveryResponse
 	for _, kind := range []view.Kind{
 		view.KindCluster, view.KindEndpoints, view.KindListener, view.KindRoutes, view.KindVirtualHost,
@@ -276,15 +308,28 @@ func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryRespons
 			out = append(out, p.respond(session, kind)...)
 		}
 	}
-	if session.InFlight() == 0 && len(p.behind) == 0 && p.whole(session) {
-		p.engine.settle(p)
-	}
-	return out, p.wait()
+	p.engine.publish(p, p.refusals(), session.InFlight() == 0 && len(p.behind) == 0 && p.whole(session))
+	return out, p.wait(session)
 }
 
 // whole tells whether the proxy has asked for everything that its type asks for. One that comes back says what it has
-// type by type, and before the last of them nobody can tell whether it has the newest state.
+// type by type, endpoints last, and before nobody can tell whether it has the newest state.
 func (p *Proxy) whole(session *xds.Session) bool {
-	return session.Opened(xds.ClusterType) && session.Opened(xds.ListenerType) && session.Opened(xds.RouteType) &&
-		(p.typ != mesh.Sidecar || session.Opened(xds.VirtualHostType))
+	if p.complete {
+		return true
+	}
+	if !session.Opened(xds.ClusterType) || !session.Opened(xds.ListenerType) || !session.Opened(xds.RouteType) ||
+		(p.typ == mesh.Sidecar && !session.Opened(xds.VirtualHostType)) {
+		return false
+	}
+	for id, s := range p.slots {
+		if _, own := p.own[id]; id.Kind != view.KindCluster || own || s.have == "" {
+			continue
+		}
+		if _, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]; !asked {
+			return false
+		}
+	}
+	p.complete = true
+	return true
 }

@@ -43,7 +43,10 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 			together = append(together, s)
 		}
 	}
-	removed := p.gone[kind]
+	removed := slices.DeleteFunc(p.gone[kind], func(name string) bool { // which is needed again by now
+		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
+		return ok && s.want != nil
+	})
 	delete(p.gone, kind)
 	if kind == view.KindVirtualHost {
 		together = append(together, p.refuseExtra()...)
@@ -54,6 +57,9 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 	}
 	slices.SortFunc(alone, bySlotName)
 	for _, s := range alone {
+		if session.InFlightOf(typeOf[kind]) >= maxInFlight {
+			break // the rest stays behind
+		}
 		out = append(out, p.carry(session, kind, []*slot{s}, nil))
 	}
 	return out
@@ -66,6 +72,7 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	delete(p.open, kind)
 	slices.SortFunc(slots, bySlotName)
 	slices.Sort(removed)
+	removed = slices.Compact(removed)
 	resources := make([]*xds.Resource, len(slots))
 	size := 0
 	for i, s := range slots {
@@ -95,8 +102,8 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 // no hosts with nothing, upon which Envoy says 404.
 func (p *Proxy) refuseExtra() []*slot {
 	var slots []*slot
-	for _, id := range p.extra {
-		m := &made{resource: xds.Resource{Type: xds.VirtualHostType, Name: id.Name, Version: "none"}}
+	for id := range p.extra {
+		m := &made{}
 		if id.Nameable() {
 			var err error
 			if m, err = makeResource(plan.TooManyHosts(id.Name, maxHosts)); err != nil {
@@ -104,11 +111,12 @@ func (p *Proxy) refuseExtra() []*slot {
 				continue
 			}
 		}
+		m.resource.Type, m.resource.Name, m.resource.Version = xds.VirtualHostType, id.Name, unheldVersion
 		s := newSlot(id)
 		s.want = m
 		slots = append(slots, s)
 	}
-	p.extra = nil
+	clear(p.extra)
 	return slots
 }
 
@@ -168,28 +176,18 @@ func (p *Proxy) expire() {
 	}
 }
 
-// undecided tells whether the proxy still has routes that are not the newest. After a reconnection nobody knows where
-// those lead, so that no cluster may go.
-func (p *Proxy) undecided() bool {
-	for _, slots := range []map[view.ID]struct{}{p.behind, p.stuck} {
-		for id := range slots {
-			if id.Kind == view.KindVirtualHost || id.Kind == view.KindRoutes {
-				return true
-			}
-		}
-	}
-	return false
-}
+// undecided tells whether the proxy has routes of which nobody knows where they lead, so that no cluster may go.
+func (p *Proxy) undecided() bool { return len(p.unknown) > 0 }
 
 // wait returns the time until something falls due by itself, or 0.
-func (p *Proxy) wait() time.Duration {
+func (p *Proxy) wait(session *xds.Session) time.Duration {
 	var next time.Time
 	sooner := func(t time.Time) {
 		if next.IsZero() || t.Before(next) {
 			next = t
 		}
 	}
-	if !p.undecided() { // else something is awaited that will ask again
+	if p.whole(session) && !p.undecided() { // else what the proxy says next decides
 		for id := range p.idle {
 			sooner(p.slots[id].idle.Add(p.engine.config.Grace))
 		}

@@ -13,6 +13,9 @@ type slot struct {
 	have    string // version that was sent last, or that the proxy brought from an earlier stream
 	acked   string // version that the proxy confirmed last
 	refused string // version that the proxy refused alone: not sent again
+	reason  string // in the proxy's own words
+
+	from, to int64 // revisions of which one made the newest version what it is
 
 	sentAt      int64     // nonce of the response that carried it last; -1: none on this stream
 	confirmedAt int64     // nonce of the last response with it that was confirmed; -1: none

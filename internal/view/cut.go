@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -190,7 +191,7 @@ func (r *reader) subsetEndpoints(name string) View {
 		return v
 	}
 	for _, e := range all {
-		if number := e.Ports[port.Name]; number != 0 && subset.Labels.Select(e.Labels) {
+		if number := e.Ports[port.Name]; dialable(e.Address, number) && subset.Labels.Select(e.Labels) {
 			v.Endpoints = append(v.Endpoints, Endpoint{
 				Address: e.Address, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
 			})
@@ -200,6 +201,13 @@ func (r *reader) subsetEndpoints(name string) View {
 		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port))
 	})
 	return v
+}
+
+// dialable tells whether a source gave an address and port that a proxy can be told. One that is not is left out, so
+// that it harms no other.
+func dialable(address string, port int) bool {
+	_, err := netip.ParseAddr(address)
+	return err == nil && port > 0 && port < 65536
 }
 
 func (r *reader) virtualHost(c Caller, name string) View {

@@ -47,7 +47,6 @@ type Session struct {
 }
 
 type state struct {
-	names   map[string]struct{}
 	flights []*Delivery // sent and not answered, oldest first
 }
 
@@ -82,7 +81,7 @@ func (s *Session) Receive(req *discoveryv3.DeltaDiscoveryRequest) (Event, error)
 	}
 	st, ok := s.types[e.Type]
 	if !ok {
-		st = &state{names: map[string]struct{}{}}
+		st = &state{}
 		s.types[e.Type] = st
 		e.First, e.Held = true, req.GetInitialResourceVersions()
 	}
@@ -99,14 +98,10 @@ func (s *Session) Receive(req *discoveryv3.DeltaDiscoveryRequest) (Event, error)
 	}
 	for _, name := range req.GetResourceNamesSubscribe() {
 		if name != "*" { // everything: said again on each new stream, beside the names that are meant
-			st.names[name] = struct{}{}
 			e.Subscribed = append(e.Subscribed, name)
 		}
 	}
-	for _, name := range req.GetResourceNamesUnsubscribe() {
-		delete(st.names, name)
-		e.Unsubscribed = append(e.Unsubscribed, name)
-	}
+	e.Unsubscribed = append(e.Unsubscribed, req.GetResourceNamesUnsubscribe()...)
 	slices.Sort(e.Subscribed)
 	slices.Sort(e.Unsubscribed)
 	return e, nil
@@ -131,16 +126,6 @@ func (st *state) answer(nonce string) (*Delivery, error) {
 
 // Opened tells whether the proxy has asked for the type at all: before that nothing may be sent.
 func (s *Session) Opened(t Type) bool { return s.types[t] != nil }
-
-// Subscribed tells whether the proxy has asked for the resource by name.
-func (s *Session) Subscribed(t Type, name string) bool {
-	st := s.types[t]
-	if st == nil {
-		return false
-	}
-	_, ok := st.names[name]
-	return ok
-}
 
 // InFlight counts the responses that the proxy has not answered.
 func (s *Session) InFlight() int {

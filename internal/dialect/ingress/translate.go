@@ -102,7 +102,7 @@ func (t *translator) checkPath(field, path string) {
 }
 
 func ambiguity(path string) string {
-	for _, part := range []string{"//", "/./", "/../", "%2f", "%2F"} {
+	for _, part := range []string{"//", "/./", "/../", "%2f", "%2F", "?", "#"} {
 		if strings.Contains(path, part) {
 			return part
 		}
@@ -139,6 +139,10 @@ func (t *translator) backend(field string, b *backend) mesh.Backend {
 		})
 	case p.Name == "" && p.Number == 0:
 		t.Missing(field+".port.number", "the port is missing: write its number or its name")
+	case p.Name != "" && !config.IsLabel(p.Name):
+		t.Tell(mesh.Problem{
+			Field: field + ".port.name", Code: config.CodeInvalidName, Message: fmt.Sprintf("%.70q is not the name of a port", p.Name),
+		})
 	case p.Number < 0 || p.Number > 65535:
 		t.Tell(mesh.Problem{
 			Field: field + ".port.number", Code: config.CodeOutOfRange, Message: fmt.Sprintf("%d is no port from 1 to 65535", p.Number),
