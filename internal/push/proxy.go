@@ -192,7 +192,7 @@ func (p *Proxy) aim(s *slot, m *made) {
 	if _, brought := p.unknown[s.id]; brought && m != nil && s.have == m.resource.Version && s.acked == s.have {
 		delete(p.unknown, s.id)
 		p.use(needs)
-		s.leads = []leadsTo{{0, needs}}
+		s.leads = append([]leadsTo{{0, needs}}, s.leads...)
 	}
 	if s.stale() {
 		p.behind[s.id] = struct{}{}
@@ -235,10 +235,10 @@ func (p *Proxy) unused(id view.ID) {
 func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 	for name, version := range d.Sent {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
-		if !ok {
+		if !ok || !s.carried(d.Nonce) {
 			continue
 		}
-		s.acked, s.confirmedAt, s.alone = version, max(s.confirmedAt, d.Nonce), false
+		s.acked, s.ackedAt, s.confirmedAt, s.alone = version, d.Nonce, max(s.confirmedAt, d.Nonce), false
 		delete(p.unknown, s.id)
 		for len(s.leads) > 0 && s.leads[0].nonce < d.Nonce {
 			p.letGo(s.leads[0].clusters)
@@ -255,10 +255,11 @@ const addressInUse = "ddress already in use"
 func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 	for _, name := range slices.Sorted(maps.Keys(d.Sent)) {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
-		if !ok {
+		if !ok || !s.carried(d.Nonce) {
 			continue
 		}
 		s.unsent()
+		s.again = kind == view.KindEndpoints // also in a version that the proxy has: a cluster may wait for them
 		s.leads = slices.DeleteFunc(s.leads, func(l leadsTo) bool {
 			if l.nonce == d.Nonce {
 				p.letGo(l.clusters)

@@ -18,6 +18,8 @@ type slot struct {
 	from, to int64 // revisions of which one made the newest version what it is
 
 	sentAt      int64     // nonce of the response that carried it last; -1: none on this stream
+	firstSent   int64     // nonce of the first response that carried it; -1: none
+	ackedAt     int64     // nonce of the response that was confirmed with it last; -1: none
 	confirmedAt int64     // nonce of the last response with it that was confirmed; -1: none
 	again       bool      // to be sent even though the version is the same
 	alone       bool      // to be sent in a response of its own, to find out who is refused
@@ -38,7 +40,9 @@ type leadsTo struct {
 	clusters []view.ID
 }
 
-func newSlot(id view.ID) *slot { return &slot{id: id, sentAt: -1, confirmedAt: -1} }
+func newSlot(id view.ID) *slot {
+	return &slot{id: id, sentAt: -1, firstSent: -1, ackedAt: -1, confirmedAt: -1}
+}
 
 // stale tells whether the proxy should be sent the newest version.
 func (s *slot) stale() bool {
@@ -54,8 +58,14 @@ func (s *slot) isRefused() bool { return s.want != nil && s.want.resource.Versio
 
 // sent notes that the newest version left with a response.
 func (s *slot) sent(nonce int64) {
+	if s.firstSent < 0 {
+		s.firstSent = nonce
+	}
 	s.have, s.sentAt, s.again = s.want.resource.Version, nonce, false
 }
 
+// carried tells whether a response carried this slot, and not one of the same name that was dropped before.
+func (s *slot) carried(nonce int64) bool { return s.firstSent >= 0 && nonce >= s.firstSent }
+
 // unsent notes that a response with the slot's version was refused: the proxy has what it had before.
-func (s *slot) unsent() { s.have = s.acked }
+func (s *slot) unsent() { s.have, s.sentAt = s.acked, s.ackedAt }

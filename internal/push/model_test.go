@@ -1,0 +1,402 @@
+package push
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+type (
+	request  = discoveryv3.DeltaDiscoveryRequest
+	response = discoveryv3.DeltaDiscoveryResponse
+)
+
+// inOrder is the order in which Envoy asks again for its types on a new stream.
+var inOrder = []xds.Type{xds.ClusterType, xds.ListenerType, xds.RouteType, xds.VirtualHostType, xds.EndpointsType}
+
+const modelHosts = 3
+
+// model is an Envoy and a mesh that behave at random, but for one seed always the same: the mesh changes rules,
+// endpoints, protocols and services; the Envoy asks for hosts, answers late, answers for clusters later than for the
+// rest, refuses some versions, loses its stream and comes back with what it has. Time stands still but for its steps.
+type model struct {
+	t      *testing.T
+	random *rand.Rand
+	seed   uint64
+	refuse bool
+	engine *Engine
+	now    time.Time
+
+	snapshot *mesh.Snapshot
+	proxy    *Proxy
+	session  *xds.Session
+	toEnvoy  []*response
+	toLateen []*request
+	late     []*request // confirmations of clusters
+
+	held   map[xds.Type]map[string]string // versions by name
+	leads  map[string][]string            // virtual host to clusters
+	warm   map[string]bool                // clusters that have endpoints
+	opened map[xds.Type]bool
+	asked  map[string]bool // virtual hosts
+	bad    map[string]bool // what was ever refused
+	log    []string
+}
+
+func newModel(t *testing.T, seed uint64, refuse bool) *model {
+	m := &model{
+		t: t, random: rand.New(rand.NewPCG(seed, 1)), seed: seed, refuse: refuse, //nolint:gosec // repeatable on purpose
+		engine: NewEngine(Config{Log: slog.New(slog.DiscardHandler), Grace: 10 * time.Second}),
+		now:    time.Unix(0, 0), snapshot: mesh.NewSnapshot("cluster.local"),
+		held: map[xds.Type]map[string]string{}, leads: map[string][]string{}, warm: map[string]bool{},
+		asked: map[string]bool{}, bad: map[string]bool{},
+	}
+	for _, typ := range inOrder {
+		m.held[typ] = map[string]string{}
+	}
+	m.edit("start", func(d *mesh.Draft) {
+		w := &mesh.Workload{Name: "c", Namespace: "default", Type: mesh.Sidecar, Address: "127.0.0.1", Outbound: 15001}
+		d.SetWorkload(w.ID(), w)
+		for i := range modelHosts {
+			d.SetService(modelHost(i), modelService(i, mesh.HTTP))
+		}
+	})
+	m.connect()
+	return m
+}
+
+func modelHost(i int) mesh.Host { return mesh.Host(fmt.Sprintf("s%d.default.svc.cluster.local", i)) }
+
+func modelService(i int, p mesh.Protocol) *mesh.Service {
+	return &mesh.Service{Host: modelHost(i), Ports: []mesh.Port{{Name: "http", Number: 80, Protocol: p}}}
+}
+
+func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
+
+func (m *model) fail(format string, args ...any) {
+	m.t.Helper()
+	m.t.Fatalf("seed %d: %s; before that:\n  %s", m.seed, fmt.Sprintf(format, args...),
+		strings.Join(m.log[max(0, len(m.log)-40):], "\n  "))
+}
+
+func (m *model) edit(what string, change func(*mesh.Draft)) {
+	m.note("%s", what)
+	draft := m.snapshot.Edit()
+	change(draft)
+	var keys []mesh.Key
+	m.snapshot, keys = draft.Done()
+	m.engine.Apply(m.snapshot, keys)
+}
+
+// change changes something in the mesh.
+func (m *model) change() {
+	i := m.random.IntN(modelHosts)
+	h := modelHost(i)
+	switch n := m.random.IntN(16); {
+	case n < 2:
+		m.edit("no rule for "+string(h), func(d *mesh.Draft) { d.SetRules(h, nil) })
+	case n < 9:
+		version, other := fmt.Sprintf("v%d", m.random.IntN(4)), modelHost(m.random.IntN(modelHosts))
+		m.edit("rule "+string(h)+" to "+version, func(d *mesh.Draft) {
+			d.SetRules(h, mesh.NewRuleSet(h, []*mesh.RouteRule{{Object: mesh.Ref{Name: "x"}, Destination: h, Routes: []mesh.WeightedRoute{
+				{Host: h, Labels: mesh.Labels{"version": version}, Weight: 50}, {Host: other, Weight: 50},
+			}}}))
+		})
+	case n < 13:
+		address := fmt.Sprintf("127.0.0.%d", 1+m.random.IntN(20))
+		m.edit("endpoint of "+string(h), func(d *mesh.Draft) {
+			d.SetEndpoints(h, &mesh.EndpointSet{Host: h, Endpoints: []mesh.Endpoint{{
+				Address: address, Ports: map[string]int{"http": 80}, Labels: mesh.Labels{"version": "v1"}, Health: mesh.Healthy,
+			}}})
+		})
+	case n < 15:
+		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2}[m.random.IntN(2)]
+		m.edit("protocol of "+string(h), func(d *mesh.Draft) { d.SetService(h, modelService(i, protocol)) })
+	default:
+		m.edit("no service "+string(h), func(d *mesh.Draft) { d.SetService(h, nil) })
+	}
+}
+
+// connect opens a stream, with what the Envoy has.
+func (m *model) connect() {
+	client, err := m.engine.Open(m.t.Context(), &corev3.Node{Id: "sidecar~127.0.0.1~c.default~default.svc.cluster.local"})
+	if err != nil {
+		m.fail("open: %v", err)
+	}
+	m.proxy, m.session = client.(*Proxy), xds.NewSession()
+	m.proxy.now = func() time.Time { return m.now }
+	m.toEnvoy, m.toLateen, m.late = nil, nil, nil
+	before := m.opened
+	m.opened = map[xds.Type]bool{}
+	m.note("connect")
+	for _, typ := range inOrder {
+		if typ != xds.ClusterType && !before[typ] {
+			continue
+		}
+		var names []string
+		switch typ {
+		case xds.RouteType:
+			names = slices.Sorted(maps.Keys(m.held[typ]))
+		case xds.VirtualHostType:
+			names = slices.Sorted(maps.Keys(m.asked))
+		case xds.EndpointsType:
+			names = slices.Sorted(maps.Keys(m.held[xds.ClusterType]))
+		}
+		m.open(typ, names)
+	}
+}
+
+func (m *model) open(typ xds.Type, names []string) {
+	if !m.opened[typ] {
+		m.opened[typ] = true
+		m.ask(&request{TypeUrl: string(typ), ResourceNamesSubscribe: names, InitialResourceVersions: maps.Clone(m.held[typ])})
+	}
+}
+
+func (m *model) ask(r *request) { m.toLateen = append(m.toLateen, r) }
+
+// lateen takes a request, perhaps, and sends what there is to send.
+func (m *model) lateen() {
+	if len(m.toLateen) > 0 && m.random.IntN(4) > 0 {
+		event, err := m.session.Receive(m.toLateen[0])
+		if err != nil {
+			m.fail("receive: %v", err)
+		}
+		m.toLateen = m.toLateen[1:]
+		m.proxy.Handle(m.session, event)
+	}
+	responses, _ := m.proxy.Next(m.session)
+	for _, r := range responses {
+		m.note("sent %s %s %q, removed %q", r.GetTypeUrl(), r.GetNonce(), namesOf(r), r.GetRemovedResources())
+	}
+	m.toEnvoy = append(m.toEnvoy, responses...)
+	m.checkUses()
+}
+
+// checkUses counts anew how many routes lead to each cluster.
+func (m *model) checkUses() {
+	uses := map[string]int{}
+	for _, s := range m.proxy.slots {
+		for _, id := range s.aimed {
+			uses[id.Name]++
+		}
+		for _, l := range s.leads {
+			for _, id := range l.clusters {
+				uses[id.Name]++
+			}
+		}
+	}
+	for id, s := range m.proxy.slots {
+		if typeOf[id.Kind] == xds.ClusterType && s.uses != uses[id.Name] {
+			m.fail("%s is used %d times, counted as %d", id, uses[id.Name], s.uses)
+		}
+	}
+}
+
+// envoy takes a response, perhaps, and answers.
+func (m *model) envoy() {
+	if len(m.late) > 0 && m.random.IntN(6) == 0 {
+		m.ask(m.late[0])
+		m.late = m.late[1:]
+	}
+	if len(m.toEnvoy) == 0 {
+		return
+	}
+	r := m.toEnvoy[0]
+	m.toEnvoy = m.toEnvoy[1:]
+	typ := xds.Type(r.GetTypeUrl())
+	answer := &request{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}
+	seen := map[string]bool{}
+	for _, name := range append(namesOf(r), r.GetRemovedResources()...) {
+		if seen[name] {
+			m.fail("%s stands twice in one response", name)
+		}
+		seen[name] = true
+	}
+	for _, x := range r.GetResources() {
+		if m.refuses(typ, x) {
+			m.bad[x.GetName()] = true
+			answer.ErrorDetail = &statusv3.Status{Message: "bad " + x.GetName()}
+		}
+	}
+	if answer.ErrorDetail == nil {
+		m.apply(typ, r)
+	}
+	if m.note("taken %s %s, refused: %v", typ, r.GetNonce(), answer.ErrorDetail != nil); typ == xds.ClusterType {
+		m.late = append(m.late, answer)
+	} else {
+		m.ask(answer)
+	}
+	for host, clusters := range m.leads {
+		for _, c := range clusters {
+			if !m.bad[c] && (m.held[xds.ClusterType][c] == "" || !m.warm[c]) {
+				m.fail("%s leads to %s, which is not there or has no endpoints", host, c)
+			}
+		}
+	}
+}
+
+func namesOf(r *response) []string {
+	var names []string
+	for _, x := range r.GetResources() {
+		names = append(names, x.GetName())
+	}
+	return names
+}
+
+// refuses picks a sixth of all versions of clusters, endpoints and virtual hosts.
+func (m *model) refuses(typ xds.Type, x *discoveryv3.Resource) bool {
+	sum := 0
+	for _, b := range []byte(x.GetName() + x.GetVersion()) {
+		sum = (sum*31 + int(b)) % 6007
+	}
+	return m.refuse && typ != xds.ListenerType && typ != xds.RouteType && !strings.Contains(x.GetName(), "_init") && sum%6 == 0
+}
+
+func (m *model) apply(typ xds.Type, r *response) {
+	var more, less []string
+	for _, x := range r.GetResources() {
+		name := x.GetName()
+		if m.held[typ][name] == "" {
+			more = append(more, name)
+		}
+		m.held[typ][name] = x.GetVersion()
+		switch typ {
+		case xds.ClusterType:
+			if err := x.GetResource().UnmarshalTo(&clusterv3.Cluster{}); err != nil {
+				m.fail("%s: %v", name, err)
+			}
+		case xds.EndpointsType:
+			m.warm[name] = true
+		case xds.VirtualHostType:
+			m.leads[name] = leadsOf(m, x)
+		}
+	}
+	for _, name := range r.GetRemovedResources() {
+		less = append(less, name)
+		delete(m.held[typ], name)
+		if typ == xds.ClusterType {
+			delete(m.held[xds.EndpointsType], name)
+			delete(m.warm, name)
+		}
+	}
+	switch typ {
+	case xds.ClusterType:
+		if len(more) > 0 && !m.opened[xds.EndpointsType] {
+			m.open(xds.EndpointsType, more)
+		} else if len(more)+len(less) > 0 {
+			m.ask(&request{TypeUrl: string(xds.EndpointsType), ResourceNamesSubscribe: more, ResourceNamesUnsubscribe: less})
+		}
+		m.open(xds.ListenerType, nil)
+	case xds.ListenerType:
+		m.open(xds.RouteType, []string{"out"})
+	case xds.RouteType:
+		m.open(xds.VirtualHostType, nil)
+	}
+}
+
+func leadsOf(m *model, x *discoveryv3.Resource) []string {
+	var host routev3.VirtualHost
+	if err := x.GetResource().UnmarshalTo(&host); err != nil {
+		m.fail("%s: %v", x.GetName(), err)
+	}
+	var clusters []string
+	for _, r := range host.GetRoutes() {
+		if c := r.GetRoute().GetCluster(); c != "" {
+			clusters = append(clusters, c)
+		}
+		for _, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
+			clusters = append(clusters, w.GetName())
+		}
+	}
+	return clusters
+}
+
+// step lets something happen.
+func (m *model) step(reconnect bool) {
+	m.now = m.now.Add(time.Duration(m.random.IntN(2000)) * time.Millisecond)
+	switch n := m.random.IntN(100); {
+	case n < 10:
+		m.change()
+	case n < 20 && m.opened[xds.VirtualHostType]:
+		name := fmt.Sprintf("out/s%d:80", m.random.IntN(modelHosts))
+		m.asked[name] = true
+		m.ask(&request{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{name}})
+	case n < 21 && reconnect:
+		m.proxy.Close()
+		m.connect()
+	case n < 55:
+		m.lateen()
+	default:
+		m.envoy()
+	}
+}
+
+// end lets everything come to rest, and checks that the Envoy has the newest of everything and nothing else.
+func (m *model) end() {
+	for range 600 {
+		m.now = m.now.Add(time.Second)
+		m.lateen()
+		m.envoy()
+	}
+	if !m.refuse {
+		for id, s := range m.proxy.slots {
+			if s.want != nil && m.held[typeOf[id.Kind]][id.Name] != s.want.resource.Version {
+				m.fail("%s is not the newest in the end", id)
+			}
+		}
+		used := map[string]bool{}
+		for _, clusters := range m.leads {
+			for _, c := range clusters {
+				used[c] = true
+			}
+		}
+		for c := range m.held[xds.ClusterType] {
+			if !used[c] {
+				m.fail("cluster %s is left over", c)
+			}
+		}
+	}
+	if len(m.proxy.marks) > 0 {
+		m.fail("revisions %v are not arrived in the end: in flight %d, behind %v", m.proxy.marks, m.session.InFlight(), m.proxy.behind)
+	}
+	m.proxy.Close()
+	if n := len(m.engine.entries) + len(m.engine.made) + len(m.engine.readers) + len(m.engine.proxies) + len(m.engine.byID); n != 0 {
+		m.fail("the engine holds %d things for nobody", n)
+	}
+}
+
+// Whatever a mesh and an Envoy do: a route that is in force leads to clusters that are there and have endpoints, no
+// response names anything twice, in the end the Envoy has the newest of everything, and nothing is left behind.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []struct {
+		name              string
+		refuse, reconnect bool
+	}{{"steady", false, false}, {"reconnecting", false, true}, {"refusing", true, false}, {"both", true, true}} {
+		t.Run(mode.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(500) {
+				m := newModel(t, seed, mode.refuse)
+				for range 400 {
+					m.step(mode.reconnect)
+				}
+				m.end()
+			}
+		})
+	}
+}
