@@ -21,12 +21,19 @@ func (c *Check) Decode(field string, out any) {
 }
 
 // Tell reports an error at p.Field, unless one is known there, above it or below it, or there are too many.
-func (c *Check) Tell(p mesh.Problem) {
-	known := func(q mesh.Problem) bool { return within(q.Field, p.Field) || within(p.Field, q.Field) }
+func (c *Check) Tell(p mesh.Problem) { c.tell(p, mesh.Error) }
+
+// Warn reports a warning at p.Field, unless a problem is known there, above it or below it, or there are too many.
+func (c *Check) Warn(p mesh.Problem) { c.tell(p, mesh.Warning) }
+
+func (c *Check) tell(p mesh.Problem, severity mesh.Severity) {
+	known := func(q mesh.Problem) bool {
+		return (q.Severity == mesh.Error || severity == mesh.Warning) && (within(q.Field, p.Field) || within(p.Field, q.Field))
+	}
 	if len(c.Problems) > maxProblems || slices.ContainsFunc(c.Problems, known) {
 		return
 	}
-	p.Object, p.Position, p.Severity = c.Object.Ref, c.Object.At(p.Field), mesh.Error
+	p.Object, p.Position, p.Severity = c.Object.Ref, c.Object.At(p.Field), severity
 	c.Problems = append(c.Problems, p)
 }
 

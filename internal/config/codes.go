@@ -1,6 +1,6 @@
 package config
 
-// Codes of problems. They are fixed: docs/reference/interfaces.md lists them, and users match on them.
+// Codes of problems. They are fixed: docs/reference/problems.md shows them, and users match on them.
 const (
 	// CodeSyntax: the document is not YAML.
 	CodeSyntax = "syntax"
@@ -47,4 +47,20 @@ const (
 	CodeUnknownPort = "unknown-port"
 	// CodeEmptySubset: an object names labels that no endpoint has which takes requests now.
 	CodeEmptySubset = "empty-subset"
+	// CodeNoEffect: what is written is right and changes nothing.
+	CodeNoEffect = "no-effect"
+	// CodeUnknownSecret: an Ingress names a secret that is not there or holds no certificate.
+	CodeUnknownSecret = "unknown-secret"
+	// CodeUnreachableRule: rules tried before it take every request that a rule takes.
+	CodeUnreachableRule = "unreachable-rule"
+	// CodeOverlappingRules: two rules may take the same request, and only their names say which one is tried first.
+	CodeOverlappingRules = "overlapping-rules"
+	// CodeDuplicateDestination: two EgressRules have the same destination.
+	CodeDuplicateDestination = "duplicate-destination"
+	// CodeDuplicatePolicy: two DestinationPolicies are for the same destination, labels and source.
+	CodeDuplicatePolicy = "duplicate-policy"
+	// CodeDuplicatePath: two Ingress objects, or one twice, have the same host and path.
+	CodeDuplicatePath = "duplicate-path"
+	// CodeDuplicateTLS: two Ingress objects name different secrets for one host.
+	CodeDuplicateTLS = "duplicate-tls"
 )

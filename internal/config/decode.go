@@ -19,7 +19,8 @@ import (
 // A Go struct stands for a mapping with the keys of its yaml tags, in camelCase; their snake_case spelling is accepted
 // as well, as in proto3 JSON. Nothing else is: no unknown key, no text for a number but a number in quotes, no number
 // for text. A field that is missing or null leaves its zero value; a pointer tells absence from zero. Types with
-// UnmarshalText read themselves; a yaml.Node takes anything. Types with a method Example() string show it in hints.
+// UnmarshalText read themselves; a struct with a method Shorthand(text string) may be written as text; a yaml.Node takes
+// anything. Types with a method Example() string show it in hints.
 //
 // The tag lateen:"later" marks a field that is known but not supported yet, lateen:"never" one that is not supported.
 func Decode(o *Object, field string, out any) []mesh.Problem {
@@ -71,6 +72,9 @@ func (d *decoder) value(path string, n *yaml.Node, out reflect.Value) {
 		out.Set(reflect.New(out.Type().Elem()))
 		d.value(path, n, out.Elem())
 	case reflect.Struct:
+		if d.short(path, n, out) {
+			return
+		}
 		if d.want(path, n, yaml.MappingNode, "a mapping", out) {
 			d.mapping(path, n, out)
 		}
@@ -85,6 +89,18 @@ func (d *decoder) value(path string, n *yaml.Node, out reflect.Value) {
 	default:
 		d.scalar(path, n, out)
 	}
+}
+
+// short reads text into a struct that takes it, and tells whether it was that.
+func (d *decoder) short(path string, n *yaml.Node, out reflect.Value) bool {
+	short, ok := reflect.TypeAssert[interface{ Shorthand(text string) }](out.Addr())
+	if !ok || n.Kind != yaml.ScalarNode {
+		return false
+	}
+	var text string
+	d.string(path, n, reflect.ValueOf(&text).Elem())
+	short.Shorthand(text)
+	return true
 }
 
 // want tells whether the node is of the kind that out needs, and reports it if not.

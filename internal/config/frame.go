@@ -123,8 +123,12 @@ func (p *parser) list(f *framed) {
 		problems[i].Object = mesh.Ref{}
 	}
 	p.problems = append(p.problems, problems...)
+	p.documents-- // the items count, not the list
 	for i := range list.Items {
 		item := &list.Items[i]
+		if !p.room(position(item)) {
+			return
+		}
 		if item.Kind != yaml.MappingNode {
 			p.tell(position(item), CodeWrongType, "an item of a List must be an object, not "+describe(item))
 			continue

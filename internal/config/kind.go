@@ -14,6 +14,7 @@ type Kind struct {
 	Type        string   // the word that commands print: "route-rule"
 	Plural      string   // "routerules"
 	Short       []string // further names on the command line
+	Fields      []string // that its objects have beside those that every object has
 
 	// Translate checks the object and says what it means. It reports all that it finds; with an error among the
 	// problems the meaning is not used. It is nil for a kind whose objects say nothing about traffic.
@@ -22,9 +23,13 @@ type Kind struct {
 
 // Meaning is what one object says, in the mesh's words.
 type Meaning struct {
-	Rules    []*mesh.RouteRule
-	Doors    []*mesh.DoorRule
-	Mentions []Mention
+	Rules        []*mesh.RouteRule
+	Policies     []*mesh.DestinationPolicy
+	Egress       []*mesh.EgressRule
+	Doors        []*mesh.DoorRule
+	DoorTLS      []*mesh.DoorTLS
+	Certificates []*mesh.Certificate
+	Mentions     []Mention
 }
 
 // Mention is one place where an object names a host, with what it expects of it. Whether the host exists is no
@@ -73,7 +78,9 @@ func (k Kinds) Read(o *Object) (Meaning, []mesh.Problem) {
 	if kind == nil {
 		return Meaning{}, []mesh.Problem{k.stranger(o)}
 	}
-	problems := Decode(o, "", &top{})
+	problems := slices.DeleteFunc(Decode(o, "", &top{}), func(p mesh.Problem) bool {
+		return p.Code == CodeUnknownField && slices.Contains(kind.Fields, p.Field)
+	})
 	var meaning Meaning
 	if kind.Translate != nil {
 		var more []mesh.Problem

@@ -23,7 +23,8 @@ import (
 // Bounds of one file.
 const (
 	maxBytes     = 1 << 20
-	maxDocuments = 1000
+	maxDocuments = 1000 // each item of a List is one
+	maxFailures  = 1000 // problems that are told of one file
 	maxDepth     = 64
 	maxNodes     = 100_000 // with every alias counted as what it stands for
 )
@@ -39,25 +40,36 @@ func Parse(file string, data []byte, namespace string) ([]Object, []mesh.Problem
 	}
 	p := &parser{file: file, namespace: namespace, nodes: maxNodes, searches: maxSearch}
 	if len(data) > maxBytes {
-		p.tell(mesh.Position{Line: 1}, CodeTooLarge, fmt.Sprintf("the file has %d bytes: at most %d are read", len(data), maxBytes))
+		p.tell(mesh.Position{Line: 1}, CodeTooLarge, fmt.Sprintf("the file has more than %d bytes and is not read", maxBytes))
 		return nil, p.problems
 	}
-	documents := split(string(bytes.TrimPrefix(data, []byte("\ufeff"))))
-	for i, doc := range documents {
-		if i == maxDocuments {
-			p.tell(mesh.Position{Line: doc.line}, CodeTooLarge,
-				fmt.Sprintf("the file has %d documents: only the first %d are read", len(documents), maxDocuments))
+	for _, doc := range split(string(bytes.TrimPrefix(data, []byte("\ufeff")))) {
+		if !p.room(mesh.Position{Line: doc.line}) {
 			break
 		}
 		p.document(doc)
 	}
+	if len(p.problems) > maxFailures {
+		at := p.problems[maxFailures].Position
+		p.problems = p.problems[:maxFailures:maxFailures]
+		p.tell(at, CodeTooMany, fmt.Sprintf("the file has more problems than these %d", maxFailures))
+	}
 	return p.objects, p.problems
+}
+
+// room tells whether one more document is read, and reports the first that is not.
+func (p *parser) room(at mesh.Position) bool {
+	if p.documents++; p.documents == maxDocuments+1 {
+		p.tell(at, CodeTooLarge, fmt.Sprintf("the file has more than %d documents: only the first %d are read", maxDocuments, maxDocuments))
+	}
+	return p.documents <= maxDocuments
 }
 
 // parser collects what a file holds.
 type parser struct {
 	file      string
 	namespace string
+	documents int // read so far
 	nodes     int // still allowed
 	searches  int // bytes that may still be parsed to find the places of syntax errors
 	objects   []Object

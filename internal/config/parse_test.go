@@ -140,8 +140,12 @@ func TestParseBounds(t *testing.T) {
 		objects    int
 		want       string
 	}{
-		{"size", object("a", strings.Repeat("x", 1<<20)), 0, "f:1: error: the file has 1048648 bytes: at most 1048576 are read [too-large]"},
-		{"documents", strings.Repeat(object("a", "{}"), 1001), 1000, "f:2002: error: the file has 1001 documents: only the first 1000 are read [too-large]"},
+		{"size", object("a", strings.Repeat("x", 1<<20)), 0, "f:1: error: the file has more than 1048576 bytes and is not read [too-large]"},
+		{"documents", strings.Repeat(object("a", "{}"), 1001), 1000, "f:2002: error: the file has more than 1000 documents: only the first 1000 are read [too-large]"},
+		{
+			"items", "apiVersion: v1\nkind: List\nitems:\n" + strings.Repeat("- {apiVersion: v1, kind: Thing, metadata: {name: a}}\n", 1002) + object("b", "{}"), 1000,
+			"f:1004:3: error: the file has more than 1000 documents: only the first 1000 are read [too-large]",
+		},
 		{"separators", strings.Repeat("---\n", 100_000) + object("a", "{}"), 1, ""},
 		{
 			"depth", object("a", strings.Repeat("[", 64)+strings.Repeat("]", 64)) + object("b", "{}"), 1,

@@ -66,7 +66,7 @@ type Problem struct {
 	Object   Ref      `json:"object"`
 	Field    string   `json:"field,omitempty"` // "spec.route[0].weight"
 	Position Position `json:"position"`
-	Code     string   `json:"code"` // kebab-case word, listed in docs/reference/interfaces.md
+	Code     string   `json:"code"` // kebab-case word, listed in docs/reference/problems.md
 	Severity Severity `json:"severity"`
 	Message  string   `json:"message"`
 	Hint     string   `json:"hint,omitempty"`

@@ -17,13 +17,17 @@ const (
 	KindRules     Kind = "rules"
 	KindWorkload  Kind = "workload"
 	KindDoor      Kind = "door"
+	KindPolicies  Kind = "policies"
+	KindEgress    Kind = "egress" // of a host; "" for the patterns
+	KindSettings  Kind = "settings"
+	KindSecret    Kind = "secret" // "default/shop-tls"
 )
 
 // Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on
 // that key just like who found one.
 type Key struct {
 	Kind Kind
-	Name string // the host, or the proxy's ID; "" for the door
+	Name string // the host, or the proxy's ID; "" for what there is once
 }
 
 // String returns "rules reviews.default.svc.cluster.local".
@@ -85,6 +89,32 @@ func (s *Snapshot) Workload(id ProxyID) *Workload {
 // Door returns what Ingress objects say, or nil.
 func (s *Snapshot) Door() *Door { return part[Door](s, Key{Kind: KindDoor}) }
 
+// Policies returns the policies whose destination is the host, or nil.
+func (s *Snapshot) Policies(h Host) *PolicySet {
+	return part[PolicySet](s, Key{KindPolicies, string(h)})
+}
+
+// Egress returns the rule whose destination is exactly this host, or nil.
+func (s *Snapshot) Egress(h Host) *EgressRule { return part[EgressRule](s, Key{KindEgress, string(h)}) }
+
+// EgressPatterns returns the rules whose destination is more than one host, or nil.
+func (s *Snapshot) EgressPatterns() *EgressPatterns {
+	return part[EgressPatterns](s, Key{Kind: KindEgress})
+}
+
+// Settings returns the settings of the mesh, or the default ones.
+func (s *Snapshot) Settings() *Settings {
+	if set := part[Settings](s, Key{Kind: KindSettings}); set != nil {
+		return set
+	}
+	return &DefaultSettings
+}
+
+// Certificate returns the certificate at "NAMESPACE/NAME", or nil.
+func (s *Snapshot) Certificate(path string) *Certificate {
+	return part[Certificate](s, Key{KindSecret, path})
+}
+
 // Has tells whether the part is there.
 func (s *Snapshot) Has(k Key) bool { return s.shards[k.shard()][k] != nil }
 
@@ -131,6 +161,21 @@ func (d *Draft) SetWorkload(id ProxyID, w *Workload) { set(d, Key{KindWorkload, 
 
 // SetDoor puts what Ingress objects say, or removes it.
 func (d *Draft) SetDoor(door *Door) { set(d, Key{Kind: KindDoor}, door) }
+
+// SetPolicies puts the policies of a host, or removes them when p is nil.
+func (d *Draft) SetPolicies(h Host, p *PolicySet) { set(d, Key{KindPolicies, string(h)}, p) }
+
+// SetEgress puts the rule for exactly this host, or removes it.
+func (d *Draft) SetEgress(h Host, r *EgressRule) { set(d, Key{KindEgress, string(h)}, r) }
+
+// SetEgressPatterns puts the rules for more than one host, or removes them.
+func (d *Draft) SetEgressPatterns(p *EgressPatterns) { set(d, Key{Kind: KindEgress}, p) }
+
+// SetSettings puts the settings of the mesh, or removes them.
+func (d *Draft) SetSettings(s *Settings) { set(d, Key{Kind: KindSettings}, s) }
+
+// SetCertificate puts a certificate, or removes the one at this path.
+func (d *Draft) SetCertificate(path string, c *Certificate) { set(d, Key{KindSecret, path}, c) }
 
 func set[T any](d *Draft, k Key, value *T) {
 	old := part[T](d.base, k)

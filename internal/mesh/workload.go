@@ -68,15 +68,17 @@ func ParseNode(id string) (Node, error) {
 
 // Workload is one instance of what runs (a process, a pod, a machine) together with what its proxy must know.
 type Workload struct {
-	Name      string    `json:"name"` // "reviews-v2-0"
-	Namespace string    `json:"namespace"`
-	Type      ProxyType `json:"type"`
-	Account   string    `json:"account"` // service account
-	Labels    Labels    `json:"labels,omitempty"`
-	Address   string    `json:"address"`        // IP address of its own, listened on and bound as source
-	Outbound  int       `json:"outbound"`       // port on Address where its proxy takes the workload's own requests; of an ingress, port of the door
-	Door      string    `json:"door,omitempty"` // of an ingress: IP address where requests from outside come in
-	Serves    []Serving `json:"serves,omitempty"`
+	Name      string     `json:"name"` // "reviews-v2-0"
+	Namespace string     `json:"namespace"`
+	Type      ProxyType  `json:"type"`
+	Account   string     `json:"account"` // service account
+	Labels    Labels     `json:"labels,omitempty"`
+	Address   string     `json:"address"`           // IP address of its own, listened on and bound as source
+	Outbound  int        `json:"outbound"`          // port on Address where its proxy takes the workload's own requests; of an ingress, port of the door
+	Door      string     `json:"door,omitempty"`    // of an ingress: IP address where requests from outside come in
+	DoorTLS   int        `json:"doorTLS,omitempty"` // of an ingress: port of the door for TLS; 0: none
+	Serves    []Serving  `json:"serves,omitempty"`
+	Upstreams []Upstream `json:"upstreams,omitempty"`
 	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
 	// stream with the control plane is cut.
 	Running bool `json:"running,omitempty"`
@@ -92,4 +94,12 @@ type Serving struct {
 	Protocol Protocol `json:"protocol"`
 	Listen   int      `json:"listen"` // port on the workload's address where the proxy listens
 	Target   string   `json:"target"` // address and port of the application, "127.0.0.1:43121"
+}
+
+// Upstream is a local address that leads a workload to one port of a service: for TCP, and for programs that know no
+// proxies.
+type Upstream struct {
+	Host   Host `json:"host"`
+	Port   int  `json:"port"`   // of the service
+	Listen int  `json:"listen"` // port on the workload's address where its proxy listens
 }

@@ -1,33 +1,51 @@
 package ingress
 
-import "go.yaml.in/yaml/v3"
+import (
+	"strconv"
 
-// spec is the spec of an Ingress.
+	"go.yaml.in/yaml/v3"
+)
+
+// spec is the spec of an Ingress of networking.k8s.io/v1.
 type spec struct {
-	IngressClassName string    `yaml:"ingressClassName"`
-	DefaultBackend   *backend  `yaml:"defaultBackend"`
-	TLS              yaml.Node `yaml:"tls" lateen:"later"`
-	Rules            []rule    `yaml:"rules"`
+	IngressClassName string          `yaml:"ingressClassName"`
+	DefaultBackend   *backend        `yaml:"defaultBackend"`
+	TLS              []tlsItem       `yaml:"tls"`
+	Rules            []rule[backend] `yaml:"rules"`
 }
 
-type rule struct {
-	Host yaml.Node `yaml:"host" lateen:"later"`
-	HTTP *http     `yaml:"http"`
+// oldSpec is the spec of the versions before.
+type oldSpec struct {
+	IngressClassName string             `yaml:"ingressClassName"`
+	Backend          *oldBackend        `yaml:"backend"`
+	TLS              []tlsItem          `yaml:"tls"`
+	Rules            []rule[oldBackend] `yaml:"rules"`
 }
 
-type http struct {
-	Paths []path `yaml:"paths"`
+type tlsItem struct {
+	Hosts      []string `yaml:"hosts"`
+	SecretName string   `yaml:"secretName"`
 }
 
-type path struct {
-	Path     string   `yaml:"path"`
-	PathType string   `yaml:"pathType"`
-	Backend  *backend `yaml:"backend"`
+// rule is a rule with backends of the form B.
+type rule[B any] struct {
+	Host string   `yaml:"host"`
+	HTTP *http[B] `yaml:"http"`
+}
+
+type http[B any] struct {
+	Paths []path[B] `yaml:"paths"`
+}
+
+type path[B any] struct {
+	Path     string `yaml:"path"`
+	PathType string `yaml:"pathType"`
+	Backend  *B     `yaml:"backend"`
 }
 
 type backend struct {
 	Service  *service  `yaml:"service"`
-	Resource yaml.Node `yaml:"resource" lateen:"later"`
+	Resource yaml.Node `yaml:"resource" lateen:"never"`
 }
 
 // Example shows the form of networking.k8s.io/v1, which is not that of v1beta1.
@@ -45,3 +63,28 @@ type port struct {
 
 // Example shows both forms.
 func (port) Example() string { return "{number: 9080} or {name: http}" }
+
+type oldBackend struct {
+	ServiceName string    `yaml:"serviceName"`
+	ServicePort *oldPort  `yaml:"servicePort"`
+	Resource    yaml.Node `yaml:"resource" lateen:"never"`
+}
+
+// Example shows the form of v1beta1, which is not that of networking.k8s.io/v1.
+func (oldBackend) Example() string { return "{serviceName: productpage, servicePort: 9080}" }
+
+// oldPort is a port by number or by name.
+type oldPort struct{ port }
+
+// UnmarshalText reads a number as one, anything else as a name.
+func (p *oldPort) UnmarshalText(text []byte) error {
+	if number, err := strconv.ParseInt(string(text), 10, 32); err == nil {
+		p.Number = int32(number)
+		return nil
+	}
+	p.Name = string(text)
+	return nil
+}
+
+// Example shows both forms.
+func (oldPort) Example() string { return "9080 or http" }

@@ -2,155 +2,136 @@ package ingress
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
+// everything takes every path.
+var everything = mesh.StringMatch{Kind: mesh.MatchElements, Value: "/"}
+
 // translator translates one Ingress.
 type translator struct {
 	config.Check
 	domain  string
+	old     bool // a version before networking.k8s.io/v1
+	tlsOnly bool
 	meaning config.Meaning
+}
+
+// content is the spec of any version, with backends of the form B.
+type content[B any] struct {
+	class         string
+	tls           []tlsItem
+	rules         []rule[B]
+	fallback      *B     // the default backend, or nil
+	fallbackField string // where that stands
+	backend       func(field string, b *B) mesh.Backend
 }
 
 // translate checks an Ingress and says what it means.
 func translate(o *config.Object, domain string) (config.Meaning, []mesh.Problem) {
-	t := &translator{Check: config.Check{Object: o}, domain: domain}
+	t := &translator{Check: config.Check{Object: o}, domain: domain, old: o.APIVersion != apiVersion}
+	if t.old {
+		var s oldSpec
+		t.Decode("spec", &s)
+		return read(t, content[oldBackend]{s.IngressClassName, s.TLS, s.Rules, s.Backend, "spec.backend", t.oldBackend})
+	}
 	var s spec
 	t.Decode("spec", &s)
-	class, annotated := o.Annotations[classAnnotation]
+	return read(t, content[backend]{s.IngressClassName, s.TLS, s.Rules, s.DefaultBackend, "spec.defaultBackend", t.backend})
+}
+
+func read[B any](t *translator, c content[B]) (config.Meaning, []mesh.Problem) {
+	class, annotated := t.Object.Annotations[classAnnotation]
 	if !annotated {
-		class = s.IngressClassName
+		class = c.class
 	}
 	if !isOurs(class) {
 		return config.Meaning{}, nil
 	}
-	if s.DefaultBackend == nil && len(s.Rules) == 0 {
-		t.Missing("spec.rules", "an Ingress needs rules or a defaultBackend")
+	if c.fallback == nil && len(c.rules) == 0 {
+		t.Missing("spec.rules", "an Ingress needs rules or a "+c.fallbackField[len("spec."):])
 	}
-	for i, r := range s.Rules {
-		field := config.Item("spec.rules", i) + ".http"
+	t.allowHTTP()
+	t.tls(c.tls)
+	var fallback mesh.Backend
+	if c.fallback != nil {
+		fallback = c.backend(c.fallbackField, c.fallback)
+		t.add(c.fallbackField, mesh.DoorRule{Path: everything, Default: true, Backend: fallback})
+	}
+	for i, r := range c.rules {
+		field := config.Item("spec.rules", i)
+		host := t.host(field+".host", r.Host)
 		if r.HTTP == nil {
-			continue // as in Kubernetes: such a rule leaves everything to the default backend
+			// As in Kubernetes: such a rule leaves everything to the default backend.
+			if c.fallback != nil && host != "" {
+				t.add(field, mesh.DoorRule{Host: host, Path: everything, Backend: fallback})
+			}
+			continue
 		}
 		if len(r.HTTP.Paths) == 0 {
-			t.Missing(field+".paths", "a rule needs at least one path")
+			t.Missing(field+".http.paths", "a rule needs at least one path")
 		}
 		for j, p := range r.HTTP.Paths {
-			t.path(config.Item(field+".paths", j), p)
+			field := config.Item(field+".http.paths", j)
+			match := t.path(field, p.Path, p.PathType)
+			if p.Backend == nil {
+				t.Missing(field+".backend", "the backend is missing: the service that answers")
+				continue
+			}
+			t.add(field, mesh.DoorRule{Host: host, Path: match, Backend: c.backend(field+".backend", p.Backend)})
 		}
-	}
-	if s.DefaultBackend != nil {
-		const field = "spec.defaultBackend"
-		t.add(field, mesh.DoorRule{Path: "/", Default: true, Backend: t.backend(field, s.DefaultBackend)})
 	}
 	return t.meaning, t.Problems
 }
 
 // add adds a rule that stands at field.
 func (t *translator) add(field string, rule mesh.DoorRule) {
-	rule.Object, rule.Origin = t.Object.Ref, t.Object.At(field)
+	rule.Object, rule.Origin, rule.TLSOnly = t.Object.Ref, t.Object.At(field), t.tlsOnly
+	rule.AnyDepth = t.old && isWildcard(rule.Host)
 	t.meaning.Doors = append(t.meaning.Doors, &rule)
 }
 
-func (t *translator) path(field string, p path) {
-	rule := mesh.DoorRule{Path: p.Path}
-	switch p.PathType {
-	case "Exact":
-		rule.Exact = true
-	case "Prefix", "ImplementationSpecific":
-		// "/a" and "/a/" are the same prefix: paths are compared element by element.
-		rule.Path = "/" + strings.Trim(p.Path, "/")
-	case "":
-		t.Missing(field+".pathType", "the type of the path is missing: Exact or Prefix")
-	default:
+// allowHTTP reads the annotation of this name.
+func (t *translator) allowHTTP() {
+	switch value, there := t.Object.Annotations[allowHTTPAnnotation]; {
+	case value == "false":
+		t.tlsOnly = true
+	case there && value != "true":
 		t.Tell(mesh.Problem{
-			Field: field + ".pathType", Code: config.CodeInvalidValue, Message: fmt.Sprintf("unknown type %q", p.PathType),
-			Hint: config.Suggest(p.PathType, "known types", []string{"Exact", "Prefix", "ImplementationSpecific"}),
-		})
-	}
-	if free := p.PathType == "ImplementationSpecific" && p.Path == ""; !free {
-		t.checkPath(field+".path", p.Path)
-	}
-	if p.Backend == nil {
-		t.Missing(field+".backend", "the backend is missing: the service that answers")
-		return
-	}
-	rule.Backend = t.backend(field+".backend", p.Backend)
-	t.add(field, rule)
-}
-
-// checkPath refuses what Kubernetes refuses: a path that a server might understand in another way than the proxy.
-func (t *translator) checkPath(field, path string) {
-	if path == "" {
-		t.Missing(field, "the path is missing, such as /")
-		return
-	}
-	if !strings.HasPrefix(path, "/") {
-		t.Tell(mesh.Problem{
-			Field: field, Code: config.CodeInvalidValue, Message: fmt.Sprintf("the path %q does not begin with /", path),
-		})
-		return
-	}
-	if part := ambiguity(path); part != "" {
-		t.Tell(mesh.Problem{
-			Field: field, Code: config.CodeInvalidValue, Message: fmt.Sprintf("the path %q must not contain %q", path, part),
+			Field: config.Key("metadata.annotations", allowHTTPAnnotation), Code: config.CodeInvalidValue,
+			Message: fmt.Sprintf(`%.60q is neither "true" nor "false"`, value),
 		})
 	}
 }
 
-func ambiguity(path string) string {
-	for _, part := range []string{"//", "/./", "/../", "%2f", "%2F", "?", "#"} {
-		if strings.Contains(path, part) {
-			return part
+// tls adds what the object says of certificates.
+func (t *translator) tls(items []tlsItem) {
+	for i, item := range items {
+		field := config.Item("spec.tls", i)
+		door := &mesh.DoorTLS{Object: t.Object.Ref, Origin: t.Object.At(field), Secret: t.Object.Namespace + "/" + item.SecretName}
+		for j, host := range item.Hosts {
+			at := config.Item(field+".hosts", j)
+			if host == "" {
+				t.Missing(at, "the host is empty")
+			}
+			if host = t.host(at, host); host != "" { // "*" is every host
+				door.Hosts = append(door.Hosts, host)
+			}
 		}
-	}
-	for _, part := range []string{"/.", "/.."} {
-		if strings.HasSuffix(path, part) {
-			return part
+		if len(door.Hosts) < len(item.Hosts) {
+			door.Hosts = nil
 		}
+		switch {
+		case item.SecretName == "":
+			t.Missing(field+".secretName", "the name of the Secret that holds the certificate is missing")
+		case !config.IsDomain(item.SecretName):
+			t.Tell(mesh.Problem{
+				Field: field + ".secretName", Code: config.CodeInvalidName,
+				Message: fmt.Sprintf("%.70q is not the name of a Secret", item.SecretName),
+			})
+		}
+		t.meaning.DoorTLS = append(t.meaning.DoorTLS, door)
 	}
-	return ""
-}
-
-// backend returns the service port that b names.
-func (t *translator) backend(field string, b *backend) mesh.Backend {
-	if b.Service == nil {
-		t.Missing(field+".service", "the service is missing")
-		return mesh.Backend{}
-	}
-	field += ".service"
-	switch {
-	case b.Service.Name == "":
-		t.Missing(field+".name", "the name of the service is missing")
-	case !config.IsLabel(b.Service.Name):
-		t.Tell(mesh.Problem{
-			Field: field + ".name", Code: config.CodeInvalidName,
-			Message: fmt.Sprintf(`%q is not the name of a service: lower-case letters, digits and "-" are allowed`, b.Service.Name),
-		})
-	}
-	p := b.Service.Port
-	switch {
-	case p.Name != "" && p.Number != 0:
-		t.Tell(mesh.Problem{
-			Field: field + ".port", Code: config.CodeConflictingFields, Message: "name and number of a port exclude one another",
-		})
-	case p.Name == "" && p.Number == 0:
-		t.Missing(field+".port.number", "the port is missing: write its number or its name")
-	case p.Name != "" && !config.IsLabel(p.Name):
-		t.Tell(mesh.Problem{
-			Field: field + ".port.name", Code: config.CodeInvalidName, Message: fmt.Sprintf("%.70q is not the name of a port", p.Name),
-		})
-	case p.Number < 0 || p.Number > 65535:
-		t.Tell(mesh.Problem{
-			Field: field + ".port.number", Code: config.CodeOutOfRange, Message: fmt.Sprintf("%d is no port from 1 to 65535", p.Number),
-		})
-	}
-	host := mesh.ServiceHost(b.Service.Name, t.Object.Namespace, t.domain)
-	t.meaning.Mentions = append(t.meaning.Mentions, config.Mention{
-		Host: host, Port: int(p.Number), PortName: p.Name, Field: field, Position: t.Object.At(field),
-	})
-	return mesh.Backend{Host: host, Port: int(p.Number), PortName: p.Name}
 }

@@ -26,7 +26,16 @@ func pseudo(name string) string {
 // match adds the conditions of m to the rule.
 func (t *translator) match(rule *mesh.RouteRule, m *matchCondition) {
 	if m.Source != nil {
-		rule.Source = t.source(m.Source)
+		rule.Source = t.source("spec.match.source", m.Source)
+	}
+	if m.TCP != nil {
+		tcp := mesh.TCPMatch{
+			Sources:      t.networks("spec.match.tcp.sourceSubnet", m.TCP.SourceSubnet),
+			Destinations: t.networks("spec.match.tcp.destinationSubnet", m.TCP.DestinationSubnet),
+		}
+		if len(tcp.Sources)+len(tcp.Destinations) > 0 {
+			rule.TCP = &tcp
+		}
 	}
 	if m.Request == nil {
 		return
@@ -52,40 +61,48 @@ func (t *translator) match(rule *mesh.RouteRule, m *matchCondition) {
 }
 
 // source returns which callers are meant. Labels alone mean callers of any service.
-func (t *translator) source(s *istioService) *mesh.SourceMatch {
-	const field = "spec.match.source"
+func (t *translator) source(field string, s *istioService) *mesh.SourceMatch {
 	m := &mesh.SourceMatch{Labels: s.Labels}
 	if len(s.Labels) > 0 && s.Name == "" && s.Namespace == "" && s.Domain == "" && s.Service == "" {
 		t.labels(field+".labels", s.Labels)
 		return m
 	}
-	m.Host = t.service(field, s)
+	m.Host = t.oneHost(field, s)
 	t.mention(field, m.Host, nil)
 	return m
 }
 
-// headerName returns the name under which a proxy sees the header.
+// networks returns networks in CIDR notation.
+func (t *translator) networks(field string, texts []string) []string {
+	var all []string
+	for i, text := range texts {
+		network, ok := parseNetwork(text)
+		if !ok {
+			t.Tell(mesh.Problem{
+				Field: config.Item(field, i), Code: config.CodeInvalidValue,
+				Message: fmt.Sprintf("%.70q is neither an IP address nor a network such as 10.0.0.0/8", text),
+			})
+		}
+		all = append(all, network.String())
+	}
+	return all
+}
+
+// headerName returns the name under which a proxy sees the header that a match at field names.
 func (t *translator) headerName(field, name string) string {
 	if p := pseudo(name); p != "" {
 		return p
 	}
-	p := mesh.Problem{Field: field, Code: config.CodeInvalidName, Message: fmt.Sprintf("%q is not the name of a header", name)}
-	plain, colon := strings.CutPrefix(name, ":")
-	switch lower := strings.ToLower(name); {
-	case name != lower:
-		p.Message, p.Hint = "names of headers are written in lower case here", fmt.Sprintf("write %q", lower)
-	case colon && pseudo(plain) == name:
-		p.Hint = fmt.Sprintf("write %q", plain)
-	case name != "" && strings.IndexFunc(name, notInToken) < 0:
+	if isToken(name) {
+		t.lowerCase(field, name)
 		return name
+	}
+	p := badName(field, name)
+	if plain, colon := strings.CutPrefix(name, ":"); colon && pseudo(plain) == name {
+		p.Hint = fmt.Sprintf("write %q", plain)
 	}
 	t.Tell(p)
 	return name
-}
-
-// notInToken tells which characters RFC 9110 (5.6.2) keeps out of the names of headers.
-func notInToken(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // stringMatch returns the one comparison that m holds, or false.
@@ -110,7 +127,7 @@ func (t *translator) stringMatch(field string, m stringMatch) (mesh.StringMatch,
 				Message: "an empty " + string(kind) + " compares nothing", Hint: "leave it out, or compare with something",
 			})
 		} else if kind == mesh.MatchRegex {
-			t.regex(field+".regex", all[0].Value)
+			t.Regex(field+".regex", all[0].Value)
 		}
 		return all[0], true
 	default:

@@ -7,23 +7,35 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// translateRouteRule checks a RouteRule and says what it means.
-func translateRouteRule(o *config.Object, domain string) (config.Meaning, []mesh.Problem) {
-	t := &translator{Check: config.Check{Object: o}, domain: domain}
+// routeRule checks a RouteRule and says what it means.
+func (t *translator) routeRule() config.Meaning {
 	var spec routeRule
 	t.Decode("spec", &spec)
-	rule := &mesh.RouteRule{Object: o.Ref, Origin: o.Origin, Precedence: int(spec.Precedence)}
+	rule := &mesh.RouteRule{Object: t.Object.Ref, Origin: t.Object.Origin, Precedence: int(spec.Precedence)}
 	rule.Destination = t.destination(spec.Destination)
 	if spec.Match != nil {
 		t.match(rule, spec.Match)
 	}
 	rule.Routes = t.routes(rule.Destination, spec.Route)
+	if spec.Redirect != nil {
+		t.alone(&spec)
+		rule.Redirect = (*mesh.Redirect)(t.place("spec.redirect", spec.Redirect))
+	}
+	if spec.Rewrite != nil {
+		rule.Rewrite = (*mesh.Rewrite)(t.place("spec.rewrite", spec.Rewrite))
+	}
 	t.timeout(rule, spec.HTTPReqTimeout)
 	t.retries(rule, spec.HTTPReqRetries)
-	if spec.HTTPFault != nil {
-		rule.Fault = t.fault(spec.HTTPFault)
+	rule.Fault = t.fault(spec.HTTPFault, spec.L4Fault)
+	if spec.Mirror != nil {
+		host := t.oneHost("spec.mirror", spec.Mirror)
+		rule.Mirror = &mesh.Target{Host: host, Labels: t.target("spec.mirror", host, spec.Mirror)}
 	}
-	return config.Meaning{Rules: []*mesh.RouteRule{rule}, Mentions: t.mentions}, t.Problems
+	if spec.CorsPolicy != nil {
+		rule.CORS = t.cors(spec.CorsPolicy)
+	}
+	rule.Append = t.appended("spec.appendHeaders", spec.AppendHeaders)
+	return config.Meaning{Rules: []*mesh.RouteRule{rule}}
 }
 
 func (t *translator) destination(s *istioService) mesh.Host {
@@ -38,7 +50,7 @@ func (t *translator) destination(s *istioService) mesh.Host {
 			Message: "a rule is for every version of its destination", Hint: "labels of the versions to route to stand in route",
 		})
 	}
-	host := t.service(field, s)
+	host := t.host(field, s)
 	t.mention(field, host, nil)
 	return host
 }
@@ -80,14 +92,7 @@ func (t *translator) route(field string, destination mesh.Host, r weightedRoute)
 	t.labels(field+".labels", r.Labels)
 	to := mesh.WeightedRoute{Host: destination, Labels: r.Labels, Weight: int(r.Weight)}
 	if r.Destination != nil {
-		if len(r.Destination.Labels) > 0 {
-			t.Tell(mesh.Problem{
-				Field: field + ".destination.labels", Code: config.CodeConflictingFields,
-				Message: "a destination has no labels of its own", Hint: "write labels beside destination, not in it",
-			})
-		}
-		to.Host = t.service(field+".destination", r.Destination)
-		t.mention(field+".destination", to.Host, nil)
+		to.Host = t.routeHost(field+".destination", destination, r.Destination)
 	}
 	if len(r.Labels) == 0 {
 		to.Labels = nil
@@ -95,34 +100,18 @@ func (t *translator) route(field string, destination mesh.Host, r weightedRoute)
 	return to
 }
 
-func (t *translator) timeout(rule *mesh.RouteRule, timeout *httpTimeout) {
-	const field = "spec.httpReqTimeout.simpleTimeout"
-	switch {
-	case timeout == nil:
-	case timeout.Simple == nil:
-		t.Missing(field, "the timeout is missing: write {simpleTimeout: {timeout: 10s}}")
-	default:
-		span := mesh.Duration(t.Span(field+".timeout", timeout.Simple.Timeout))
-		rule.Timeout = &span
-	}
-}
-
-func (t *translator) retries(rule *mesh.RouteRule, retries *httpRetries) {
-	const field = "spec.httpReqRetries.simpleRetry"
-	switch {
-	case retries == nil:
-		return
-	case retries.Simple == nil:
-		t.Missing(field, "the retries are missing: write {simpleRetry: {attempts: 3, perTryTimeout: 2s}}")
-		return
-	case retries.Simple.Attempts < 0:
+// routeHost returns the host of a route: any one host, or the wildcard that the rule itself is for.
+func (t *translator) routeHost(field string, destination mesh.Host, s *istioService) mesh.Host {
+	if len(s.Labels) > 0 {
 		t.Tell(mesh.Problem{
-			Field: field + ".attempts", Code: config.CodeOutOfRange,
-			Message: fmt.Sprintf("%d attempts are less than none", retries.Simple.Attempts),
+			Field: field + ".labels", Code: config.CodeConflictingFields,
+			Message: "a destination has no labels of its own", Hint: "write labels beside destination, not in it",
 		})
 	}
-	rule.Retries = &mesh.Retries{
-		Attempts: int(retries.Simple.Attempts),
-		PerTry:   mesh.Duration(t.Span(field+".perTryTimeout", retries.Simple.PerTryTimeout)),
+	host := t.host(field, s)
+	if host != destination {
+		host = t.oneHost(field, s)
 	}
+	t.mention(field, host, nil)
+	return host
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -17,8 +19,43 @@ type translator struct {
 	mentions []config.Mention
 }
 
-// service returns the host that s names, for an object in the translator's namespace, and checks s on the way.
-func (t *translator) service(field string, s *istioService) mesh.Host {
+// refuse reports a field, if it is there, that no proxy can obey.
+func (t *translator) refuse(field string, value *yaml.Node, why, hint string) {
+	if value != nil {
+		t.Tell(mesh.Problem{Field: field, Code: config.CodeUnsupportedField, Message: why, Hint: hint})
+	}
+}
+
+// mention notes that the object names host, with labels of its endpoints, at field.
+func (t *translator) mention(field string, host mesh.Host, labels mesh.Labels) {
+	t.mentions = append(t.mentions, config.Mention{Host: host, Labels: labels, Field: field, Position: t.Object.At(field)})
+}
+
+// target notes the host and labels that s at field selects, and returns the labels, nil for none.
+func (t *translator) target(field string, host mesh.Host, s *istioService) mesh.Labels {
+	t.mention(field, host, nil)
+	if len(s.Labels) == 0 {
+		return nil
+	}
+	t.mention(field+".labels", host, s.Labels)
+	return s.Labels
+}
+
+// oneHost returns the host that s names, which may be neither a wildcard nor a network.
+func (t *translator) oneHost(field string, s *istioService) mesh.Host {
+	host := t.host(field, s)
+	if strings.ContainsAny(string(host), "*/") {
+		t.Tell(mesh.Problem{
+			Field: field + ".service", Code: config.CodeInvalidValue,
+			Message: fmt.Sprintf("%.70q is not one host: wildcards and networks can only be the destination of the whole object", host),
+		})
+	}
+	return host
+}
+
+// host returns the host that s names, for an object in the translator's namespace, and checks s on the way. It may be a
+// wildcard or a network, as an EgressRule has it.
+func (t *translator) host(field string, s *istioService) mesh.Host {
 	t.labels(field+".labels", s.Labels)
 	switch {
 	case s.Service != "" && (s.Name != "" || s.Namespace != "" || s.Domain != ""):
@@ -27,18 +64,29 @@ func (t *translator) service(field string, s *istioService) mesh.Host {
 			Message: "service is a full name: name, namespace and domain cannot stand beside it",
 		})
 	case s.Service != "":
-		if !isDestination(s.Service) {
-			t.Tell(mesh.Problem{
-				Field: field + ".service", Code: config.CodeInvalidName,
-				Message: fmt.Sprintf("%q is not a host: want a domain name in lower case, which may begin with *", s.Service),
-			})
-		}
-		return mesh.Host(s.Service)
+		return t.fullName(field+".service", s.Service)
 	case s.Name == "":
 		t.Missing(field+".name", "a service needs a name, or its full name as service")
 		return ""
 	}
 	return t.named(field, s)
+}
+
+// fullName returns the host at field that is given by its full name.
+func (t *translator) fullName(field, name string) mesh.Host {
+	host := strings.ToLower(name)
+	switch network, ok := parseNetwork(host); {
+	case ok && strings.Contains(host, "/"):
+		host = network.String()
+	case ok:
+		host = network.Addr().String()
+	case !isDestination(host):
+		t.Tell(mesh.Problem{
+			Field: field, Code: config.CodeInvalidName,
+			Message: fmt.Sprintf("%.70q is not a host: want a domain name, which may begin with *", name),
+		})
+	}
+	return mesh.Host(host)
 }
 
 // named returns the host of a service that is given by name, namespace and domain.
@@ -104,9 +152,4 @@ func (t *translator) labels(field string, labels map[string]string) {
 
 func notInLabel(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./", r)
-}
-
-// mention notes that the object names host, with labels of its endpoints, at field.
-func (t *translator) mention(field string, host mesh.Host, labels mesh.Labels) {
-	t.mentions = append(t.mentions, config.Mention{Host: host, Labels: labels, Field: field, Position: t.Object.At(field)})
 }

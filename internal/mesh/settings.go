@@ -1,0 +1,14 @@
+package mesh
+
+import "time"
+
+// Settings hold for the whole mesh.
+type Settings struct {
+	ConnectTimeout Duration `json:"connectTimeout"`         // bounds how long a connection to an endpoint may take to come about
+	DNSResolvers   []string `json:"dnsResolvers,omitempty"` // "IP:PORT", asked for hosts outside the mesh; none: those of the system
+	CABundle       string   `json:"caBundle,omitempty"`     // path of a PEM file with the authorities that hosts outside the mesh are checked against
+	NoAccessLog    bool     `json:"noAccessLog,omitempty"`
+}
+
+// DefaultSettings are those of a mesh that says nothing.
+var DefaultSettings = Settings{ConnectTimeout: Duration(time.Second)}
