@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/config"
@@ -18,25 +17,19 @@ type fold struct {
 
 	reported   map[string]bool
 	objects    map[string][]*entry
-	told       map[string][]mesh.Problem // by source, as handed in; replaced, never changed
-	claims     []claim                   // sorted by ref; replaced, never changed
-	rules      map[mesh.Host]map[mesh.Ref]*entry
+	told       map[string][]mesh.Problem    // by source, as handed in; replaced, never changed
+	claims     []claim                      // sorted by ref; replaced, never changed
+	index      map[mesh.Key]map[*entry]bool // by part of the snapshot: the holders that have a say in it
 	registries map[string]*registry
-	clashes    []mesh.Problem // of registries; replaced, never changed
-
-	// What must be made anew for the next snapshot.
-	hosts     map[mesh.Host]bool // rules
-	door      bool
-	services  map[mesh.Host]bool // service and endpoints
-	workloads map[mesh.ProxyID]bool
+	clashes    []mesh.Problem    // of registries; replaced, never changed
+	stale      map[mesh.Key]bool // parts that must be made anew for the next snapshot
 }
 
 func newFold(c Config) *fold {
 	return &fold{
 		kinds: c.Kinds, required: slices.Clone(c.Sources), snapshot: mesh.NewSnapshot(c.Domain),
 		reported: map[string]bool{}, objects: map[string][]*entry{}, told: map[string][]mesh.Problem{},
-		rules: map[mesh.Host]map[mesh.Ref]*entry{}, registries: map[string]*registry{},
-		hosts: map[mesh.Host]bool{}, services: map[mesh.Host]bool{}, workloads: map[mesh.ProxyID]bool{},
+		index: map[mesh.Key]map[*entry]bool{}, registries: map[string]*registry{}, stale: map[mesh.Key]bool{},
 	}
 }
 
@@ -67,78 +60,13 @@ func (f *fold) next() (keys []mesh.Key, fresh bool) {
 		return nil, false
 	}
 	draft := f.snapshot.Edit()
-	for h := range f.hosts {
-		draft.SetRules(h, f.rulesOf(h))
-	}
-	if f.door {
-		draft.SetDoor(f.doorOf())
-	}
 	sources := f.registrySources()
-	for h := range f.services {
-		draft.SetService(h, f.serviceOf(h, sources))
-		draft.SetEndpoints(h, f.endpointsOf(h, sources))
+	for k := range f.stale {
+		f.remake(draft, k, sources)
 	}
-	for id := range f.workloads {
-		draft.SetWorkload(id, f.workloadOf(id, sources))
-	}
-	clear(f.hosts)
-	clear(f.services)
-	clear(f.workloads)
+	clear(f.stale)
 	fresh = !f.open
-	f.door, f.open = false, true
+	f.open = true
 	f.snapshot, keys = draft.Done()
 	return keys, fresh || len(keys) > 0
-}
-
-// rulesOf returns the rules for a host, or nil.
-func (f *fold) rulesOf(h mesh.Host) *mesh.RuleSet {
-	var rules []*mesh.RouteRule
-	for _, ref := range slices.SortedFunc(maps.Keys(f.rules[h]), mesh.Ref.Compare) {
-		for _, r := range f.rules[h][ref].meaning.Rules {
-			if r.Destination == h {
-				rules = append(rules, r)
-			}
-		}
-	}
-	if len(rules) == 0 {
-		delete(f.rules, h)
-		return nil
-	}
-	return mesh.NewRuleSet(h, rules)
-}
-
-// doorOf returns what all Ingress objects say, in the order in which it is tried, or nil.
-func (f *fold) doorOf() *mesh.Door {
-	var rules []*mesh.DoorRule
-	for _, c := range f.claims {
-		rules = append(rules, c.holder().meaning.Doors...)
-	}
-	if len(rules) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(rules, compareDoorRules) // equal ones stay in the order of their object
-	return &mesh.Door{Rules: rules}
-}
-
-// compareDoorRules orders as [mesh.Door] tells.
-func compareDoorRules(a, b *mesh.DoorRule) int {
-	return cmp.Or(
-		compareBools(a.Default, b.Default),
-		compareBools(b.Exact, a.Exact),
-		cmp.Compare(len(b.Path), len(a.Path)),
-		cmp.Compare(a.Path, b.Path),
-		a.Object.Compare(b.Object),
-	)
-}
-
-// compareBools orders false before true.
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	default:
-		return 1
-	}
 }

@@ -128,20 +128,20 @@ func (f *fold) pass(from, to *entry) {
 		return
 	}
 	if from != nil {
-		for _, r := range from.meaning.Rules {
-			delete(f.rules[r.Destination], r.Object)
-			f.hosts[r.Destination] = true
+		for _, k := range parts(&from.meaning) {
+			f.stale[k] = true
+			if delete(f.index[k], from); len(f.index[k]) == 0 {
+				delete(f.index, k)
+			}
 		}
-		f.door = f.door || len(from.meaning.Doors) > 0
 	}
 	if to != nil {
-		for _, r := range to.meaning.Rules {
-			if f.rules[r.Destination] == nil {
-				f.rules[r.Destination] = map[mesh.Ref]*entry{}
+		for _, k := range parts(&to.meaning) {
+			f.stale[k] = true
+			if f.index[k] == nil {
+				f.index[k] = map[*entry]bool{}
 			}
-			f.rules[r.Destination][r.Object] = to
-			f.hosts[r.Destination] = true
+			f.index[k][to] = true
 		}
-		f.door = f.door || len(to.meaning.Doors) > 0
 	}
 }

@@ -68,14 +68,14 @@ func TestBadObjectHarmsNothingElse(t *testing.T) {
 		b := start(t, "file")
 		b.setYAML(t, "file", rule("a", "reviews", "v1")+
 			"---\nnot: [yaml\n---\napiVersion: lateen.dev/v1alpha1\nkind: Mesh\nmetadata: {name: m}\nspec: {any: thing}\n"+
-			"---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n"+
+			"---\napiVersion: v1\nkind: RouteRul\nmetadata: {name: s}\n"+
 			strings.Replace(rule("b", "reviews", "v2"), "route:", "rout:", 1)+rule("c", "reviews", "v3"))
 		if got := versions(b.Snapshot(), "reviews"); got != "a=v1 c=v3" {
 			t.Errorf("rules: %s", got)
 		}
 		const want = `file.yaml:7:1: error: not YAML: did not find expected ',' or ']' [syntax]
-file.yaml:15:7: error: Service default/s: kind: unknown kind "Service" of "v1" [unknown-kind]
-  hint: known kinds: Ingress, Mesh, RouteRule
+file.yaml:15:7: error: RouteRul default/s: kind: unknown kind "RouteRul" of "v1" [unknown-kind]
+  hint: did you mean "RouteRule"?
 file.yaml:21:38: error: RouteRule default/b: spec.rout: unknown field [unknown-field]
   hint: did you mean "route"?
 `
@@ -92,7 +92,7 @@ file.yaml:21:38: error: RouteRule default/b: spec.rout: unknown field [unknown-f
 		for _, o := range b.Objects() {
 			objects = append(objects, o.Source+" "+o.String())
 		}
-		if got := strings.Join(objects, ", "); got != "file Mesh default/m, file RouteRule default/a, file RouteRule default/b, file RouteRule default/c, file Service default/s" {
+		if got := strings.Join(objects, ", "); got != "file Mesh default/m, file RouteRul default/s, file RouteRule default/a, file RouteRule default/b, file RouteRule default/c" {
 			t.Errorf("objects: %s", got)
 		}
 		b.setYAML(t, "file", rule("a", "reviews", "v1")+"---\nnot: [yaml\n")
@@ -116,14 +116,14 @@ func TestDoorOrder(t *testing.T) {
 			door("a", path("Prefix", "/a/b")+path("Prefix", "/a"), "  defaultBackend: {service: {name: web, port: {name: http}}}\n"))
 		var got []string
 		for _, r := range b.Snapshot().Door().Rules {
-			got = append(got, fmt.Sprintf("%s %s exact=%v default=%v", r.Object.Name, r.Path, r.Exact, r.Default))
+			got = append(got, fmt.Sprintf("%s %s %s default=%v", r.Object.Name, r.Path.Kind, r.Path.Value, r.Default))
 		}
-		const want = `b /a exact=true default=false
-a /a/b exact=false default=false
-b /a/b exact=false default=false
-a /a exact=false default=false
-b / exact=false default=false
-a / exact=false default=true`
+		const want = `b exact /a default=false
+a elements /a/b default=false
+b elements /a/b default=false
+a elements /a default=false
+b elements / default=false
+a elements / default=true`
 		if text := strings.Join(got, "\n"); text != want {
 			t.Errorf("got %s\nwant %s", text, want)
 		}

@@ -12,10 +12,12 @@ import (
 
 // registry is what one source knows, by name. It is immutable.
 type registry struct {
-	services  map[mesh.Host]*mesh.Service
-	endpoints map[mesh.Host]*mesh.EndpointSet
-	workloads map[mesh.ProxyID]*mesh.Workload
-	problems  []mesh.Problem // names that it has twice
+	services     map[mesh.Host]*mesh.Service
+	endpoints    map[mesh.Host]*mesh.EndpointSet
+	workloads    map[mesh.ProxyID]*mesh.Workload
+	settings     *mesh.Settings
+	certificates map[string]mesh.Certificate // by path
+	problems     []mesh.Problem              // names that it has twice
 }
 
 // setRegistry replaces what a source knows.
@@ -28,21 +30,26 @@ func (f *fold) setRegistry(source string, r mesh.Registry) {
 	next := newRegistry(source, r)
 	f.registries[source] = next
 	f.clashes = f.registryClashes()
-	touch(f.services, before.services, next.services)
-	touch(f.services, before.endpoints, next.endpoints)
-	touch(f.workloads, before.workloads, next.workloads)
+	touch(f.stale, mesh.KindService, before.services, next.services)
+	touch(f.stale, mesh.KindEndpoints, before.services, next.services) // whose endpoints count depends on whose service does
+	touch(f.stale, mesh.KindEndpoints, before.endpoints, next.endpoints)
+	touch(f.stale, mesh.KindWorkload, before.workloads, next.workloads)
+	touch(f.stale, mesh.KindSecret, before.certificates, next.certificates)
+	if before.settings != next.settings {
+		f.stale[mesh.Key{Kind: mesh.KindSettings}] = true
+	}
 }
 
-// touch notes the names whose values differ.
-func touch[K comparable, V comparable](touched map[K]bool, before, after map[K]V) {
+// touch notes the parts of a kind whose values differ.
+func touch[K ~string, V comparable](stale map[mesh.Key]bool, kind mesh.Kind, before, after map[K]V) {
 	for name, value := range before {
 		if after[name] != value {
-			touched[name] = true
+			stale[mesh.Key{Kind: kind, Name: string(name)}] = true
 		}
 	}
 	for name := range after {
 		if _, ok := before[name]; !ok {
-			touched[name] = true
+			stale[mesh.Key{Kind: kind, Name: string(name)}] = true
 		}
 	}
 }
@@ -52,6 +59,7 @@ func newRegistry(source string, r mesh.Registry) *registry {
 		services:  make(map[mesh.Host]*mesh.Service, len(r.Services)),
 		endpoints: make(map[mesh.Host]*mesh.EndpointSet, len(r.Endpoints)),
 		workloads: make(map[mesh.ProxyID]*mesh.Workload, len(r.Workloads)),
+		settings:  r.Settings, certificates: make(map[string]mesh.Certificate, len(r.Certificates)),
 	}
 	for _, s := range r.Services {
 		if n.services[s.Host] != nil {
@@ -72,6 +80,14 @@ func newRegistry(source string, r mesh.Registry) *registry {
 			continue
 		}
 		n.workloads[w.ID()] = w
+	}
+	for _, c := range r.Certificates {
+		certificate := mesh.Certificate{
+			Namespace: c.Namespace, Name: c.Name, Origin: c.Origin, Chain: c.Chain, Key: mesh.NewSecret(c.Key.Reveal()),
+		}
+		if _, twice := n.certificates[certificate.Path()]; !twice {
+			n.certificates[certificate.Path()] = certificate
+		}
 	}
 	return n
 }
@@ -147,6 +163,26 @@ func (f *fold) workloadOf(id mesh.ProxyID, sources []string) *mesh.Workload {
 	for _, source := range sources {
 		if w := f.registries[source].workloads[id]; w != nil {
 			return w
+		}
+	}
+	return nil
+}
+
+// settingsOf returns the settings of the first source that has some, or nil.
+func (f *fold) settingsOf(sources []string) *mesh.Settings {
+	for _, source := range sources {
+		if s := f.registries[source].settings; s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// registeredCertificate returns the certificate that the first source knows which has one of this path, or nil.
+func (f *fold) registeredCertificate(path string, sources []string) *mesh.Certificate {
+	for _, source := range sources {
+		if c, ok := f.registries[source].certificates[path]; ok {
+			return &c
 		}
 	}
 	return nil

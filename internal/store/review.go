@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -9,38 +10,116 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// review tells what objects expect of a snapshot in vain: hosts that no source knows, ports that a service does not
-// have, labels that no endpoint has which takes requests. It is a pure function. What it finds are warnings, since the
-// next change of a registry may make them right.
+// maxTold bounds how many problems of one object the review tells.
+const maxTold = 100
+
+// review tells what is doubtful about objects in the light of all others and of what the registries know: hosts that no
+// source knows, ports that a service does not have, labels that no endpoint has which takes requests, rules that are
+// never reached, paths that another object has too. It is a pure function. What it finds are warnings, since the next
+// change may make them right.
 func review(s *mesh.Snapshot, claims []claim) []mesh.Problem {
-	r := reviewer{snapshot: s}
+	r := &reviewer{
+		snapshot: s, holders: make(map[mesh.Ref]*entry, len(claims)), told: map[mesh.Ref]int{},
+		matches: matches{map[string]*regexp.Regexp{}},
+	}
 	for _, c := range claims {
-		lost := map[mesh.Host]bool{} // told once for each object
-		for _, m := range c.holder().meaning.Mentions {
-			if lost[m.Host] {
-				continue
-			}
-			p, ok := r.look(m)
-			if !ok {
-				continue
-			}
-			lost[m.Host] = p.Code == config.CodeUnknownHost
-			p.Object, p.Field, p.Position, p.Severity = c.ref, m.Field, m.Position, mesh.Warning
-			r.problems = append(r.problems, p)
-		}
+		r.holders[c.ref] = c.holder()
+		r.mentions(c.holder())
+	}
+	for _, k := range s.Keys(mesh.KindRules) {
+		r.rivals(s.Rules(mesh.Host(k.Name)).Rules)
+	}
+	if door := s.Door(); door != nil {
+		r.paths(door.Rules)
+		r.certificates(door.TLS)
+		r.secrets(door.TLS)
 	}
 	return r.problems
 }
 
 type reviewer struct {
 	snapshot *mesh.Snapshot
+	holders  map[mesh.Ref]*entry
+	matches  matches
 	hosts    []mesh.Host // all that there are; filled when first needed
+	told     map[mesh.Ref]int
 	problems []mesh.Problem
+}
+
+// tell reports a problem at p.Field of an object, unless enough of it is told.
+func (r *reviewer) tell(ref mesh.Ref, p mesh.Problem) {
+	if r.told[ref]++; r.told[ref] > maxTold {
+		return
+	}
+	p.Object, p.Severity = ref, mesh.Warning
+	if p.Position == (mesh.Position{}) {
+		p.Position = r.holders[ref].object.At(p.Field)
+	}
+	r.problems = append(r.problems, p)
+}
+
+// tellAt reports a problem at a field below the one that stands at a place of an object; where there is none, at that one.
+func (r *reviewer) tellAt(ref mesh.Ref, at mesh.Position, below string, p mesh.Problem) {
+	if r.told[ref] >= maxTold {
+		return // and spares the search for the field
+	}
+	above := r.holders[ref].object.FieldAt(at)
+	p.Field = r.field(ref, above+below, above)
+	r.tell(ref, p)
+}
+
+// field returns the first of the fields that the object has, else the last.
+func (r *reviewer) field(ref mesh.Ref, fields ...string) string {
+	for _, f := range fields {
+		if r.holders[ref].object.Has(f) {
+			return f
+		}
+	}
+	return fields[len(fields)-1]
+}
+
+// mentions reviews the hosts that an object names.
+func (r *reviewer) mentions(e *entry) {
+	lost := map[mesh.Host]bool{} // told once for each object
+	for _, m := range e.meaning.Mentions {
+		if lost[m.Host] || m.Host == mesh.IngressHost(r.snapshot.Domain()) { // the ingress answers for it, whoever knows
+			continue
+		}
+		p, ok := r.look(m)
+		if !ok {
+			continue
+		}
+		if p.Code == config.CodeEmptySubset && len(e.meaning.Policies) == 0 {
+			p.Message += ": requests sent there are answered with 503"
+		}
+		lost[m.Host] = p.Code == config.CodeUnknownHost
+		p.Field, p.Position = m.Field, m.Position
+		r.tell(e.object.Ref, p)
+	}
+}
+
+// isAllowed tells whether an egress rule lets workloads call the host. A destination that is more than one host is known
+// when there is an egress rule with the same one.
+func (r *reviewer) isAllowed(h mesh.Host) bool {
+	if r.snapshot.Egress(h) != nil {
+		return true
+	}
+	patterns := r.snapshot.EgressPatterns()
+	if patterns == nil {
+		return false
+	}
+	same := mesh.EgressRule{Destination: h}
+	return slices.ContainsFunc(patterns.Rules, func(rule *mesh.EgressRule) bool {
+		return rule.Destination == h || (!same.IsPattern() && rule.Takes(h))
+	})
 }
 
 // look returns what is wrong with a mention, if anything is.
 func (r *reviewer) look(m config.Mention) (mesh.Problem, bool) {
 	service := r.snapshot.Service(m.Host)
+	if service == nil && r.isAllowed(m.Host) {
+		return mesh.Problem{}, false
+	}
 	if service == nil {
 		return mesh.Problem{
 			Code: config.CodeUnknownHost, Message: fmt.Sprintf("no source knows the host %s", m.Host), Hint: r.suggest(m.Host),
@@ -53,9 +132,7 @@ func (r *reviewer) look(m config.Mention) (mesh.Problem, bool) {
 	}
 	if len(m.Labels) > 0 && !r.selects(m) {
 		return mesh.Problem{
-			Code: config.CodeEmptySubset,
-			Message: fmt.Sprintf("no endpoint of %s that takes requests has the labels %s: requests sent there are answered with 503",
-				m.Host, m.Labels),
+			Code: config.CodeEmptySubset, Message: fmt.Sprintf("no endpoint of %s that takes requests has the labels %s", m.Host, m.Labels),
 		}, true
 	}
 	return mesh.Problem{}, false
@@ -96,8 +173,18 @@ func (r *reviewer) selects(m config.Mention) bool {
 	})
 }
 
-// suggest returns a hint at the host that was probably meant: the same name elsewhere, else a similar one.
+// suggest returns a hint at the host that was probably meant, and at what makes a host outside the mesh known.
 func (r *reviewer) suggest(h mesh.Host) string {
+	meant := r.nearest(h)
+	if strings.HasSuffix(string(h), ".svc."+r.snapshot.Domain()) {
+		return meant
+	}
+	const outside = "if it is outside the mesh, an EgressRule for it lets workloads call it"
+	return strings.TrimSpace(meant + " " + outside)
+}
+
+// nearest asks for the host that was probably meant: the same name elsewhere, else a similar one.
+func (r *reviewer) nearest(h mesh.Host) string {
 	if r.hosts == nil {
 		for _, k := range r.snapshot.Keys(mesh.KindService) {
 			r.hosts = append(r.hosts, mesh.Host(k.Name))

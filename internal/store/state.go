@@ -34,6 +34,7 @@ func (f *fold) state() *state {
 		}
 	}
 	s.direct = append(s.direct, f.clashes...)
+	s.direct = append(s.direct, conflicts(f.claims)...)
 	mesh.SortProblems(s.direct)
 	s.review = sync.OnceValue(func() []mesh.Problem {
 		if len(s.missing) > 0 {

@@ -9,7 +9,8 @@
 // two say something about the same thing, the first one counts, and the other is told.
 //
 // An object with an error means nothing and harms nothing else; [Store.Problems] tells all that is wrong. What depends
-// on several objects, such as a rule for a host that no source knows, is looked up when somebody asks.
+// on several objects, such as a rule for a host that no source knows or one that is never reached, is looked up when
+// somebody asks. Only an object that is not applied because of another one is told at once.
 package store
 
 import (

@@ -52,7 +52,7 @@ func startWith(t *testing.T, onPublish func(store.Config), sources ...string) *b
 			return translate(o)
 		}
 	}
-	kinds = append(kinds, config.Kind{Name: "Mesh", APIVersions: []string{"lateen.dev/v1alpha1"}})
+	kinds = append(kinds, config.Kind{Name: "Mesh", APIVersions: []string{"lateen.dev/v1alpha1"}}, said)
 	c := store.Config{Kinds: kinds, Domain: domain, Sources: sources, Log: slog.New(slog.NewTextHandler(&b.log, nil))}
 	c.Publish = func(s *mesh.Snapshot, keys []mesh.Key) {
 		b.published = append(b.published, publication{s, keys})

@@ -1,0 +1,51 @@
+package store
+
+import (
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// conflicts tells which objects are not applied since an object before them, by kind, namespace and name, says something
+// about the same thing. It is a pure function of the claims, which are in that order.
+func conflicts(claims []claim) []mesh.Problem {
+	type policy struct {
+		host, caller      mesh.Host
+		labels, ofCallers string
+		everyCaller       bool
+	}
+	var problems []mesh.Problem
+	rules, policies := map[mesh.Host]mesh.Ref{}, map[policy]mesh.Ref{}
+	for _, c := range claims {
+		o := c.holder().object
+		for _, rule := range c.holder().meaning.Egress {
+			if first, taken := rules[rule.Destination]; taken {
+				problems = append(problems, beaten(o, config.CodeDuplicateDestination, "is not applied: %s has the same destination", first))
+			} else {
+				rules[rule.Destination] = o.Ref
+			}
+		}
+		for _, p := range c.holder().meaning.Policies {
+			key := policy{host: p.Destination, labels: p.Labels.String(), everyCaller: p.Source == nil}
+			if p.Source != nil {
+				key.caller, key.ofCallers = p.Source.Host, p.Source.Labels.String()
+			}
+			if first, taken := policies[key]; taken {
+				problems = append(problems, beaten(o, config.CodeDuplicatePolicy,
+					"is not applied: %s is for the same destination, labels and source", first))
+			} else {
+				policies[key] = o.Ref
+			}
+		}
+	}
+	return problems
+}
+
+func beaten(o *config.Object, code, format string, first mesh.Ref) mesh.Problem {
+	field := "spec.destination"
+	if o.Has(field + ".service") {
+		field += ".service"
+	}
+	p := o.Problem(code, field, format, first)
+	p.Hint = "of such objects the first by namespace and name counts: make one of them, or remove one"
+	return p
+}
