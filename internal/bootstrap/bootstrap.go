@@ -17,6 +17,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	downstreamconnectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -68,6 +69,9 @@ func (c Config) JSON() ([]byte, error) {
 		ClusterManager:      &bootstrapv3.ClusterManager{EnableDeferredClusterCreation: true},
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		StatsConfig:         &metricsv3.StatsConfig{StatsMatcher: statistics()},
+	}
+	if b.BootstrapExtensions, err = extensions(); err != nil {
+		return nil, err
 	}
 	if b.LayeredRuntime, err = runtime(); err != nil {
 		return nil, err
@@ -122,6 +126,12 @@ func (c Config) xds() (*clusterv3.Cluster, error) {
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
 		},
 	}, nil
+}
+
+// extensions lets listeners be reached from inside the proxy, for what comes through CONNECT.
+func extensions() ([]*corev3.TypedExtensionConfig, error) {
+	config, err := anypb.New(&internallistenerv3.InternalListener{})
+	return []*corev3.TypedExtensionConfig{{Name: "envoy.bootstrap.internal_listener", TypedConfig: config}}, err
 }
 
 // runtime lets Envoy compile the regular expressions that the dialects let through: by itself it refuses those of more

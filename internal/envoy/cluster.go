@@ -6,8 +6,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"google.golang.org/protobuf/types/known/anypb"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -23,24 +23,88 @@ const (
 )
 
 func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
-	options, err := protocolOptions(p.HTTP2, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &clusterv3.Cluster{
-		Name:                 p.Subset.String(),
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
-		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
-		ConnectTimeout:       duration(p.ConnectTimeout),
-		// A mesh whose probes all fail must not turn into a mesh that tries dead endpoints.
+	c := &clusterv3.Cluster{
+		Name:           p.Subset.String(),
+		ConnectTimeout: duration(p.ConnectTimeout),
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
+			// A mesh whose probes all fail must not turn into a mesh that tries dead endpoints.
 			HealthyPanicThreshold: percent(0),
 			// Changes of endpoints are in force when they are confirmed, not up to a second later.
 			UpdateMergeWindow: durationpb.New(0),
 		},
-		Metadata:                      metadata(map[string]string{"host": string(p.Subset.Host)}),
-		TypedExtensionProtocolOptions: options,
-	}, nil
+		Metadata: metadata(map[string]string{"host": string(p.Subset.Host)}),
+		LbPolicy: balancers[p.Balancer],
+	}
+	perConnection := 0
+	if b := p.Breaker; b != nil {
+		breaker(c, b)
+		perConnection = b.MaxRequestsPerConnection
+	}
+	if err := find(c, p); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.TLS != nil {
+		if c.TransportSocket, err = upstreamTLS(p.TLS); err != nil {
+			return nil, err
+		}
+	}
+	c.TypedExtensionProtocolOptions, err = protocolOptions(p.Speak, nil, perConnection)
+	return c, err
+}
+
+// balancers are Envoy's words for how an endpoint is chosen.
+var balancers = map[mesh.Balancer]clusterv3.Cluster_LbPolicy{
+	mesh.RoundRobin:   clusterv3.Cluster_ROUND_ROBIN,
+	mesh.LeastRequest: clusterv3.Cluster_LEAST_REQUEST,
+	mesh.Random:       clusterv3.Cluster_RANDOM,
+}
+
+// find says how the endpoints are found.
+func find(c *clusterv3.Cluster, p plan.Cluster) error {
+	if p.Find == plan.FindAsk {
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()}
+		return nil
+	}
+	c.UpstreamBindConfig = anySource()
+	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
+		ClusterName: c.GetName(),
+		Endpoints: []*endpointv3.LocalityLbEndpoints{{
+			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: host(string(p.Subset.Host), p.Subset.Port)}},
+		}},
+	}
+	if p.Find == plan.FindAddress {
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+		return nil
+	}
+	resolver, err := dns(p.Resolvers)
+	if err != nil {
+		return err
+	}
+	config, err := pack(&dnsclusterv3.DnsCluster{
+		RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED, TypedDnsResolverConfig: resolver,
+	})
+	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+		Name: "envoy.clusters.dns", TypedConfig: config,
+	}}
+	return err
+}
+
+func inner(p plan.InnerCluster) *clusterv3.Cluster {
+	at := &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+		AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: p.Listener},
+	}}}
+	return &clusterv3.Cluster{
+		Name:                 p.Name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: p.Name,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: at}},
+			}}}},
+		},
+	}
 }
 
 func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
@@ -48,7 +112,11 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := protocolOptions(p.HTTP2, duration(p.IdleTimeout))
+	speak := plan.SpeakHTTP1
+	if p.HTTP2 {
+		speak = plan.SpeakHTTP2
+	}
+	options, err := protocolOptions(speak, duration(p.IdleTimeout), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -88,29 +156,6 @@ func endpoints(p plan.Endpoints) (*endpointv3.ClusterLoadAssignment, error) {
 	}
 	assignment.Endpoints = []*endpointv3.LocalityLbEndpoints{locality}
 	return assignment, nil
-}
-
-// protocolOptions says what is spoken to a cluster. Without an idle timeout Envoy's own of an hour applies.
-func protocolOptions(http2 bool, idle *durationpb.Duration) (map[string]*anypb.Any, error) {
-	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
-	}
-	if http2 {
-		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
-		}
-	}
-	options := &httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
-	}
-	if idle != nil {
-		options.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: idle}
-	}
-	packed, err := pack(options)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]*anypb.Any{httpOptions: packed}, nil
 }
 
 // ads says that a resource comes on the one stream that the proxy has with Lateen.

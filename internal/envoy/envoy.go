@@ -59,6 +59,20 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	case plan.VirtualHost:
 		msg, err := virtualHost(p)
 		return p.Name, msg, err
+	case plan.LocalRoutes:
+		msg, err := localRoutes(p)
+		return p.Name, msg, err
+	case plan.LocalBytes:
+		msg, err := localBytes(p)
+		return p.Name, msg, err
+	case plan.InnerCluster:
+		return p.Name, inner(p), nil
+	case plan.InnerListener:
+		msg, err := innerListener(p)
+		return p.Name, msg, err
+	case plan.LocalListener:
+		msg, err := localListener(p)
+		return p.Name, msg, err
 	case plan.OnDemandRoutes:
 		return p.Name, onDemandRoutes(p), nil
 	case plan.Door:
@@ -73,6 +87,8 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	case plan.DoorListener:
 		msg, err := doorListener(p)
 		return p.Name, msg, err
+	case plan.Secret:
+		return p.Name, secret(p), nil
 	default:
 		return "", nil, fmt.Errorf("no message for it")
 	}
@@ -81,9 +97,9 @@ func build(p plan.Plan) (string, proto.Message, error) {
 // Bytes returns the message marshalled: equal messages, equal bytes.
 func (m Message) Bytes() ([]byte, error) { return marshal(m.Proto) }
 
-// Text returns the message as indented JSON, for people: equal messages, equal text.
+// Text returns the message as indented JSON, for people: equal messages, equal text. Keys are not in it.
 func (m Message) Text() (string, error) {
-	loose, err := protojson.Marshal(m.Proto) // its blanks differ from build to build, on purpose
+	loose, err := protojson.Marshal(redacted(m.Proto)) // its blanks differ from build to build, on purpose
 	if err != nil {
 		return "", fmt.Errorf("write %s as JSON: %w", m.Name, err)
 	}

@@ -2,16 +2,21 @@ package envoy
 
 import (
 	"maps"
+	"slices"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	commonstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	ondemandv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/on_demand/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	setfilterstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -21,54 +26,141 @@ import (
 )
 
 const (
+	corsFilter     = "envoy.filters.http.cors"
+	mutationFilter = "envoy.filters.http.header_mutation"
 	faultFilter    = "envoy.filters.http.fault"
 	onDemandFilter = "envoy.filters.http.on_demand"
 	routerFilter   = "envoy.filters.http.router"
+	tcpProxyFilter = "envoy.filters.network.tcp_proxy"
+
+	websocketUpgrade = "websocket"
+	connectUpgrade   = "CONNECT"
+
+	// sourceState and dialledState are where listeners put the address of the caller, and the one that it dialled, for
+	// routes that ask for them.
+	sourceState  = "lateen.source"
+	dialledState = "lateen.dialled"
 )
 
+// steering are the filters that routes to other workloads may configure, in their order.
+var steering = []string{mutationFilter, corsFilter, faultFilter}
+
 func outboundListener(p plan.OutboundListener) (*listenerv3.Listener, error) {
-	log, err := accessLog(map[string]string{
-		"source":      p.Workload,
-		"destination": "%METADATA(CLUSTER:lateen:host)%",
-		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
-	})
+	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
-	hcm := connectionManager(p.Name, log)
 	hcm.RouteSpecifier = askedRoutes(p.Routes)
 	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
-	hcm.PreserveExternalRequestId = true
-	hcm.SkipXffAppend = true
-	if hcm.HttpFilters, err = httpFilters(onDemandFilter, faultFilter); err != nil {
+	takeConnect(hcm)
+	if hcm.HttpFilters, err = httpFilters(append([]string{onDemandFilter}, steering...)...); err != nil {
 		return nil, err
 	}
-	return httpListener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_OUTBOUND, hcm)
+	return httpListener(p.Name, address(p.Address, p.Port), hcm, map[string]string{sourceState: p.Address})
 }
 
-func doorListener(p plan.DoorListener) (*listenerv3.Listener, error) {
-	log, err := accessLog(map[string]string{
-		"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+// innerListener has no address: a cluster of the same proxy leads to it.
+func innerListener(p plan.InnerListener) (*listenerv3.Listener, error) {
+	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	if err != nil {
+		return nil, err
+	}
+	hcm.RouteSpecifier = askedRoutes(p.Routes)
+	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
+	takeConnect(hcm)
+	if hcm.HttpFilters, err = httpFilters(append([]string{onDemandFilter}, steering...)...); err != nil {
+		return nil, err
+	}
+	l, err := httpListener(p.Name, nil, hcm, map[string]string{sourceState: p.Address})
+	if err != nil {
+		return nil, err
+	}
+	l.EnableReusePort = nil
+	l.ListenerSpecifier = &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}}
+	return l, nil
+}
+
+func localListener(p plan.LocalListener) (*listenerv3.Listener, error) {
+	at := address(p.Address, p.Port)
+	if !p.HTTP {
+		filter := &listenerv3.Filter{Name: p.Name, ConfigType: &listenerv3.Filter_ConfigDiscovery{
+			ConfigDiscovery: &corev3.ExtensionConfigSource{
+				ConfigSource: ads(), TypeUrls: []string{typePrefix + string(proto.MessageName(&tcpproxyv3.TcpProxy{}))},
+			},
+		}}
+		return listener(p.Name, at, corev3.TrafficDirection_OUTBOUND, filter), nil
+	}
+	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	if err != nil {
+		return nil, err
+	}
+	hcm.RouteSpecifier = askedRoutes(p.Name)
+	if hcm.HttpFilters, err = httpFilters(steering...); err != nil {
+		return nil, err
+	}
+	return httpListener(p.Name, at, hcm, map[string]string{sourceState: p.Address, dialledState: p.Address})
+}
+
+// localBytes says what a [plan.LocalListener] does with bytes. It comes by itself, so that open connections stay when it
+// changes.
+func localBytes(p plan.LocalBytes) (*corev3.TypedExtensionConfig, error) {
+	proxy := &tcpproxyv3.TcpProxy{StatPrefix: p.Name, IdleTimeout: duration(p.Idle)}
+	if !p.NoLog {
+		log, err := accessLog(map[string]string{
+			"source":      "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", // a local address is the workload's own
+			"destination": string(p.Host),
+			"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
+			"rule":        p.Rule,
+		})
+		if err != nil {
+			return nil, err
+		}
+		proxy.AccessLog = []*accesslogv3.AccessLog{log}
+	}
+	if p.End > 0 {
+		proxy.MaxDownstreamConnectionDuration = duration(p.End)
+	}
+	if len(p.Shares) == 1 {
+		proxy.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Shares[0].Subset.String()}
+	} else {
+		weighted := &tcpproxyv3.TcpProxy_WeightedCluster{}
+		for _, s := range p.Shares {
+			weighted.Clusters = append(weighted.Clusters, &tcpproxyv3.TcpProxy_WeightedCluster_ClusterWeight{
+				Name: s.Subset.String(), Weight: uint32(s.Weight), //nolint:gosec // 1 to 100, checked where it enters the mesh
+			})
+		}
+		proxy.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: weighted}
+	}
+	config, err := pack(proxy)
+	return &corev3.TypedExtensionConfig{Name: p.Name, TypedConfig: config}, err
+}
+
+// callerSide returns what takes the requests of a workload itself.
+func callerSide(name, workload string, noLog bool) (*hcmv3.HttpConnectionManager, error) {
+	hcm, err := connectionManager(name, noLog, map[string]string{
+		"source":      workload,
 		"destination": "%METADATA(CLUSTER:lateen:host)%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
 	})
 	if err != nil {
 		return nil, err
 	}
-	hcm := connectionManager(p.Name, log)
-	hcm.RouteSpecifier = askedRoutes(p.Routes)
-	hcm.UseRemoteAddress = wrapperspb.Bool(true)
-	if hcm.HttpFilters, err = httpFilters(faultFilter); err != nil {
-		return nil, err
-	}
-	return httpListener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_OUTBOUND, hcm)
+	hcm.PreserveExternalRequestId = true
+	hcm.SkipXffAppend = true
+	return hcm, nil
+}
+
+// takeConnect lets CONNECT through to the routes, which end it.
+func takeConnect(hcm *hcmv3.HttpConnectionManager) {
+	hcm.UpgradeConfigs = append(hcm.UpgradeConfigs, &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: connectUpgrade})
+	hcm.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowConnect: true}
 }
 
 func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	if !p.HTTP {
 		return tcpListener(p)
 	}
-	log, err := accessLog(map[string]string{
+	hcm, err := connectionManager(p.Name, p.NoLog, map[string]string{
 		"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		"destination": string(p.Host),
 		"version":     p.Version,
@@ -76,7 +168,6 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	hcm := connectionManager(p.Name, log)
 	list, err := routes([]plan.Route{p.Route})
 	if err != nil {
 		return nil, err
@@ -91,34 +182,54 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	if hcm.HttpFilters, err = httpFilters(); err != nil {
 		return nil, err
 	}
-	return httpListener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND, hcm)
+	l, err := httpListener(p.Name, address(p.Address, p.Port), hcm, nil)
+	if err != nil {
+		return nil, err
+	}
+	l.TrafficDirection = corev3.TrafficDirection_INBOUND
+	return l, nil
 }
 
 func tcpListener(p plan.InboundListener) (*listenerv3.Listener, error) {
-	filter, err := pack(&tcpproxyv3.TcpProxy{
-		StatPrefix:       p.Name,
-		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Cluster},
-	})
+	proxy := &tcpproxyv3.TcpProxy{StatPrefix: p.Name, ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Cluster}}
+	if !p.NoLog {
+		log, err := accessLog(map[string]string{
+			"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+			"destination": string(p.Host),
+			"version":     p.Version,
+			"rule":        "inbound",
+		})
+		if err != nil {
+			return nil, err
+		}
+		proxy.AccessLog = []*accesslogv3.AccessLog{log}
+	}
+	filter, err := pack(proxy)
 	if err != nil {
 		return nil, err
 	}
 	return listener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND, &listenerv3.Filter{
-		Name:       "envoy.filters.network.tcp_proxy",
+		Name:       tcpProxyFilter,
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: filter},
 	}), nil
 }
 
-// connectionManager holds what all HTTP listeners have in common.
-func connectionManager(name string, log *accesslogv3.AccessLog) *hcmv3.HttpConnectionManager {
-	return &hcmv3.HttpConnectionManager{
+// connectionManager holds what all HTTP listeners have in common. The place is what the access log says of where it is.
+func connectionManager(name string, noLog bool, place map[string]string) (*hcmv3.HttpConnectionManager, error) {
+	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix:                 name,
-		AccessLog:                  []*accesslogv3.AccessLog{log},
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		NormalizePath:              wrapperspb.Bool(true),
 		UseRemoteAddress:           wrapperspb.Bool(false),
 		StreamIdleTimeout:          durationpb.New(0), // every route says its own
-		UpgradeConfigs:             []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		UpgradeConfigs:             []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: websocketUpgrade}},
 	}
+	if noLog {
+		return hcm, nil
+	}
+	log, err := accessLog(place)
+	hcm.AccessLog = []*accesslogv3.AccessLog{log}
+	return hcm, err
 }
 
 func askedRoutes(name string) *hcmv3.HttpConnectionManager_Rds {
@@ -129,6 +240,8 @@ func askedRoutes(name string) *hcmv3.HttpConnectionManager_Rds {
 func httpFilters(names ...string) ([]*hcmv3.HttpFilter, error) {
 	configs := map[string]proto.Message{
 		onDemandFilter: &ondemandv3.OnDemand{},
+		mutationFilter: &headermutationv3.HeaderMutation{},
+		corsFilter:     &corsv3.Cors{},
 		faultFilter:    &faultv3.HTTPFault{},
 		// Envoy's own headers tell applications and strangers what they need not know.
 		routerFilter: &routerv3.Router{SuppressEnvoyHeaders: true},
@@ -146,23 +259,54 @@ func httpFilters(names ...string) ([]*hcmv3.HttpFilter, error) {
 	return filters, nil
 }
 
-func httpListener(name string, at *corev3.Address, direction corev3.TrafficDirection, hcm *hcmv3.HttpConnectionManager) (*listenerv3.Listener, error) {
+// httpListener returns a listener for requests that puts addresses where routes find them.
+func httpListener(name string, at *corev3.Address, hcm *hcmv3.HttpConnectionManager, state map[string]string) (*listenerv3.Listener, error) {
+	var filters []*listenerv3.Filter
+	if len(state) > 0 {
+		filter, err := addressState(state)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, filter)
+	}
 	config, err := pack(hcm)
 	if err != nil {
 		return nil, err
 	}
-	return listener(name, at, direction, &listenerv3.Filter{
+	filters = append(filters, &listenerv3.Filter{
 		Name:       "envoy.filters.network.http_connection_manager",
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
-	}), nil
+	})
+	return listener(name, at, corev3.TrafficDirection_OUTBOUND, filters...), nil
 }
 
-func listener(name string, at *corev3.Address, direction corev3.TrafficDirection, filter *listenerv3.Filter) *listenerv3.Listener {
+// addressState puts addresses under keys of the connection's filter state.
+func addressState(state map[string]string) (*listenerv3.Filter, error) {
+	config := &setfilterstatev3.Config{}
+	for _, key := range slices.Sorted(maps.Keys(state)) {
+		config.OnNewConnection = append(config.OnNewConnection, &commonstatev3.FilterStateValue{
+			Key:        &commonstatev3.FilterStateValue_ObjectKey{ObjectKey: key},
+			FactoryKey: "envoy.network.ip",
+			Value: &commonstatev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
+				Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+					Specifier: &corev3.DataSource_InlineString{InlineString: state[key]},
+				}},
+			}},
+		})
+	}
+	packed, err := pack(config)
+	return &listenerv3.Filter{
+		Name:       "envoy.filters.network.set_filter_state",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed},
+	}, err
+}
+
+func listener(name string, at *corev3.Address, direction corev3.TrafficDirection, filters ...*listenerv3.Filter) *listenerv3.Listener {
 	return &listenerv3.Listener{
 		Name:             name,
 		Address:          at,
 		TrafficDirection: direction,
-		FilterChains:     []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{filter}}},
+		FilterChains:     []*listenerv3.FilterChain{{Filters: filters}},
 		// A new listener on the address of one that is going away would share its port with it.
 		EnableReusePort:               wrapperspb.Bool(false),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(1 << 20),

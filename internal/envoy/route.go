@@ -3,15 +3,16 @@ package envoy
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
+	"strings"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
-	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -31,7 +32,7 @@ func onDemandRoutes(p plan.OnDemandRoutes) *routev3.RouteConfiguration {
 	}
 }
 
-func doorRoutes(p plan.Door) (*routev3.RouteConfiguration, error) {
+func localRoutes(p plan.LocalRoutes) (*routev3.RouteConfiguration, error) {
 	list, err := routes(p.Routes)
 	return &routev3.RouteConfiguration{
 		Name:             p.Name,
@@ -58,11 +59,15 @@ func route(p plan.Route) (*routev3.Route, error) {
 		return nil, err
 	}
 	r := &routev3.Route{Name: p.Name, Match: match, Metadata: metadata(map[string]string{"rule": p.Name})}
-	if p.Answer != nil {
+	switch {
+	case p.Answer != nil:
 		r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
 			Status: uint32(p.Answer.Status), //nolint:gosec // a status is checked where it enters the mesh
 			Body:   &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: p.Answer.Body}},
 		}}
+		return r, nil
+	case p.Redirect != nil:
+		r.Action = &routev3.Route_Redirect{Redirect: redirect(p.Redirect)}
 		return r, nil
 	}
 	action, err := routeAction(p)
@@ -70,41 +75,94 @@ func route(p plan.Route) (*routev3.Route, error) {
 		return nil, err
 	}
 	r.Action = &routev3.Route_Route{Route: action}
-	if p.Fault != nil {
-		fault, err := pack(httpFault(p.Fault))
-		if err != nil {
-			return nil, err
-		}
-		r.TypedPerFilterConfig = map[string]*anypb.Any{faultFilter: fault}
+	for _, h := range p.Append {
+		r.RequestHeadersToAdd = append(r.RequestHeadersToAdd, &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: h.Name, Value: strings.ReplaceAll(h.Value, "%", "%%")},
+			AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+		})
 	}
-	return r, nil
+	if f := p.Fault; f != nil && f.Delay != nil && f.Delay.Header != "" {
+		r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, delayHeader)
+	}
+	if f := p.Fault; f != nil && f.Abort != nil && f.Abort.Header != "" {
+		r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, abortHeader)
+	}
+	r.TypedPerFilterConfig, err = filterConfigs(p)
+	return r, err
+}
+
+func redirect(to *mesh.Redirect) *routev3.RedirectAction {
+	// A port in the authority is taken as it is.
+	r := &routev3.RedirectAction{HostRedirect: to.Authority, ResponseCode: routev3.RedirectAction_FOUND}
+	if to.URI != "" {
+		r.PathRewriteSpecifier = &routev3.RedirectAction_PathRedirect{PathRedirect: to.URI}
+	}
+	return r
 }
 
 func routeMatch(p plan.Route) (*routev3.RouteMatch, error) {
 	m := &routev3.RouteMatch{}
-	switch p.Path.Kind {
-	case plan.PathExact:
+	switch {
+	case p.Connect:
+		m.PathSpecifier = &routev3.RouteMatch_ConnectMatcher_{ConnectMatcher: &routev3.RouteMatch_ConnectMatcher{}}
+	case p.Path.Kind == plan.PathExact:
 		m.PathSpecifier = &routev3.RouteMatch_Path{Path: p.Path.Value}
-	case plan.PathPrefix:
+	case p.Path.Kind == plan.PathPrefix:
 		m.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: p.Path.Value}
-	case plan.PathElementPrefix:
+	case p.Path.Kind == plan.PathElementPrefix:
 		m.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: p.Path.Value}
-	case plan.PathRegex:
+	case p.Path.Kind == plan.PathRegex:
 		m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: p.Path.Value}}
 	default:
 		return nil, fmt.Errorf("unknown path match %q", p.Path.Kind)
 	}
 	for _, h := range p.Headers {
-		value, err := stringMatcher(h.StringMatch)
+		matcher, err := headerMatcher(h)
 		if err != nil {
 			return nil, fmt.Errorf("header %s: %w", h.Name, err)
 		}
-		m.Headers = append(m.Headers, &routev3.HeaderMatcher{
-			Name:                 h.Name,
-			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value},
-		})
+		m.Headers = append(m.Headers, matcher)
 	}
+	for key, networks := range map[string][]string{sourceState: p.Sources, dialledState: p.Dialled} {
+		if len(networks) == 0 {
+			continue
+		}
+		state, err := addressMatcher(key, networks)
+		if err != nil {
+			return nil, err
+		}
+		m.FilterState = append(m.FilterState, state)
+	}
+	slices.SortFunc(m.FilterState, func(a, b *matcherv3.FilterStateMatcher) int { return strings.Compare(a.GetKey(), b.GetKey()) })
 	return m, nil
+}
+
+func headerMatcher(h plan.HeaderMatch) (*routev3.HeaderMatcher, error) {
+	if h.Kind == mesh.MatchPresent {
+		return &routev3.HeaderMatcher{
+			Name: h.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+		}, nil
+	}
+	value, err := stringMatcher(h.StringMatch)
+	return &routev3.HeaderMatcher{Name: h.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}, err
+}
+
+// addressMatcher matches the address that a listener has put under the key.
+func addressMatcher(key string, networks []string) (*matcherv3.FilterStateMatcher, error) {
+	ranges := make([]*xdscorev3.CidrRange, len(networks))
+	for i, text := range networks {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		ranges[i] = &xdscorev3.CidrRange{
+			AddressPrefix: network.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(network.Bits())), //nolint:gosec // 0 to 128
+		}
+	}
+	return &matcherv3.FilterStateMatcher{
+		Key:     key,
+		Matcher: &matcherv3.FilterStateMatcher_AddressMatch{AddressMatch: &matcherv3.AddressMatcher{Ranges: ranges}},
+	}, nil
 }
 
 func stringMatcher(m mesh.StringMatch) (*matcherv3.StringMatcher, error) {
@@ -142,9 +200,40 @@ func routeAction(p plan.Route) (*routev3.RouteAction, error) {
 		}
 		a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: weighted}
 	}
+	if p.Tunnel {
+		a.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{
+			UpgradeType: connectUpgrade, ConnectConfig: &routev3.RouteAction_UpgradeConfig_ConnectConfig{},
+		}}
+	}
+	if p.Rewrite != nil {
+		rewrite(a, p)
+	}
+	if p.Mirror != nil {
+		a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{
+			Cluster: p.Mirror.String(), DisableShadowHostSuffixAppend: true,
+		}}
+	}
+	if p.Retry == (plan.Retry{}) && p.Begin == 0 {
+		return a, nil
+	}
 	var err error
 	a.RetryPolicy, err = retryPolicy(p.Retry, p.Begin)
 	return a, err
+}
+
+// rewrite changes path and authority. Envoy's rewriting of prefixes cannot take a whole path of which any was matched: a
+// regular expression does.
+func rewrite(a *routev3.RouteAction, p plan.Route) {
+	if w := p.Rewrite; w.Authority != "" {
+		a.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: w.Authority}
+	}
+	a.PrefixRewrite = p.Rewrite.Prefix
+	if p.Rewrite.Path != "" {
+		a.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{
+			Pattern:      &matcherv3.RegexMatcher{Regex: "^.*$"},
+			Substitution: strings.ReplaceAll(p.Rewrite.Path, `\`, `\\`),
+		}
+	}
 }
 
 // retryPolicy tries another endpoint where there is one. The bound on the beginning of a response stands here too:
@@ -167,23 +256,6 @@ func retryPolicy(p plan.Retry, begin mesh.Duration) (*routev3.RetryPolicy, error
 		policy.PerTryTimeout = duration(begin)
 	}
 	return policy, nil
-}
-
-func httpFault(f *mesh.Fault) *faultv3.HTTPFault {
-	fault := &faultv3.HTTPFault{}
-	if f.Delay != nil {
-		fault.Delay = &commonfaultv3.FaultDelay{
-			FaultDelaySecifier: &commonfaultv3.FaultDelay_FixedDelay{FixedDelay: duration(f.Delay.Fixed)},
-			Percentage:         fraction(f.Delay.Percent),
-		}
-	}
-	if f.Abort != nil {
-		fault.Abort = &faultv3.FaultAbort{
-			ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: uint32(f.Abort.Status)}, //nolint:gosec // a status, checked
-			Percentage: fraction(f.Abort.Percent),
-		}
-	}
-	return fault
 }
 
 // fraction spells percents with four decimals.

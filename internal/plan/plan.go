@@ -14,8 +14,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
-// Plan is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [OnDemandRoutes], [Door],
-// [InboundCluster], [InboundListener], [OutboundListener] or [DoorListener].
+// Plan is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
+// [OnDemandRoutes], [Door], [InboundCluster], [InnerCluster] or one of the listeners.
 type Plan interface {
 	// Needs lists the subsets that must be ready at a proxy before it may be told this plan, sorted, without repetition.
 	Needs() []mesh.Subset
@@ -25,11 +25,15 @@ type Plan interface {
 func Of(v view.View) Plan {
 	switch v := v.(type) {
 	case view.Cluster:
-		return Cluster{Subset: v.Subset, HTTP2: v.Protocol.IsHTTP2(), ConnectTimeout: connectTimeout}
+		return cluster(v)
 	case view.Endpoints:
 		return Endpoints(v)
 	case view.VirtualHost:
 		return virtualHost(v)
+	case view.LocalRoutes:
+		return localRoutes(v)
+	case view.LocalBytes:
+		return localBytes(v)
 	case view.OnDemandRoutes:
 		return OnDemandRoutes{Name: v.Name}
 	case view.Door:
@@ -44,17 +48,30 @@ func Of(v view.View) Plan {
 	case view.OutboundListener:
 		return OutboundListener{
 			Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Port,
-			Routes: view.OutboundRoutes, WaitTimeout: firstRequestTimeout,
+			Routes: view.OutboundRoutes, WaitTimeout: firstRequestTimeout, NoLog: v.NoLog,
+		}
+	case view.InnerListener:
+		return InnerListener{
+			Name: v.Name, Workload: v.Workload, Address: v.Address, Routes: view.OutboundRoutes, WaitTimeout: firstRequestTimeout,
+			NoLog: v.NoLog,
+		}
+	case view.InnerCluster:
+		return InnerCluster{Name: v.Name, Listener: view.Inner}
+	case view.LocalListener:
+		return LocalListener{
+			Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Listen, Host: v.Host, HTTP: v.Protocol.IsHTTP(), NoLog: v.NoLog,
 		}
 	case view.DoorListener:
-		return DoorListener{Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Port, Routes: view.DoorRoutes}
+		return doorListener(v)
+	case view.Secret:
+		return Secret(v)
 	default:
 		return nil
 	}
 }
 
 const (
-	// connectTimeout bounds how long a connection to an endpoint may take to come about.
+	// connectTimeout bounds how long a connection to an application beside the proxy may take to come about.
 	connectTimeout = mesh.Duration(time.Second)
 	// firstRequestTimeout bounds how long a request waits for the control plane to name its host.
 	firstRequestTimeout = mesh.Duration(10 * time.Second)
@@ -67,13 +84,6 @@ const (
 	// that a request never meets a connection that its application is just closing.
 	applicationIdleTimeout = mesh.Duration(2 * time.Second)
 )
-
-// Cluster is the endpoints of a subset as something to send requests to.
-type Cluster struct {
-	Subset         mesh.Subset   `json:"subset"`
-	HTTP2          bool          `json:"http2,omitempty"`
-	ConnectTimeout mesh.Duration `json:"connectTimeout"`
-}
 
 // Endpoints lists the addresses of a subset.
 type Endpoints view.Endpoints
@@ -100,6 +110,36 @@ type OutboundListener struct {
 	Port        int           `json:"port"`
 	Routes      string        `json:"routes"`
 	WaitTimeout mesh.Duration `json:"waitTimeout"` // for a host that must be asked for
+	NoLog       bool          `json:"noLog,omitempty"`
+}
+
+// InnerListener takes the requests that come through CONNECT, inside the proxy. It shares its routes with the
+// [OutboundListener].
+type InnerListener struct {
+	Name        string        `json:"name"`
+	Workload    string        `json:"workload"`
+	Address     string        `json:"address"` // of the workload
+	Routes      string        `json:"routes"`
+	WaitTimeout mesh.Duration `json:"waitTimeout"`
+	NoLog       bool          `json:"noLog,omitempty"`
+}
+
+// InnerCluster leads to the [InnerListener].
+type InnerCluster struct {
+	Name     string `json:"name"`
+	Listener string `json:"listener"`
+}
+
+// LocalListener is a local address of a workload. What happens to its requests or bytes comes under its name:
+// [LocalRoutes] or [LocalBytes].
+type LocalListener struct {
+	Name     string    `json:"name"`
+	Workload string    `json:"workload"`
+	Address  string    `json:"address"`
+	Port     int       `json:"port"`
+	Host     mesh.Host `json:"host"`
+	HTTP     bool      `json:"http"` // else bytes
+	NoLog    bool      `json:"noLog,omitempty"`
 }
 
 // InboundListener takes requests for a served port.
@@ -113,21 +153,14 @@ type InboundListener struct {
 	Cluster  string    `json:"cluster"`
 	HTTP     bool      `json:"http"` // else bytes
 	Route    Route     `json:"route,omitzero"`
-}
-
-// DoorListener takes requests from outside.
-type DoorListener struct {
-	Name     string `json:"name"`
-	Workload string `json:"workload"`
-	Address  string `json:"address"`
-	Port     int    `json:"port"`
-	Routes   string `json:"routes"`
+	NoLog    bool      `json:"noLog,omitempty"`
 }
 
 func inboundListener(v view.InboundListener) InboundListener {
 	l := InboundListener{
 		Name: v.Name, Workload: v.Workload, Host: v.Serving.Host, Version: v.Version,
 		Address: v.Address, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
+		NoLog: v.NoLog,
 	}
 	if l.HTTP {
 		// The caller's side decides how long a request may take; this side only passes it on.
@@ -135,9 +168,6 @@ func inboundListener(v view.InboundListener) InboundListener {
 	}
 	return l
 }
-
-// Needs returns nothing: a cluster leads to the rest, not the other way round.
-func (Cluster) Needs() []mesh.Subset { return nil }
 
 // Needs returns nothing.
 func (Endpoints) Needs() []mesh.Subset { return nil }
@@ -151,11 +181,17 @@ func (OnDemandRoutes) Needs() []mesh.Subset { return nil }
 // Needs returns nothing: its routes are asked for by name.
 func (OutboundListener) Needs() []mesh.Subset { return nil }
 
+// Needs returns nothing: its routes are asked for by name.
+func (InnerListener) Needs() []mesh.Subset { return nil }
+
+// Needs returns nothing: it stays inside the proxy.
+func (InnerCluster) Needs() []mesh.Subset { return nil }
+
+// Needs returns nothing: what stands behind it is asked for by name.
+func (LocalListener) Needs() []mesh.Subset { return nil }
+
 // Needs returns nothing: its cluster is the proxy's own and needs no endpoints.
 func (InboundListener) Needs() []mesh.Subset { return nil }
-
-// Needs returns nothing: its routes are asked for by name.
-func (DoorListener) Needs() []mesh.Subset { return nil }
 
 // needs returns the subsets that routes lead to.
 func needs(routes []Route) []mesh.Subset {
@@ -163,6 +199,9 @@ func needs(routes []Route) []mesh.Subset {
 	for _, r := range routes {
 		for _, s := range r.Shares {
 			byName[s.Subset.String()] = s.Subset
+		}
+		if r.Mirror != nil {
+			byName[r.Mirror.String()] = *r.Mirror
 		}
 	}
 	names := make([]string, 0, len(byName))

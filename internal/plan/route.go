@@ -1,43 +1,46 @@
 package plan
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
-// VirtualHost holds the routes for one spelling of a host, tried in order.
-type VirtualHost struct {
-	Name   string    `json:"name"`
-	Domain string    `json:"domain"`
-	Host   mesh.Host `json:"host,omitempty"`
-	Routes []Route   `json:"routes"`
-}
-
-// Door holds the routes of an ingress, for every host, tried in order.
-type Door struct {
-	Name   string  `json:"name"`
-	Routes []Route `json:"routes"`
-}
-
 // Route is one thing that may happen to a request: it is answered, or it goes to one of the shares.
 type Route struct {
-	Name    string        `json:"name"` // of the deciding object, "default/reviews-test-v2", or a word in angle brackets
-	Origin  mesh.Position `json:"origin,omitzero"`
-	Path    PathMatch     `json:"path"`
+	Name   string        `json:"name"` // of the deciding object, "default/reviews-test-v2", or a word in angle brackets
+	Origin mesh.Position `json:"origin,omitzero"`
+
+	// What the route takes. All conditions must hold.
+	Connect bool          `json:"connect,omitempty"` // CONNECT requests and no others, whatever the path
+	Path    PathMatch     `json:"path,omitzero"`
 	Headers []HeaderMatch `json:"headers,omitempty"`
+	Sources []string      `json:"sources,omitempty"` // networks of which one holds the caller's address
+	Dialled []string      `json:"dialled,omitempty"` // networks of which one holds the address that the caller dialled
 
-	Answer  *Answer `json:"answer,omitempty"`
-	Shares  []Share `json:"shares,omitempty"`
-	Cluster string  `json:"cluster,omitempty"` // the proxy's own, instead of shares
+	// What happens: one of these.
+	Answer   *Answer        `json:"answer,omitempty"`
+	Redirect *mesh.Redirect `json:"redirect,omitempty"`
+	Shares   []Share        `json:"shares,omitempty"`
+	Cluster  string         `json:"cluster,omitempty"` // the proxy's own, instead of shares
 
+	// Of what goes to shares.
+	Tunnel  bool          `json:"tunnel,omitempty"` // CONNECT ends here: what follows it goes on as bytes
+	Rewrite *Rewrite      `json:"rewrite,omitempty"`
+	Append  []mesh.Header `json:"append,omitempty"`
+	Mirror  *mesh.Subset  `json:"mirror,omitempty"`
+	CORS    *mesh.CORS    `json:"cors,omitempty"`
 	Timeout mesh.Duration `json:"timeout,omitempty"` // of the whole response; 0: none
 	Begin   mesh.Duration `json:"begin,omitempty"`   // until the response begins, for each try; 0: none
 	Idle    mesh.Duration `json:"idle,omitempty"`    // without a byte in either direction
 	Retry   Retry         `json:"retry,omitzero"`
-	Fault   *mesh.Fault   `json:"fault,omitempty"`
+	Fault   *mesh.Fault   `json:"fault,omitempty"` // where one has a Header, its value is taken from there
+	// TimeoutHeader and RetriesHeader name the request headers whose values take the place of Timeout, in milliseconds,
+	// and of the attempts.
+	TimeoutHeader string `json:"timeoutHeader,omitempty"`
+	RetriesHeader string `json:"retriesHeader,omitempty"`
 }
 
 // PathKind says how a path is compared. An element prefix takes whole path elements: /api takes /api/x, not /apis.
@@ -72,6 +75,13 @@ type Share struct {
 	Weight int         `json:"weight"`
 }
 
+// Rewrite changes path and authority of a request. What is empty stays; the query stays.
+type Rewrite struct {
+	Prefix    string `json:"prefix,omitempty"` // takes the place of the path's matched prefix
+	Path      string `json:"path,omitempty"`   // takes the place of the whole path
+	Authority string `json:"authority,omitempty"`
+}
+
 // Retry says which failures are tried again, and how often beyond the first try.
 type Retry struct {
 	On       string `json:"on,omitempty"` // Envoy's words
@@ -84,111 +94,195 @@ var (
 	unsentOnly = Retry{On: "connect-failure,refused-stream,reset-before-request", Attempts: 2}
 )
 
-// onFailure is what a rule's simpleRetry means.
-const onFailure = "5xx,connect-failure,refused-stream"
-
-// maxNamedPorts bounds the ports that an answer names: Envoy takes answers of 4096 bytes at most.
-const maxNamedPorts = 20
+// onFailure is what a rule's simpleRetry means: 5xx, and what gRPC says instead of it.
+const onFailure = "5xx,connect-failure,refused-stream,unavailable,internal,deadline-exceeded"
 
 // DefaultRoute is the name of the route that is taken when no rule decides.
 const DefaultRoute = "<default>"
 
-// Needs returns the subsets that the routes lead to.
-func (v VirtualHost) Needs() []mesh.Subset { return needs(v.Routes) }
+// router makes routes for one port of one host, as one caller is to have them.
+type router struct {
+	host     mesh.Host     // where requests go that no rule sends elsewhere
+	pattern  mesh.Host     // destination of the egress rule that allows host, which rules may name for it; "": a host of the mesh
+	port     int           // of the host; the same of others that rules name
+	raw      bool          // bytes, not requests
+	policies []view.Policy // those of this caller alone
+}
 
-// Needs returns the subsets that the routes lead to.
-func (d Door) Needs() []mesh.Subset { return needs(d.Routes) }
-
-func virtualHost(v view.VirtualHost) VirtualHost {
-	p := VirtualHost{Name: v.Name, Domain: v.Domain, Host: v.Host}
-	if v.Port == 0 {
-		p.Routes = []Route{{Name: "<no-service>", Path: anyPath, Answer: noService(v)}}
-		return p
+// subset returns what a proxy is to balance over for endpoints of a host.
+func (r router) subset(h mesh.Host, labels mesh.Labels) mesh.Subset {
+	if h == r.pattern {
+		h = r.host
 	}
-	p.Routes = ruleRoutes(v.Host, v.Port, v.Rules)
-	return p
-}
-
-// TooManyHosts answers a name beyond the limit of names that one proxy may hold.
-func TooManyHosts(name string, limit int) VirtualHost {
-	return answering(name, "<too-many-hosts>", fmt.Sprintf("lateen: this workload has asked for more than %d different hosts.\n", limit))
-}
-
-// CannotMake answers a name whose routes cannot be made, which is a mistake of Lateen's own.
-func CannotMake(name string) VirtualHost {
-	return answering(name, "<cannot-make>", "lateen: the routes for this host cannot be made; the log of the control plane says why.\n")
-}
-
-// answering answers every request for a name with 503.
-func answering(name, route, body string) VirtualHost {
-	_, domain, _ := strings.Cut(name, "/")
-	return VirtualHost{Name: name, Domain: domain, Routes: []Route{{
-		Name: route, Path: anyPath, Answer: &Answer{Status: 503, Body: body},
-	}}}
-}
-
-// noService explains why a spelling leads nowhere.
-func noService(v view.VirtualHost) *Answer {
-	if v.Service == nil {
-		return &Answer{Status: 502, Body: fmt.Sprintf(
-			"lateen: no service %q is known in this mesh. Check the name, or the namespace: NAME.NAMESPACE.\n", v.Domain)}
-	}
-	var ports []string
-	for _, p := range v.Service.Ports {
-		if p.Protocol.IsHTTP() {
-			ports = append(ports, fmt.Sprint(p.Number))
+	s := mesh.Subset{Host: h, Port: r.port, Labels: labels, Raw: r.raw && r.pattern != ""}
+	var names []string
+	for _, p := range r.policies {
+		if p.Host == h && (len(p.Labels) == 0 || p.Labels.String() == labels.String()) {
+			names = append(names, p.Name)
 		}
 	}
-	if more := len(ports) - maxNamedPorts; more > 0 {
-		ports = append(ports[:maxNamedPorts], fmt.Sprintf("and %d more", more))
-	}
-	if len(ports) == 0 {
-		return &Answer{Status: 502, Body: fmt.Sprintf(
-			"lateen: service %s has no HTTP port. A port's name tells its protocol: \"http\", \"http2-…\", \"grpc-…\".\n", v.Host)}
-	}
-	return &Answer{Status: 502, Body: fmt.Sprintf(
-		"lateen: %q names no HTTP port of service %s. It has: %s.\n", v.Domain, v.Host, strings.Join(ports, ", "))}
+	s.Policies = strings.Join(names, ",")
+	return s
 }
 
-// ruleRoutes returns the routes for a host and port: one for each rule, then the default.
-func ruleRoutes(host mesh.Host, port int, rules []*mesh.RouteRule) []Route {
+// whole returns the host's endpoints as the only share.
+func (r router) whole() []Share { return []Share{{Subset: r.subset(r.host, nil), Weight: 100}} }
+
+// routes returns the routes for requests: those of each rule, then the default.
+func (r router) routes(rules []*mesh.RouteRule) []Route {
 	var routes []Route
 	for _, rule := range rules {
-		routes = append(routes, ruleRoute(rule, port))
+		routes = append(routes, r.rule(rule)...)
 		if rule.CatchesAll() {
 			return routes
 		}
 	}
 	return append(routes, Route{
-		Name: DefaultRoute, Path: anyPath, Shares: []Share{{Subset: mesh.Subset{Host: host, Port: port}, Weight: 100}},
-		Begin: beginTimeout, Idle: idleTimeout, Retry: unsentOnly,
+		Name: DefaultRoute, Path: anyPath, Shares: r.whole(), Begin: beginTimeout, Idle: idleTimeout, Retry: unsentOnly,
 	})
 }
 
-func ruleRoute(rule *mesh.RouteRule, port int) Route {
-	r := Route{
-		Name: rule.Object.Path(), Origin: rule.Origin, Path: rulePath(rule.URI), Headers: rule.Headers,
-		Begin: beginTimeout, Idle: idleTimeout, Retry: unsentOnly, Fault: rule.Fault,
+// rule returns the routes of a rule: one, or several where a fault depends on the request.
+func (r router) rule(rule *mesh.RouteRule) []Route {
+	p := Route{Name: rule.Object.Path(), Origin: rule.Origin, Path: rulePath(rule.URI), Headers: rule.Headers}
+	if rule.TCP != nil {
+		p.Sources, p.Dialled = rule.TCP.Sources, rule.TCP.Destinations
 	}
-	for _, to := range rule.Routes {
-		r.Shares = append(r.Shares, Share{mesh.Subset{Host: to.Host, Port: port, Labels: to.Labels}, to.Weight})
+	if rule.Redirect != nil {
+		p.Redirect = rule.Redirect
+		return []Route{p}
 	}
-	if len(r.Shares) == 0 {
-		r.Shares = []Share{{mesh.Subset{Host: rule.Destination, Port: port}, 100}}
+	p.Begin, p.Idle, p.Retry = beginTimeout, idleTimeout, unsentOnly
+	p.Shares, p.Append, p.CORS = r.shares(rule), rule.Append, rule.CORS
+	if rule.Mirror != nil {
+		s := r.subset(rule.Mirror.Host, rule.Mirror.Labels)
+		p.Mirror = &s
 	}
-	if len(r.Shares) == 1 {
-		r.Shares[0].Weight = 100
-	}
+	p.Rewrite = rewrite(rule.Rewrite, rule.URI != nil && rule.URI.Kind == mesh.MatchPrefix)
 	if rule.Timeout != nil {
-		r.Timeout, r.Begin = *rule.Timeout, 0
+		p.Timeout, p.Begin, p.TimeoutHeader = *rule.Timeout, 0, rule.TimeoutHeader
 	}
 	if rule.Retries != nil {
-		r.Retry = Retry{On: onFailure, Attempts: rule.Retries.Attempts}
+		p.Retry = Retry{On: onFailure, Attempts: rule.Retries.Attempts}
+		p.RetriesHeader = rule.Retries.Header
 		if rule.Retries.PerTry > 0 {
-			r.Begin = rule.Retries.PerTry
+			p.Begin = rule.Retries.PerTry
 		}
 	}
-	return r
+	return withFaults(p, rule.Fault)
+}
+
+// shares returns where the rule sends what it takes.
+func (r router) shares(rule *mesh.RouteRule) []Share {
+	var shares []Share
+	for _, to := range rule.Routes {
+		shares = append(shares, Share{r.subset(to.Host, to.Labels), to.Weight})
+	}
+	switch len(shares) {
+	case 0:
+		return r.whole()
+	case 1:
+		shares[0].Weight = 100
+	}
+	return shares
+}
+
+// rewrite says how a path is changed of which a prefix was matched, or the whole, or nothing.
+func rewrite(w *mesh.Rewrite, prefix bool) *Rewrite {
+	switch {
+	case w == nil:
+		return nil
+	case prefix:
+		return &Rewrite{Prefix: w.URI, Authority: w.Authority}
+	default:
+		return &Rewrite{Path: w.URI, Authority: w.Authority}
+	}
+}
+
+// faultCase is a delay or an abort for requests that meet conditions of its own.
+type faultCase struct {
+	when  []HeaderMatch
+	delay *mesh.Delay // nil: none
+	abort *mesh.Abort // nil: none
+}
+
+// withFaults returns the route with the fault, once for each case that the fault knows, first those with conditions.
+func withFaults(p Route, f *mesh.Fault) []Route {
+	if f == nil {
+		return []Route{p}
+	}
+	var routes []Route
+	for _, d := range delayCases(f.Delay) {
+		for _, a := range abortCases(f.Abort) {
+			r := p
+			r.Headers = slices.Concat(p.Headers, d.when, a.when)
+			if d.delay != nil || a.abort != nil || f.Throttle != nil {
+				r.Fault = &mesh.Fault{Delay: d.delay, Abort: a.abort, Throttle: f.Throttle}
+			}
+			routes = append(routes, r)
+		}
+	}
+	return routes
+}
+
+// delayCases returns the delays for requests with and without the header that can take the place of the value.
+func delayCases(d *mesh.Delay) []faultCase {
+	if d == nil {
+		return []faultCase{{}}
+	}
+	var cases []faultCase
+	if d.Header != "" {
+		cases = append(cases, faultCase{when: present(d.Header), delay: &mesh.Delay{Percent: d.Percent, Header: d.Header}})
+	}
+	if d.Fixed == 0 {
+		return append(cases, faultCase{})
+	}
+	return append(cases, faultCase{delay: &mesh.Delay{Percent: d.Percent, Fixed: d.Fixed}})
+}
+
+// abortCases returns the aborts for requests with and without the header that can take the place of the status. Only
+// calls of gRPC understand a status of gRPC: others get what it means in HTTP.
+func abortCases(a *mesh.Abort) []faultCase {
+	if a == nil {
+		return []faultCase{{}}
+	}
+	var cases []faultCase
+	if a.Header != "" {
+		cases = append(cases, faultCase{when: present(a.Header), abort: &mesh.Abort{Percent: a.Percent, Header: a.Header}})
+	}
+	switch {
+	case a.GRPC != nil:
+		return append(cases,
+			faultCase{when: callOfGRPC, abort: &mesh.Abort{Percent: a.Percent, GRPC: a.GRPC}},
+			faultCase{abort: &mesh.Abort{Percent: a.Percent, Status: HTTPStatus(*a.GRPC)}})
+	case a.Status == 0:
+		return append(cases, faultCase{})
+	default:
+		return append(cases, faultCase{abort: &mesh.Abort{Percent: a.Percent, Status: a.Status}})
+	}
+}
+
+// callOfGRPC holds for what a proxy answers as a call of gRPC.
+var callOfGRPC = []HeaderMatch{{
+	Name: "content-type", StringMatch: mesh.StringMatch{Kind: mesh.MatchRegex, Value: `application/grpc(\+.*)?`},
+}}
+
+func present(header string) []HeaderMatch {
+	return []HeaderMatch{{Name: header, StringMatch: mesh.StringMatch{Kind: mesh.MatchPresent}}}
+}
+
+// HTTPStatus returns the status of HTTP that is closest to one of gRPC; for OK it is 200.
+func HTTPStatus(grpc int) int {
+	statuses := []int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
+	if grpc < 0 || grpc >= len(statuses) {
+		return 500
+	}
+	return statuses[grpc]
+}
+
+// pathKinds says how kinds of matches compare a path.
+var pathKinds = map[mesh.MatchKind]PathKind{
+	mesh.MatchExact: PathExact, mesh.MatchPrefix: PathPrefix, mesh.MatchRegex: PathRegex, mesh.MatchElements: PathElementPrefix,
 }
 
 // rulePath spells a rule's match of the URI as a match of the path.
@@ -196,8 +290,5 @@ func rulePath(uri *mesh.StringMatch) PathMatch {
 	if uri == nil {
 		return anyPath
 	}
-	kinds := map[mesh.MatchKind]PathKind{
-		mesh.MatchExact: PathExact, mesh.MatchPrefix: PathPrefix, mesh.MatchRegex: PathRegex,
-	}
-	return PathMatch{Kind: kinds[uri.Kind], Value: uri.Value}
+	return PathMatch{Kind: pathKinds[uri.Kind], Value: uri.Value}
 }

@@ -12,6 +12,7 @@ package push
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -141,7 +142,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 func (e *Engine) moveProxies(id mesh.ProxyID) {
 	w := e.snapshot.Workload(id)
 	for p := range e.byID[id] {
-		if w == nil || view.CallerOf(w).Key() != p.callerKey {
+		if w == nil || view.CallerOf(w).Key() != p.callerKey || !maps.Equal(p.own, ownOf(w)) {
 			p.evict()
 		}
 	}

@@ -55,15 +55,9 @@ const (
 // Explain returns the text of one stage for a resource, named as in "virtual-host out/reviews:9080", as the proxy
 // would get it now.
 func (e *Engine) Explain(proxy mesh.ProxyID, resource, stage string) (string, error) {
-	e.mu.Lock()
-	snapshot := e.snapshot
-	e.mu.Unlock()
-	if snapshot == nil {
-		return "", errors.New("nothing is known yet")
-	}
-	w := snapshot.Workload(proxy)
-	if w == nil {
-		return "", fmt.Errorf("no proxy %s", proxy)
+	snapshot, w, err := e.workload(proxy)
+	if err != nil {
+		return "", err
 	}
 	kind, name, _ := strings.Cut(resource, " ")
 	id := view.ID{Kind: view.Kind(kind), Name: name}
@@ -72,6 +66,21 @@ func (e *Engine) Explain(proxy mesh.ProxyID, resource, stage string) (string, er
 		return "", fmt.Errorf("proxy %s has no %s", proxy, id)
 	}
 	return Show(v, Stage(stage))
+}
+
+// workload returns the workload of a proxy, and the snapshot that has it.
+func (e *Engine) workload(proxy mesh.ProxyID) (*mesh.Snapshot, *mesh.Workload, error) {
+	e.mu.Lock()
+	snapshot := e.snapshot
+	e.mu.Unlock()
+	if snapshot == nil {
+		return nil, nil, errors.New("nothing is known yet")
+	}
+	w := snapshot.Workload(proxy)
+	if w == nil {
+		return nil, nil, fmt.Errorf("no proxy %s", proxy)
+	}
+	return snapshot, w, nil
 }
 
 // Show returns the text of a stage for a view.

@@ -16,6 +16,7 @@ type made struct {
 	uses     int // entries that hold it
 	resource xds.Resource
 	needs    []view.ID // clusters
+	finds    bool      // a cluster that finds its endpoints without Lateen
 }
 
 // madeKey names a view by its content.
@@ -64,10 +65,18 @@ func makeResource(p plan.Plan) (*made, error) {
 	m := &made{resource: xds.Resource{
 		Type: xds.Type(message.TypeURL), Name: message.Name, Version: fmt.Sprintf("%x", sum[:8]), Body: body,
 	}}
+	if c, ok := p.(plan.Cluster); ok {
+		m.finds = c.Find != plan.FindAsk
+	}
 	for _, subset := range p.Needs() {
 		m.needs = append(m.needs, view.ClusterOf(subset))
 	}
 	return m, nil
+}
+
+// leading tells whether resources of the kind lead to clusters.
+func leading(kind view.Kind) bool {
+	return kind == view.KindVirtualHost || kind == view.KindRoutes || kind == view.KindFilter
 }
 
 // kindOf and typeOf say the same in the words of the two sides.
@@ -75,9 +84,11 @@ var (
 	kindOf = map[xds.Type]view.Kind{
 		xds.ListenerType: view.KindListener, xds.RouteType: view.KindRoutes, xds.VirtualHostType: view.KindVirtualHost,
 		xds.ClusterType: view.KindCluster, xds.EndpointsType: view.KindEndpoints,
+		xds.SecretType: view.KindSecret, xds.FilterType: view.KindFilter,
 	}
 	typeOf = map[view.Kind]xds.Type{
 		view.KindListener: xds.ListenerType, view.KindRoutes: xds.RouteType, view.KindVirtualHost: xds.VirtualHostType,
 		view.KindCluster: xds.ClusterType, view.KindEndpoints: xds.EndpointsType,
+		view.KindSecret: xds.SecretType, view.KindFilter: xds.FilterType,
 	}
 )

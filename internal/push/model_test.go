@@ -17,6 +17,7 @@ import (
 	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -52,6 +53,7 @@ type model struct {
 	leads  map[string][]string            // virtual host to clusters
 	warm   map[string]bool                // clusters that have endpoints
 	opened map[xds.Type]bool
+	finds  map[string]bool // clusters that find their endpoints
 	asked  map[string]bool // virtual hosts
 	bad    map[string]bool // what was ever refused
 	log    []string
@@ -63,6 +65,7 @@ func newModel(t *testing.T, seed uint64, refuse bool) *model {
 		engine: NewEngine(Config{Log: slog.New(slog.DiscardHandler), Grace: 10 * time.Second}),
 		now:    time.Unix(0, 0), snapshot: mesh.NewSnapshot("cluster.local"),
 		held: map[xds.Type]map[string]string{}, leads: map[string][]string{}, warm: map[string]bool{},
+		finds: map[string]bool{},
 		asked: map[string]bool{}, bad: map[string]bool{},
 	}
 	for _, typ := range inOrder {
@@ -106,7 +109,7 @@ func (m *model) edit(what string, change func(*mesh.Draft)) {
 func (m *model) change() {
 	i := m.random.IntN(modelHosts)
 	h := modelHost(i)
-	switch n := m.random.IntN(16); {
+	switch n := m.random.IntN(20); {
 	case n < 2:
 		m.edit("no rule for "+string(h), func(d *mesh.Draft) { d.SetRules(h, nil) })
 	case n < 9:
@@ -126,9 +129,23 @@ func (m *model) change() {
 	case n < 15:
 		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2}[m.random.IntN(2)]
 		m.edit("protocol of "+string(h), func(d *mesh.Draft) { d.SetService(h, modelService(i, protocol)) })
-	default:
+	case n < 16:
 		m.edit("no service "+string(h), func(d *mesh.Draft) { d.SetService(h, nil) })
+	case n < 18:
+		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2, mesh.TCP}[m.random.IntN(3)]
+		rule := &mesh.EgressRule{Destination: "*.test", Ports: []mesh.Port{{Number: 80, Protocol: protocol}}}
+		m.edit("calls outside, "+string(protocol), func(d *mesh.Draft) {
+			d.SetEgressPatterns(mesh.NewEgressPatterns([]*mesh.EgressRule{rule}))
+		})
+	default:
+		m.edit("no calls outside", func(d *mesh.Draft) { d.SetEgressPatterns(nil) })
 	}
+}
+
+// finds tells whether a cluster that the Envoy has looks its endpoints up by itself.
+func finds(x *discoveryv3.Resource) bool {
+	var c clusterv3.Cluster
+	return x.GetResource().UnmarshalTo(&c) == nil && c.GetType() != clusterv3.Cluster_EDS
 }
 
 // connect opens a stream, with what the Envoy has.
@@ -154,7 +171,11 @@ func (m *model) connect() {
 		case xds.VirtualHostType:
 			names = slices.Sorted(maps.Keys(m.asked))
 		case xds.EndpointsType:
-			names = slices.Sorted(maps.Keys(m.held[xds.ClusterType]))
+			for _, name := range slices.Sorted(maps.Keys(m.held[xds.ClusterType])) {
+				if !m.finds[name] {
+					names = append(names, name)
+				}
+			}
 		}
 		m.open(typ, names)
 	}
@@ -271,14 +292,19 @@ func (m *model) apply(typ xds.Type, r *response) {
 	var more, less []string
 	for _, x := range r.GetResources() {
 		name := x.GetName()
-		if m.held[typ][name] == "" {
+		known, found := m.held[typ][name] != "", typ == xds.ClusterType && finds(x)
+		switch {
+		case found && known && !m.finds[name]:
+			less = append(less, name)
+			delete(m.held[xds.EndpointsType], name)
+		case !found && (!known || m.finds[name]):
 			more = append(more, name)
 		}
 		m.held[typ][name] = x.GetVersion()
 		switch typ {
 		case xds.ClusterType:
-			if err := x.GetResource().UnmarshalTo(&clusterv3.Cluster{}); err != nil {
-				m.fail("%s: %v", name, err)
+			if m.finds[name] = found; found {
+				m.warm[name] = true
 			}
 		case xds.EndpointsType:
 			m.warm[name] = true
@@ -292,6 +318,7 @@ func (m *model) apply(typ xds.Type, r *response) {
 		if typ == xds.ClusterType {
 			delete(m.held[xds.EndpointsType], name)
 			delete(m.warm, name)
+			delete(m.finds, name)
 		}
 	}
 	switch typ {
@@ -334,6 +361,9 @@ func (m *model) step(reconnect bool) {
 		m.change()
 	case n < 20 && m.opened[xds.VirtualHostType]:
 		name := fmt.Sprintf("out/s%d:80", m.random.IntN(modelHosts))
+		if m.random.IntN(4) == 0 {
+			name = "out/outside.test:80"
+		}
 		m.asked[name] = true
 		m.ask(&request{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{name}})
 	case n < 21 && reconnect:
@@ -366,7 +396,7 @@ func (m *model) end() {
 			}
 		}
 		for c := range m.held[xds.ClusterType] {
-			if !used[c] {
+			if !used[c] && c != view.Inner {
 				m.fail("cluster %s is left over", c)
 			}
 		}

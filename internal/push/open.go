@@ -56,7 +56,7 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		typ:       n.Type,
 		caller:    caller,
 		callerKey: caller.Key(),
-		own:       map[view.ID]struct{}{},
+		own:       ownOf(w),
 		slots:     map[view.ID]*slot{},
 		behind:    map[view.ID]struct{}{},
 		stuck:     map[view.ID]struct{}{},
@@ -69,15 +69,21 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		held:      map[view.Kind]int{},
 		now:       time.Now,
 	}
-	for _, id := range view.Own(w) {
-		p.own[id] = struct{}{}
-	}
 	e.proxies[p] = struct{}{}
 	if e.byID[p.id] == nil {
 		e.byID[p.id] = map[*Proxy]struct{}{}
 	}
 	e.byID[p.id][p] = struct{}{}
 	return p, nil
+}
+
+// ownOf returns the resources that belong to the proxy of a workload alone.
+func ownOf(w *mesh.Workload) map[view.ID]struct{} {
+	own := map[view.ID]struct{}{}
+	for _, id := range view.Own(w) {
+		own[id] = struct{}{}
+	}
+	return own
 }
 
 // forget ends everything that the engine knows of a proxy.

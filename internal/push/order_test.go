@@ -86,7 +86,7 @@ func TestMakeBeforeBreak(t *testing.T) {
 	w.Connect(f)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 	wantTranscript(t, f,
-		"Listener outbound",
+		"Cluster inner", "Listener inner", "Listener outbound",
 		"RouteConfiguration out",
 		"Cluster "+subset(""),
 		"VirtualHost out/_init",

@@ -122,7 +122,7 @@ func (p *Proxy) hold(id view.ID, have string) *slot {
 		}
 		p.slots[id] = s
 		p.held[id.Kind]++
-		if have != "" && (id.Kind == view.KindVirtualHost || id.Kind == view.KindRoutes) {
+		if have != "" && leading(id.Kind) {
 			p.unknown[id] = struct{}{}
 		}
 		p.aim(s, p.engine.subscribe(p, id))
@@ -152,7 +152,7 @@ func (p *Proxy) asked(id view.ID, have string) {
 		s.again = true
 		p.behind[id] = struct{}{}
 	}
-	if s.want == nil {
+	if s.want == nil && id.Kind != view.KindSecret { // a certificate may come yet: what asks for it goes on waiting
 		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
 		p.dropped(id)
 	}
@@ -303,7 +303,8 @@ func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryRespons
 	}
 	var out []*discoveryv3.DeltaDiscoveryResponse
 	for _, kind := range []view.Kind{
-		view.KindCluster, view.KindEndpoints, view.KindListener, view.KindRoutes, view.KindVirtualHost,
+		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindRoutes,
+		view.KindVirtualHost,
 	} {
 		if session.Opened(typeOf[kind]) {
 			out = append(out, p.respond(session, kind)...)
@@ -324,7 +325,7 @@ func (p *Proxy) whole(session *xds.Session) bool {
 		return false
 	}
 	for id, s := range p.slots {
-		if _, own := p.own[id]; id.Kind != view.KindCluster || own || s.have == "" {
+		if _, own := p.own[id]; id.Kind != view.KindCluster || own || s.have == "" || (s.want != nil && s.want.finds) {
 			continue
 		}
 		if _, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]; !asked {

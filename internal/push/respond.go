@@ -86,7 +86,7 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 		if len(s.aimed) > 0 {
 			p.use(s.aimed)
 		}
-		if kind == view.KindVirtualHost || kind == view.KindRoutes {
+		if leading(kind) {
 			s.leads = append(s.leads, leadsTo{delivery.Nonce, s.aimed})
 		}
 		if kind == view.KindCluster {
@@ -138,7 +138,15 @@ func (p *Proxy) ready(s *slot) bool {
 		if cluster.isRefused() || (asked && endpoints.isRefused()) {
 			continue
 		}
-		if cluster.have == "" || cluster.stale() || !asked || endpoints.confirmedAt <= cluster.sentAt {
+		switch {
+		case cluster.have == "" || cluster.stale():
+			return false
+		case cluster.want != nil && cluster.want.finds:
+			// Envoy confirms it when it has looked its endpoints up, or knows that there are none.
+			if cluster.ackedAt < cluster.sentAt {
+				return false
+			}
+		case !asked || endpoints.confirmedAt <= cluster.sentAt:
 			return false
 		}
 	}

@@ -26,7 +26,8 @@ type Caller struct {
 	Namespace string         `json:"namespace,omitempty"`
 	Account   string         `json:"account,omitempty"`
 	Labels    mesh.Labels    `json:"labels,omitempty"`
-	Serves    []Served       `json:"serves,omitempty"` // sorted
+	Serves    []Served       `json:"serves,omitempty"`  // sorted
+	Address   string         `json:"address,omitempty"` // its own: known only where bytes are steered by it
 }
 
 // Served is one service port that the caller's workload answers for.
@@ -37,7 +38,7 @@ type Served struct {
 
 // CallerOf returns the facts about the proxy beside the workload.
 func CallerOf(w *mesh.Workload) Caller {
-	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels}
+	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels, Address: w.Address}
 	for _, s := range w.Serves {
 		c.Serves = append(c.Serves, Served{Host: s.Host, Port: s.Port})
 	}
@@ -54,6 +55,11 @@ func (c Caller) Project(id ID) Caller {
 	case id.own():
 		return Caller{Proxy: c.Proxy}
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes:
+		c.Proxy, c.Address = "", ""
+		return c
+	case id.Kind == KindSecret:
+		return Caller{Type: c.Type}
+	case id.Kind == KindFilter:
 		c.Proxy = ""
 		return c
 	default:

@@ -17,6 +17,8 @@ const (
 	KindListener    Kind = "listener"
 	KindRoutes      Kind = "routes"
 	KindVirtualHost Kind = "virtual-host"
+	KindSecret      Kind = "secret" // a certificate with its key
+	KindFilter      Kind = "filter" // what a listener for bytes does with them
 )
 
 // ID names one resource as proxies know it.
@@ -31,8 +33,11 @@ func (id ID) String() string { return string(id.Kind) + " " + id.Name }
 // Names of resources that proxies ask for by themselves.
 const (
 	OutboundRoutes  = "out"     // routes of a sidecar's own requests; its virtual hosts come on demand
-	DoorRoutes      = "ingress" // routes of an ingress
+	DoorRoutes      = "ingress" // routes of an ingress, and its listener for plain text
+	doorTLS         = "ingress-tls"
+	Inner           = "inner" // listener and cluster for what comes through CONNECT
 	outbound        = "outbound"
+	localPrefix     = "local|"
 	inboundPrefix   = "inbound|"
 	virtualHostRoot = OutboundRoutes + "/"
 	initName        = "_init"
@@ -63,9 +68,24 @@ func ClusterOf(s mesh.Subset) ID { return ID{KindCluster, s.String()} }
 // inboundName names the listener and the cluster for one port that a workload serves.
 func inboundName(port int) string { return inboundPrefix + strconv.Itoa(port) }
 
+// localName names the listener for a local address, and what stands behind it.
+func localName(u mesh.Upstream) string {
+	return localPrefix + strconv.Itoa(u.Port) + "|" + string(u.Host)
+}
+
+// LocalRoutesOf names the routes behind a local address whose port speaks HTTP.
+func LocalRoutesOf(u mesh.Upstream) ID { return ID{KindRoutes, localName(u)} }
+
+// parseLocal reads what localName wrote.
+func parseLocal(name string) (h mesh.Host, port int, ok bool) {
+	number, host, found := strings.Cut(strings.TrimPrefix(name, localPrefix), "|")
+	port, err := strconv.Atoi(number)
+	return mesh.Host(host), port, found && err == nil && host != "" && port > 0 && port < 65536
+}
+
 // own tells whether the resource belongs to one proxy alone.
 func (id ID) own() bool {
-	return id.Kind == KindListener || (id.Kind == KindCluster && strings.HasPrefix(id.Name, inboundPrefix))
+	return id.Kind == KindListener || (id.Kind == KindCluster && (id.Name == Inner || strings.HasPrefix(id.Name, inboundPrefix)))
 }
 
 // Own lists the resources that belong to the proxy of a workload alone: what it listens on and the application behind.
@@ -75,7 +95,14 @@ func Own(w *mesh.Workload) []ID {
 		ids = append(ids, ID{KindCluster, inboundName(s.Port)}, ID{KindListener, inboundName(s.Port)})
 	}
 	if w.Type == mesh.Ingress {
-		return append(ids, ID{KindListener, DoorRoutes})
+		ids = append(ids, ID{KindListener, DoorRoutes})
+		if w.DoorTLS != 0 {
+			ids = append(ids, ID{KindListener, doorTLS})
+		}
+		return ids
 	}
-	return append(ids, ID{KindListener, outbound})
+	for _, u := range w.Upstreams {
+		ids = append(ids, ID{KindListener, localName(u)})
+	}
+	return append(ids, ID{KindCluster, Inner}, ID{KindListener, Inner}, ID{KindListener, outbound})
 }

@@ -27,6 +27,8 @@ const (
 	VirtualHostType Type = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	ClusterType     Type = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	EndpointsType   Type = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	SecretType      Type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	FilterType      Type = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
 // Resource is one named, marshalled message. Its version tells its content. It is shared by all streams and never changed.

@@ -1,0 +1,113 @@
+package envoy
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
+)
+
+func doorRoutes(p plan.Door) (*routev3.RouteConfiguration, error) {
+	config := &routev3.RouteConfiguration{
+		Name: p.Name, ValidateClusters: wrapperspb.Bool(false), IgnorePortInHostMatching: true,
+	}
+	for _, h := range p.Hosts {
+		list, err := routes(h.Routes)
+		if err != nil {
+			return nil, err
+		}
+		config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{Name: h.Domain, Domains: []string{h.Domain}, Routes: list})
+	}
+	return config, nil
+}
+
+func doorListener(p plan.DoorListener) (*listenerv3.Listener, error) {
+	hcm, err := connectionManager(p.Name, p.NoLog, map[string]string{
+		"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+		"destination": "%METADATA(CLUSTER:lateen:host)%",
+		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
+	})
+	if err != nil {
+		return nil, err
+	}
+	hcm.RouteSpecifier = askedRoutes(p.Routes)
+	hcm.UseRemoteAddress = wrapperspb.Bool(true)
+	hcm.SchemeHeaderTransformation = &corev3.SchemeHeaderTransformation{
+		Transformation: &corev3.SchemeHeaderTransformation_SchemeToOverwrite{SchemeToOverwrite: p.Scheme},
+	}
+	if hcm.HttpFilters, err = httpFilters(steering...); err != nil {
+		return nil, err
+	}
+	l, err := httpListener(p.Name, address(p.Address, p.Port), hcm, map[string]string{
+		sourceState:  "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+		dialledState: "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
+	})
+	if err != nil || len(p.TLS) == 0 {
+		return l, err
+	}
+	return l, takeTLS(l, p.TLS)
+}
+
+// takeTLS makes a listener for plain text one for TLS, with a filter chain for each certificate.
+func takeTLS(l *listenerv3.Listener, chains []plan.TLSChain) error {
+	inspector, err := pack(&tlsinspectorv3.TlsInspector{})
+	if err != nil {
+		return err
+	}
+	l.ListenerFilters = []*listenerv3.ListenerFilter{{
+		Name:       "envoy.filters.listener.tls_inspector",
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: inspector},
+	}}
+	filters := l.FilterChains[0].Filters
+	l.FilterChains = nil
+	for _, c := range chains {
+		socket, err := downstreamTLS(c.Secret)
+		if err != nil {
+			return err
+		}
+		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
+			FilterChainMatch: &listenerv3.FilterChainMatch{ServerNames: c.Hosts}, Filters: filters, TransportSocket: socket,
+		})
+	}
+	return nil
+}
+
+func downstreamTLS(secret string) (*corev3.TransportSocket, error) {
+	config, err := pack(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+		TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: secret, SdsConfig: ads()}},
+		AlpnProtocols:                  []string{"h2", "http/1.1"},
+	}})
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
+	}, err
+}
+
+func secret(p plan.Secret) *tlsv3.Secret {
+	return &tlsv3.Secret{Name: p.Name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+		CertificateChain: inline(p.Chain), PrivateKey: inline(p.Key.Reveal()),
+	}}}
+}
+
+func inline(text string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
+}
+
+// redacted returns the message without what must not be shown: a digest of it stands in its place.
+func redacted(m proto.Message) proto.Message {
+	s, ok := m.(*tlsv3.Secret)
+	if !ok || s.GetTlsCertificate().GetPrivateKey() == nil {
+		return m
+	}
+	s = proto.CloneOf(s)
+	key := s.GetTlsCertificate().GetPrivateKey()
+	key.Specifier = &corev3.DataSource_InlineString{InlineString: mesh.NewSecret(key.GetInlineString()).String()}
+	return s
+}

@@ -1,0 +1,124 @@
+package envoy
+
+import (
+	"net/netip"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
+)
+
+const (
+	// dnsTimeout and dnsTries bound how long a question to the DNS takes: while one is open, a proxy does not answer for
+	// other clusters.
+	dnsTimeout = 2
+	dnsTries   = 2
+)
+
+// dns says who is asked for the addresses of names. Without resolvers it is those of the system.
+func dns(resolvers []string) (*corev3.TypedExtensionConfig, error) {
+	config := &caresv3.CaresDnsResolverConfig{
+		QueryTimeoutSeconds: wrapperspb.UInt64(dnsTimeout), QueryTries: wrapperspb.UInt32(dnsTries),
+	}
+	for _, text := range resolvers {
+		resolver, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return nil, err
+		}
+		config.Resolvers = append(config.Resolvers, address(resolver.Addr().String(), int(resolver.Port())))
+	}
+	packed, err := pack(config)
+	return &corev3.TypedExtensionConfig{Name: "envoy.network.dns_resolver.cares", TypedConfig: packed}, err
+}
+
+// anySource lets the system choose the source of connections to hosts outside the mesh: the workload's own address may
+// lead nowhere.
+func anySource() *corev3.BindConfig {
+	source := func(ip string) *corev3.SocketAddress {
+		return &corev3.SocketAddress{Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{}}
+	}
+	return &corev3.BindConfig{
+		SourceAddress:        source("0.0.0.0"),
+		ExtraSourceAddresses: []*corev3.ExtraSourceAddress{{Address: source("::")}},
+	}
+}
+
+// upstreamTLS adds TLS on the way to a server, whose certificate must bear the name that is verified.
+func upstreamTLS(p *plan.TLS) (*corev3.TransportSocket, error) {
+	common := &tlsv3.CommonTlsContext{}
+	if p.Verify != "" {
+		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+			TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: p.CABundle}},
+			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{
+				SanType: tlsv3.SubjectAltNameMatcher_DNS,
+				Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: p.Verify}},
+			}},
+		}}
+	}
+	config, err := pack(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: p.ServerName})
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
+	}, err
+}
+
+// breaker sets the bounds of a cluster, and what sets endpoints aside.
+func breaker(c *clusterv3.Cluster, b *mesh.Breaker) {
+	number := func(n int) *wrapperspb.UInt32Value { return wrapperspb.UInt32(uint32(n)) } //nolint:gosec // checked where it enters the mesh
+	c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections:     number(b.MaxConnections),
+		MaxPendingRequests: number(b.MaxPendingRequests),
+		MaxRequests:        number(b.MaxRequests),
+	}}}
+	c.OutlierDetection = &clusterv3.OutlierDetection{
+		Consecutive_5Xx:    number(b.Outlier.ConsecutiveErrors),
+		Interval:           duration(b.Outlier.Interval),
+		BaseEjectionTime:   duration(b.Outlier.Ejection),
+		MaxEjectionPercent: number(b.Outlier.MaxEjectionPercent),
+		// As in 2017: of few endpoints one can always be set aside, whatever the percentage.
+		AlwaysEjectOneHost: wrapperspb.Bool(true),
+		// Nothing else sets an endpoint aside than what the policy says.
+		EnforcingSuccessRate:               number(0),
+		EnforcingConsecutiveGatewayFailure: number(0),
+	}
+}
+
+// protocolOptions says what is spoken to a cluster. Without an idle timeout Envoy's own of an hour applies; 0 requests
+// per connection are no bound.
+func protocolOptions(speak plan.Speech, idle *durationpb.Duration, perConnection int) (map[string]*anypb.Any, error) {
+	options := &httpv3.HttpProtocolOptions{}
+	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	switch speak {
+	case plan.SpeakNegotiated:
+		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{}}
+	case plan.SpeakHTTP2:
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		}
+	default:
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{}
+	}
+	if explicit.ProtocolConfig != nil {
+		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+	}
+	if idle != nil || perConnection > 0 {
+		options.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: idle}
+		if perConnection > 0 {
+			options.CommonHttpProtocolOptions.MaxRequestsPerConnection = wrapperspb.UInt32(uint32(perConnection)) //nolint:gosec // checked where it enters the mesh
+		}
+	}
+	packed, err := pack(options)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*anypb.Any{httpOptions: packed}, nil
+}

@@ -1,0 +1,160 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// VirtualHost holds the routes for one spelling of a host, tried in order.
+type VirtualHost struct {
+	Name   string    `json:"name"`
+	Domain string    `json:"domain"`
+	Host   mesh.Host `json:"host,omitempty"`
+	Routes []Route   `json:"routes"`
+}
+
+// LocalRoutes holds the routes behind a local address, for every host, tried in order.
+type LocalRoutes struct {
+	Name   string    `json:"name"`
+	Host   mesh.Host `json:"host"`
+	Routes []Route   `json:"routes"`
+}
+
+// Words in angle brackets stand where no object decides.
+const (
+	tunnelRoute    = "<tunnel>"     // CONNECT: what is sent through it is steered by itself
+	noServiceRoute = "<no-service>" // no service of this name and port
+	noEgressRoute  = "<no-egress>"  // a host outside the mesh that no EgressRule allows
+)
+
+// Needs returns the subsets that the routes lead to.
+func (v VirtualHost) Needs() []mesh.Subset { return needs(v.Routes) }
+
+// Needs returns the subsets that the routes lead to.
+func (l LocalRoutes) Needs() []mesh.Subset { return needs(l.Routes) }
+
+func virtualHost(v view.VirtualHost) VirtualHost {
+	p := VirtualHost{Name: v.Name, Domain: v.Domain, Host: v.Host}
+	if v.Protocol == "" {
+		name, answer := refusal(v)
+		p.Routes = everyRequest(Route{Name: name, Answer: answer})
+		return p
+	}
+	r := routerFor(v)
+	dialled, _ := netip.ParseAddr(string(v.Host))
+	rules := dial(v.Rules, dialled)
+	switch {
+	case v.Protocol.IsHTTP():
+		p.Routes = append([]Route{intoTunnel()}, r.routes(rules)...)
+	case v.Egress != nil && v.Protocol == mesh.HTTPS:
+		// Requests get TLS from the proxy; what comes by CONNECT brings its own.
+		p.Routes = append(r.tunnels(rules), r.routes(rules)...)
+	default:
+		p.Routes = append(r.tunnels(rules), Route{Name: noServiceRoute, Path: anyPath, Answer: notHTTP(v)})
+	}
+	return p
+}
+
+func routerFor(v view.VirtualHost) router {
+	r := router{host: v.Host, port: v.Port, policies: v.Policies}
+	if v.Egress != nil {
+		r.pattern = v.Egress.Destination
+	}
+	return r
+}
+
+// everyRequest makes a route take every request, CONNECT too.
+func everyRequest(r Route) []Route {
+	tunnel := r
+	tunnel.Connect, r.Path = true, anyPath
+	return []Route{tunnel, r}
+}
+
+// intoTunnel ends CONNECT and takes what follows as requests.
+func intoTunnel() Route {
+	return Route{Name: tunnelRoute, Connect: true, Tunnel: true, Cluster: view.Inner, Idle: idleTimeout}
+}
+
+// tunnels returns the routes for CONNECT to something whose bytes are not requests: rules with conditions on requests
+// do not concern them.
+func (r router) tunnels(rules []*mesh.RouteRule) []Route {
+	r.raw = true
+	var routes []Route
+	for _, rule := range rules {
+		if !aboutBytes(rule) {
+			continue
+		}
+		p := Route{
+			Name: rule.Object.Path(), Origin: rule.Origin, Connect: true, Tunnel: true, Shares: r.shares(rule), Idle: idleTimeout,
+			Retry: unsentOnly,
+		}
+		if rule.TCP != nil {
+			p.Sources = rule.TCP.Sources
+		}
+		routes = append(routes, p)
+		if rule.CatchesAll() {
+			return routes
+		}
+	}
+	return append(routes, Route{
+		Name: DefaultRoute, Connect: true, Tunnel: true, Shares: r.whole(), Idle: idleTimeout, Retry: unsentOnly,
+	})
+}
+
+// aboutBytes tells whether a rule can concern connections whose bytes are not requests.
+func aboutBytes(rule *mesh.RouteRule) bool {
+	return len(rule.Headers) == 0 && rule.URI == nil && rule.Redirect == nil
+}
+
+// dial returns the rules that can concern who dialled the address (zero: a name, which is no address), without their
+// conditions on it.
+func dial(rules []*mesh.RouteRule, address netip.Addr) []*mesh.RouteRule {
+	kept := make([]*mesh.RouteRule, 0, len(rules))
+	for _, rule := range rules {
+		switch {
+		case rule.TCP == nil || len(rule.TCP.Destinations) == 0:
+			kept = append(kept, rule)
+		case within(address, rule.TCP.Destinations):
+			c := *rule
+			if c.TCP = nil; len(rule.TCP.Sources) > 0 {
+				c.TCP = &mesh.TCPMatch{Sources: rule.TCP.Sources}
+			}
+			kept = append(kept, &c)
+		}
+	}
+	return kept
+}
+
+// within tells whether one of the networks holds the address.
+func within(address netip.Addr, networks []string) bool {
+	return slices.ContainsFunc(networks, func(text string) bool {
+		network, err := netip.ParsePrefix(text)
+		return err == nil && address.IsValid() && network.Contains(address)
+	})
+}
+
+func localRoutes(v view.LocalRoutes) LocalRoutes {
+	r := router{host: v.Host, port: v.Port, policies: v.Policies}
+	return LocalRoutes{Name: v.Name, Host: v.Host, Routes: r.routes(v.Rules)}
+}
+
+// TooManyHosts answers a name beyond the limit of names that one proxy may hold.
+func TooManyHosts(name string, limit int) VirtualHost {
+	return answering(name, "<too-many-hosts>", fmt.Sprintf("lateen: this workload has asked for more than %d different hosts.\n", limit))
+}
+
+// CannotMake answers a name whose routes cannot be made, which is a mistake of Lateen's own.
+func CannotMake(name string) VirtualHost {
+	return answering(name, "<cannot-make>", "lateen: the routes for this host cannot be made; the log of the control plane says why.\n")
+}
+
+// answering answers every request for a name with 503.
+func answering(name, route, body string) VirtualHost {
+	_, domain, _ := strings.Cut(name, "/")
+	return VirtualHost{Name: name, Domain: domain, Routes: everyRequest(Route{Name: route, Answer: &Answer{Status: 503, Body: body}})}
+}

@@ -1,0 +1,80 @@
+package push
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/explain"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// Decided is what a proxy does with a request, and the resource that says so.
+type Decided struct {
+	Resource view.ID
+	Request  explain.Request // as the proxy gets it
+	explain.Decision
+}
+
+// Decide tells what a proxy does with a request by what it would be told now. The request is that of a client that knows
+// the proxy: for https it sends a sidecar CONNECT, since the request itself is nothing that a sidecar can read. Where
+// the request says no source, that of a sidecar's is its workload.
+func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) {
+	snapshot, w, err := e.workload(proxy)
+	if err != nil {
+		return Decided{}, err
+	}
+	d := Decided{Resource: view.ID{Kind: view.KindRoutes, Name: view.DoorRoutes}, Request: r}
+	if w.Type == mesh.Sidecar {
+		d.Resource, d.Request, err = toSidecar(snapshot, w, r)
+	} else if address, bad := netip.ParseAddr(w.Door); bad == nil && !r.Dialled.IsValid() {
+		d.Request.Dialled = address
+	}
+	if err != nil {
+		return Decided{}, err
+	}
+	v, _ := view.Cut(snapshot, view.CallerOf(w).Project(d.Resource), d.Resource)
+	switch p := plan.Of(v).(type) {
+	case plan.VirtualHost:
+		if d.Decision = explain.Nowhere(d.Request); d.Resource.Nameable() {
+			d.Decision = explain.Decide(p.Routes, d.Request)
+		}
+	case plan.LocalRoutes:
+		d.Decision = explain.Decide(p.Routes, d.Request)
+	case plan.Door:
+		d.Decision = explain.Door(p, d.Request)
+	default:
+		d.Decision = explain.Nowhere(d.Request)
+	}
+	return d, nil
+}
+
+// toSidecar returns the request as a workload sends it to its sidecar, and the routes that it meets there.
+func toSidecar(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) (view.ID, explain.Request, error) {
+	address, _ := netip.ParseAddr(w.Address)
+	if !r.Source.IsValid() {
+		r.Source = address
+	}
+	for _, u := range w.Upstreams {
+		if at := netip.AddrPortFrom(address, uint16(u.Listen)); r.Authority != at.String() { //nolint:gosec // a port
+			continue
+		}
+		r.Dialled = address
+		if svc := s.Service(u.Host); svc != nil {
+			if port, ok := svc.Port(u.Port); ok && !port.Protocol.IsHTTP() {
+				return view.ID{}, r, fmt.Errorf("what goes to %s are bytes for port %d of %s, not requests", r.Authority, u.Port, u.Host)
+			}
+		}
+		return view.LocalRoutesOf(u), r, nil
+	}
+	if r.Scheme == "https" && r.Method != http.MethodConnect {
+		r.Method, r.Scheme, r.Path = http.MethodConnect, "", ""
+		if !strings.Contains(r.Authority[strings.LastIndexByte(r.Authority, ']')+1:], ":") {
+			r.Authority += ":443"
+		}
+	}
+	return view.VirtualHostOf(r.Authority), r, nil
+}

@@ -1,0 +1,144 @@
+package view
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// Cluster is what a cluster for a subset depends on.
+type Cluster struct {
+	Subset         mesh.Subset   `json:"subset"`
+	Protocol       mesh.Protocol `json:"protocol"`
+	ConnectTimeout mesh.Duration `json:"connectTimeout"`
+	Balancer       mesh.Balancer `json:"balancer,omitempty"` // "": the default
+	Breaker        *mesh.Breaker `json:"breaker,omitempty"`  // nil: the default
+	Outside        *Outside      `json:"outside,omitempty"`  // nil: the endpoints come by themselves
+}
+
+// Outside is how a host outside the mesh is found, as an EgressRule allows it.
+type Outside struct {
+	SkipVerify bool     `json:"skipVerify,omitempty"`
+	Resolvers  []string `json:"resolvers,omitempty"`
+	CABundle   string   `json:"caBundle,omitempty"`
+}
+
+// Endpoints is what the endpoints of a subset depend on.
+type Endpoints struct {
+	Subset    mesh.Subset `json:"subset"`
+	Endpoints []Endpoint  `json:"endpoints"` // sorted by address
+}
+
+// Endpoint is one address of the subset.
+type Endpoint struct {
+	Address  string      `json:"address"`
+	Port     int         `json:"port"`
+	Workload string      `json:"workload,omitempty"`
+	Version  string      `json:"version,omitempty"` // label "version"
+	Health   mesh.Health `json:"health"`
+}
+
+func (Cluster) view()   {}
+func (Endpoints) view() {}
+
+func (r *reader) cluster(name string) View {
+	subset, err := mesh.ParseSubset(name)
+	if err != nil {
+		return nil
+	}
+	settings, policies := r.settings(), r.policySet(subset.Host)
+	v := Cluster{Subset: subset, Protocol: mesh.HTTP, ConnectTimeout: settings.ConnectTimeout}
+	if svc := r.service(subset.Host); svc != nil {
+		if port, ok := svc.Port(subset.Port); ok {
+			v.Protocol = port.Protocol
+		}
+	} else if rule := r.egress(subset.Host); rule != nil {
+		if rule.Destination != subset.Host {
+			policies = slices.Concat(policies, r.policySet(rule.Destination))
+		}
+		if port, ok := rule.Port(subset.Port); ok {
+			v.Protocol = port.Protocol
+			v.Outside = &Outside{Resolvers: settings.DNSResolvers}
+			if port.Protocol == mesh.HTTPS && !subset.Raw {
+				v.Outside.SkipVerify, v.Outside.CABundle = rule.SkipVerify, settings.CABundle
+			}
+		}
+	}
+	v.Balancer, v.Breaker = decide(subset, policies)
+	return v
+}
+
+func (r *reader) settings() *mesh.Settings {
+	r.note(mesh.KindSettings, "")
+	return r.snapshot.Settings()
+}
+
+// decide returns what the policies of a host say of a subset: each part from the most specific policy that says something about
+// it. A policy with the subset's very labels goes before one without labels, of those one for the caller before one for
+// everybody, of those the first one.
+func decide(s mesh.Subset, policies []*mesh.DestinationPolicy) (mesh.Balancer, *mesh.Breaker) {
+	own := strings.Split(s.Policies, ",")
+	var applying []*mesh.DestinationPolicy
+	for _, p := range policies {
+		mine := p.Source == nil || slices.Contains(own, p.Object.Path())
+		if mine && (len(p.Labels) == 0 || p.Labels.String() == s.Labels.String()) {
+			applying = append(applying, p)
+		}
+	}
+	rank := func(p *mesh.DestinationPolicy) int {
+		rank := 0
+		if len(p.Labels) == 0 && len(s.Labels) > 0 {
+			rank += 2
+		}
+		if p.Source == nil {
+			rank++
+		}
+		return rank
+	}
+	slices.SortStableFunc(applying, func(a, b *mesh.DestinationPolicy) int { return cmp.Compare(rank(a), rank(b)) })
+	var balancer mesh.Balancer
+	var breaker *mesh.Breaker
+	for _, p := range applying {
+		balancer = cmp.Or(balancer, p.Balancer)
+		breaker = cmp.Or(breaker, p.Breaker)
+	}
+	return balancer, breaker
+}
+
+func (r *reader) subsetEndpoints(name string) View {
+	subset, err := mesh.ParseSubset(name)
+	if err != nil {
+		return nil
+	}
+	v := Endpoints{Subset: subset}
+	svc := r.service(subset.Host)
+	all := r.endpoints(subset.Host)
+	if svc == nil {
+		return v
+	}
+	port, ok := svc.Port(subset.Port)
+	if !ok {
+		return v
+	}
+	for _, e := range all {
+		if number := e.Ports[port.Name]; dialable(e.Address, number) && subset.Labels.Select(e.Labels) {
+			v.Endpoints = append(v.Endpoints, Endpoint{
+				Address: e.Address, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
+			})
+		}
+	}
+	slices.SortFunc(v.Endpoints, func(a, b Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port))
+	})
+	return v
+}
+
+// dialable tells whether a source gave an address and port that a proxy can be told. One that is not is left out, so
+// that it harms no other.
+func dialable(address string, port int) bool {
+	_, err := netip.ParseAddr(address)
+	return err == nil && port > 0 && port < 65536
+}

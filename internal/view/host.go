@@ -1,0 +1,232 @@
+package view
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// VirtualHost is what the answer for one spelling of a host depends on. Protocol is "" when the spelling leads nowhere:
+// then Service or Egress is what has no such port, and if both are nil nobody knows the host.
+type VirtualHost struct {
+	Name      string            `json:"name"`   // of the resource
+	Domain    string            `json:"domain"` // as the client spells it
+	AskedHost mesh.Host         `json:"askedHost,omitempty"`
+	AskedPort int               `json:"askedPort,omitempty"` // 0: the spelling is no host and port
+	Foreign   bool              `json:"foreign,omitempty"`   // it can be a host outside the mesh
+	Host      mesh.Host         `json:"host,omitempty"`
+	Port      int               `json:"port,omitempty"`
+	Protocol  mesh.Protocol     `json:"protocol,omitempty"`
+	Service   *mesh.Service     `json:"service,omitempty"`  // of the mesh
+	Egress    *mesh.EgressRule  `json:"egress,omitempty"`   // that allows a host outside the mesh
+	Rules     []*mesh.RouteRule `json:"rules,omitempty"`    // those that this caller meets, in order
+	Policies  []Policy          `json:"policies,omitempty"` // those that are for this caller, sorted by name
+}
+
+// Policy is a source-specific DestinationPolicy that the caller meets: endpoints to which one applies form a cluster of
+// their own.
+type Policy struct {
+	Name   string      `json:"name"` // "default/reviews-for-productpage"
+	Host   mesh.Host   `json:"host"`
+	Labels mesh.Labels `json:"labels,omitempty"`
+}
+
+// LocalRoutes is what the routes behind a local address of a workload depend on, where the port speaks HTTP.
+type LocalRoutes struct {
+	Name     string            `json:"name"`
+	Host     mesh.Host         `json:"host"`
+	Port     int               `json:"port"`
+	Rules    []*mesh.RouteRule `json:"rules,omitempty"`
+	Policies []Policy          `json:"policies,omitempty"`
+}
+
+// LocalBytes is what the way behind a local address depends on, where the port does not speak HTTP.
+type LocalBytes struct {
+	Name     string            `json:"name"`
+	Host     mesh.Host         `json:"host"`
+	Port     int               `json:"port"`
+	Address  string            `json:"address,omitempty"` // of the caller, where rules ask for it
+	Rules    []*mesh.RouteRule `json:"rules,omitempty"`
+	Policies []Policy          `json:"policies,omitempty"`
+	NoLog    bool              `json:"noLog,omitempty"`
+}
+
+func (VirtualHost) view() {}
+func (LocalRoutes) view() {}
+func (LocalBytes) view()  {}
+
+func (r *reader) virtualHost(c Caller, name string) View {
+	domain, ok := strings.CutPrefix(name, virtualHostRoot)
+	if !ok {
+		return nil
+	}
+	v := VirtualHost{Name: name, Domain: domain}
+	if domain == initName {
+		v.Domain = initName + ".invalid"
+		return v
+	}
+	host, port, ok := splitAuthority(domain)
+	if !ok {
+		return v
+	}
+	host = strings.TrimSuffix(host, ".") // a name that is complete (RFC 1034, 3.1)
+	v.AskedHost, v.AskedPort, v.Foreign = mesh.Host(host), port, r.isForeign(mesh.Host(host))
+	for _, candidate := range mesh.Candidates(host, c.Namespace, r.snapshot.Domain()) {
+		if svc := r.service(candidate); svc != nil {
+			v.Service, v.Host = svc, candidate
+			break
+		}
+	}
+	var found mesh.Port
+	if v.Service != nil {
+		found, ok = v.Service.Port(port)
+	} else if v.Egress = r.egress(mesh.Host(host)); v.Egress != nil {
+		v.Host = mesh.Host(host)
+		found, ok = v.Egress.Port(port)
+	}
+	if v.Host == "" || !ok {
+		return v
+	}
+	v.Port, v.Protocol = port, found.Protocol
+	v.Rules = r.rules(c, v.Host)
+	if v.Egress != nil && v.Egress.Destination != v.Host {
+		v.Rules = r.rules(c, v.Host, v.Egress.Destination)
+	}
+	v.Policies = r.policies(c, v.Host, v.Rules)
+	if v.Egress != nil && v.Egress.Destination != v.Host {
+		for _, p := range r.policies(c, v.Egress.Destination, nil) {
+			p.Host = v.Host
+			v.Policies = append(v.Policies, p)
+		}
+	}
+	return v
+}
+
+// splitAuthority splits a request's authority into a lower-case host and a port, 80 when it names none. An IPv6 address
+// stands in brackets (RFC 3986, 3.2.2) and is returned without them.
+func splitAuthority(authority string) (host string, port int, ok bool) {
+	authority = strings.ToLower(authority)
+	host, rest, bracketed := authority, "", strings.HasPrefix(authority, "[")
+	if bracketed {
+		if host, rest, ok = strings.Cut(authority[1:], "]"); !ok {
+			return "", 0, false
+		}
+	} else if at := strings.IndexByte(authority, ':'); at >= 0 {
+		host, rest = authority[:at], authority[at:]
+	}
+	if rest == "" {
+		return host, 80, host != ""
+	}
+	text, found := strings.CutPrefix(rest, ":")
+	port, err := strconv.Atoi(text)
+	return host, port, found && err == nil && host != "" && port > 0 && port < 65536
+}
+
+// isForeign tells whether a host can be outside the mesh. A name without a dot, and one below the mesh's own domain,
+// cannot: a service that does not exist is not looked for elsewhere.
+func (r *reader) isForeign(h mesh.Host) bool {
+	return strings.ContainsAny(string(h), ".:") && !strings.HasSuffix(string(h), ".svc") &&
+		!strings.HasSuffix(string(h), ".svc."+r.snapshot.Domain())
+}
+
+// egress returns the rule that allows calls to a host outside the mesh, or nil.
+func (r *reader) egress(h mesh.Host) *mesh.EgressRule {
+	if !r.isForeign(h) {
+		return nil
+	}
+	r.note(mesh.KindEgress, string(h))
+	if rule := r.snapshot.Egress(h); rule != nil {
+		return rule
+	}
+	r.note(mesh.KindEgress, "")
+	return r.snapshot.EgressPatterns().Find(h)
+}
+
+// rules returns the rules of hosts that the caller meets, up to the first one that takes every request.
+func (r *reader) rules(c Caller, hosts ...mesh.Host) []*mesh.RouteRule {
+	var all []*mesh.RouteRule
+	for _, h := range hosts {
+		r.note(mesh.KindRules, string(h))
+		if set := r.snapshot.Rules(h); set != nil {
+			all = append(all, set.Rules...)
+		}
+	}
+	if len(hosts) > 1 {
+		all = mesh.NewRuleSet(hosts[0], all).Rules
+	}
+	var rules []*mesh.RouteRule
+	for _, rule := range all {
+		if !r.meets(c, rule.Source) {
+			continue
+		}
+		rules = append(rules, rule)
+		if rule.CatchesAll() && rule.Redirect == nil { // a redirect says nothing about bytes
+			break
+		}
+	}
+	return rules
+}
+
+// meets tells whether a rule for the source is for this caller.
+func (r *reader) meets(c Caller, source *mesh.SourceMatch) bool {
+	c = r.asSource(c)
+	return source == nil || ((source.Host == "" || c.serves(source.Host)) && source.Labels.Select(c.Labels))
+}
+
+// policies returns the source-specific policies that the caller meets, of a host and of all hosts that rules name.
+func (r *reader) policies(c Caller, h mesh.Host, rules []*mesh.RouteRule) []Policy {
+	hosts := map[mesh.Host]bool{h: true}
+	for _, rule := range rules {
+		for _, to := range rule.Routes {
+			hosts[to.Host] = true
+		}
+		if rule.Mirror != nil {
+			hosts[rule.Mirror.Host] = true
+		}
+	}
+	var policies []Policy
+	for host := range hosts {
+		for _, p := range r.policySet(host) {
+			if p.Source != nil && r.meets(c, p.Source) {
+				policies = append(policies, Policy{Name: p.Object.Path(), Host: host, Labels: p.Labels})
+			}
+		}
+	}
+	slices.SortFunc(policies, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
+	return policies
+}
+
+func (r *reader) policySet(h mesh.Host) []*mesh.DestinationPolicy {
+	r.note(mesh.KindPolicies, string(h))
+	if set := r.snapshot.Policies(h); set != nil {
+		return set.Policies
+	}
+	return nil
+}
+
+// localRoutes cuts the routes behind a local address.
+func (r *reader) localRoutes(c Caller, name string) View {
+	host, port, ok := parseLocal(name)
+	if !ok {
+		return nil
+	}
+	v := LocalRoutes{Name: name, Host: host, Port: port, Rules: r.rules(c, host)}
+	v.Policies = r.policies(c, host, v.Rules)
+	return v
+}
+
+// localBytes cuts the way behind a local address of a port whose bytes are not requests.
+func (r *reader) localBytes(c Caller, name string) View {
+	host, port, ok := parseLocal(name)
+	if !ok {
+		return nil
+	}
+	v := LocalBytes{Name: name, Host: host, Port: port, Rules: r.rules(c, host), NoLog: r.settings().NoAccessLog}
+	v.Policies = r.policies(c, host, v.Rules)
+	if slices.ContainsFunc(v.Rules, func(rule *mesh.RouteRule) bool { return rule.TCP != nil }) {
+		v.Address = c.Address
+	}
+	return v
+}
