@@ -24,6 +24,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/explain"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/state"
@@ -53,9 +54,10 @@ type Proxies interface {
 	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
 }
 
-// Explainer shows the stages of the pipeline.
+// Explainer shows the stages of the pipeline, and what comes of them for a request.
 type Explainer interface {
 	Explain(proxy mesh.ProxyID, resource, stage string) (text string, err error)
+	Decide(proxy mesh.ProxyID, r explain.Request) (push.Decided, error)
 }
 
 // Config is what a Server is made with.

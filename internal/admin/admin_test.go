@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,8 +160,8 @@ func (s *server) run(t *testing.T, parts ...func(context.Context) error) {
 			t.Error(err)
 		}
 	})
-	for { // until it serves
-		if _, err := s.client.Status(ctx); err == nil {
+	for { // until it serves what is stored
+		if status, err := s.client.Status(ctx); err == nil && !slices.Contains(status.Missing, "state") {
 			return
 		}
 		select {
@@ -377,6 +378,10 @@ func TestRefusalsSayWhy(t *testing.T) {
 		{"GET", "/v1/revisions/x/progress", ``, 400, `{"error":"\"x\" is not a revision"}`},
 		{"GET", "/v1/revisions/1/progress?wait=-1s", ``, 400, `{"error":"wait \"-1s\" is not a duration"}`},
 		{"GET", "/v1/explain?proxy=nobody", ``, 404, `{"error":"no proxy nobody"}`},
+		{"GET", "/v1/decide?proxy=nobody&url=http://a", ``, 404, `{"error":"no proxy nobody"}`},
+		{"GET", "/v1/decide?proxy=a.default&url=a", ``, 400, `{"error":"\"a\" is not a URL with http or https"}`},
+		{"GET", "/v1/decide?proxy=a.default&url=http://a&header=x", ``, 400, `{"error":"header \"x\": want NAME:VALUE"}`},
+		{"GET", "/v1/decide?proxy=a.default&url=http://a&source=x", ``, 400, `{"error":"source: ParseAddr(\"x\"): unable to parse IP"}`},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://lateen"+c.path, strings.NewReader(c.body))
 		if err != nil {

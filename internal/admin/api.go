@@ -23,12 +23,14 @@ func (s *Server) api() http.Handler {
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"POST /v1/objects":                      s.writeObjects,
 		"POST /v1/objects/delete":               s.deleteObjects,
+		"POST /v1/objects/diff":                 s.compareObjects,
 		"GET /v1/objects":                       s.listObjects,
 		"PUT /v1/registry":                      s.putRegistry,
 		"GET /v1/status":                        s.status,
 		"GET /v1/problems":                      s.problems,
 		"GET /v1/proxies":                       s.proxies,
 		"GET /v1/revisions/{revision}/progress": s.progress,
+		"GET /v1/decide":                        s.decide,
 		"/":                                     unknown,
 	} {
 		mux.HandleFunc(pattern, s.json(answer))

@@ -52,7 +52,18 @@ func (c *Checked) add(o *config.Object, first map[mesh.Ref]mesh.Position, found 
 // check says what is wrong with one object.
 func check(kinds config.Kinds, namespace string, o *config.Object) []mesh.Problem {
 	_, problems := kinds.Read(o)
+	problems = append(problems, hidden(o)...)
 	return append(problems, mismatch(namespace, o)...)
+}
+
+// hidden says that an object is one that was shown without its values, which would be lost.
+func hidden(o *config.Object) []mesh.Problem {
+	if o.Kind != kindSecret || !notShown.MatchString(o.Text) {
+		return nil
+	}
+	p := o.Problem(config.CodeInvalidValue, "", "commands do not show the values of a Secret, and this is what they showed instead")
+	p.Hint = "write it from where it came from"
+	return []mesh.Problem{p}
 }
 
 // mismatch says that an object names another namespace than the command, if that names one.

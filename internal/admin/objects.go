@@ -16,12 +16,6 @@ const CodeOwnedByFile = "owned-by-file"
 
 const defaultNamespace = "default"
 
-// Where the objects of an answer come from.
-const (
-	sourceFile = "file"
-	sourceAPI  = "api"
-)
-
 func (s *Server) writeObjects(r *http.Request) (any, error) {
 	request, err := read[api.Write](r)
 	if err != nil {
@@ -31,7 +25,17 @@ func (s *Server) writeObjects(r *http.Request) (any, error) {
 	if op != state.Create && op != state.Replace && op != state.Apply {
 		return nil, refuse(http.StatusBadRequest, "op %q is none of create, replace and apply", request.Op)
 	}
-	checked := Check(s.config.Kinds, request.Namespace, request.Files)
+	objects, problems := s.writable(request.Namespace, request.Files)
+	out, err := s.config.Objects.Write(r.Context(), op, objects)
+	if err != nil {
+		return nil, err
+	}
+	return s.written(out, append(problems, s.warnings(out, objects, problems)...)), nil
+}
+
+// writable returns the objects of files that may be written with a command, and what is wrong with the others.
+func (s *Server) writable(namespace string, files []api.File) ([]config.Object, []mesh.Problem) {
+	checked := Check(s.config.Kinds, namespace, files)
 	problems := checked.Problems
 	owned := s.owned()
 	objects := slices.DeleteFunc(checked.Objects, func(o config.Object) bool {
@@ -43,11 +47,25 @@ func (s *Server) writeObjects(r *http.Request) (any, error) {
 		}
 		return ok
 	})
-	out, err := s.config.Objects.Write(r.Context(), op, objects)
+	return objects, problems
+}
+
+// compareObjects tells what applying objects would change.
+func (s *Server) compareObjects(r *http.Request) (any, error) {
+	request, err := read[api.Compare](r)
 	if err != nil {
 		return nil, err
 	}
-	return s.written(out, append(problems, s.warnings(out, objects, problems)...)), nil
+	objects, problems := s.writable(request.Namespace, request.Files)
+	differences, refused := s.config.Objects.Compare(objects)
+	compared := api.Compared{Differences: []api.Difference{}, Problems: append(problems, refused...)}
+	mesh.SortProblems(compared.Problems)
+	for _, d := range differences {
+		compared.Differences = append(compared.Differences, api.Difference{
+			Object: d.Object, Type: s.typeOf(d.Object.Kind), Before: shown(d.Object.Kind, d.Before), After: shown(d.Object.Kind, d.After),
+		})
+	}
+	return compared, nil
 }
 
 // warnings returns what the mesh as a whole makes doubtful about objects that were just written, such as a host that
@@ -62,7 +80,7 @@ func (s *Server) warnings(out state.Outcome, objects []config.Object, told []mes
 	var warnings []mesh.Problem
 	for _, p := range s.config.Store.Problems() {
 		o := written[p.Object]
-		if o == nil || p.Severity != mesh.Warning {
+		if o == nil {
 			continue
 		}
 		p.Position = o.At(p.Field)
@@ -149,23 +167,28 @@ func (s *Server) typeOf(kind string) string {
 
 func (s *Server) listObjects(r *http.Request) (any, error) {
 	kind, namespace, name := r.FormValue("kind"), r.FormValue("namespace"), r.FormValue("name")
+	labels, err := api.ParseSelector(r.FormValue("labels"))
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "%v", err)
+	}
 	list := []api.Object{}
 	add := func(o *config.Object, source string, version int64) {
-		if (kind != "" && o.Kind != kind) || (namespace != "" && o.Namespace != namespace) || (name != "" && o.Name != name) {
+		if (kind != "" && o.Kind != kind) || (namespace != "" && o.Namespace != namespace) || (name != "" && o.Name != name) ||
+			!labels.Matches(o.Labels) {
 			return
 		}
 		list = append(list, api.Object{
 			Ref: o.Ref, APIVersion: o.APIVersion, Type: s.typeOf(o.Kind), ResourceVersion: version,
-			Origin: o.Origin, Source: source, Text: o.Text,
+			Origin: o.Origin, Source: source, Text: shown(o.Kind, o.Text),
 		})
 	}
 	owned := s.owned()
 	for _, o := range owned {
-		add(o, sourceFile, 0)
+		add(o, api.SourceFile, 0)
 	}
 	for _, o := range s.config.Objects.Objects() {
 		if owned[o.Ref] == nil {
-			add(&o.Object, sourceAPI, o.Version)
+			add(&o.Object, api.SourceCommand, o.Version)
 		}
 	}
 	slices.SortFunc(list, func(a, b api.Object) int { return a.Compare(b.Ref) })

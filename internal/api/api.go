@@ -41,6 +41,26 @@ type Delete struct {
 	Files     []File     `json:"files,omitempty"`
 }
 
+// Compare asks what applying objects would change: POST /v1/objects/diff, answered with [Compared]. Nothing is changed.
+type Compare struct {
+	Namespace string `json:"namespace,omitempty"` // of objects that name none; one that names another is refused
+	Files     []File `json:"files"`
+}
+
+// Compared tells what would change, object by object, in the order of the files. What would be refused is a problem.
+type Compared struct {
+	Differences []Difference   `json:"differences"`
+	Problems    []mesh.Problem `json:"problems,omitempty"`
+}
+
+// Difference is one object that would be created or updated, as it is stored and as it would be.
+type Difference struct {
+	Object mesh.Ref `json:"object"`
+	Type   string   `json:"type"`             // "route-rule"
+	Before string   `json:"before,omitempty"` // YAML; "" when there is no such object yet
+	After  string   `json:"after"`            // YAML
+}
+
 // Written tells what a Write or Delete did, object by object, in the order of the files.
 type Written struct {
 	Results  []Result       `json:"results"`
@@ -56,16 +76,22 @@ type Result struct {
 	ResourceVersion int64    `json:"resourceVersion"`
 }
 
-// Object is an object as it is stored: GET /v1/objects?kind=&namespace=&name= answers with a list of them, sorted.
+// Object is an object as it is stored: GET /v1/objects?kind=&namespace=&name=&labels= answers with a list of them, sorted.
 type Object struct {
 	mesh.Ref
 	APIVersion      string        `json:"apiVersion"`
 	Type            string        `json:"type"`
 	ResourceVersion int64         `json:"resourceVersion"`
 	Origin          mesh.Position `json:"origin"`
-	Source          string        `json:"source"` // "file": belongs to a watched file; "api": written with a command
+	Source          string        `json:"source"` // who owns it: SourceFile or SourceCommand
 	Text            string        `json:"text"`   // YAML
 }
+
+// Who owns an object.
+const (
+	SourceFile    = "file" // it stands in a watched file, and changes only there
+	SourceCommand = "api"  // it was written with a command
+)
 
 // Accepted answers PUT /v1/registry, whose body is a [mesh.Registry].
 type Accepted struct {
@@ -77,6 +103,7 @@ type Query struct {
 	Kind      string // "RouteRule"
 	Namespace string
 	Name      string
+	Labels    string // a [Selector]
 }
 
 // Progress tells how far a revision has travelled: GET /v1/revisions/N/progress?wait=DURATION waits until no proxy

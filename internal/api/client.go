@@ -67,10 +67,15 @@ func (c *Client) Delete(ctx context.Context, d Delete) (Written, error) {
 	return call[Written](ctx, c, http.MethodPost, "/v1/objects/delete", d)
 }
 
+// Compare tells what applying objects would change.
+func (c *Client) Compare(ctx context.Context, d Compare) (Compared, error) {
+	return call[Compared](ctx, c, http.MethodPost, "/v1/objects/diff", d)
+}
+
 // Objects returns the objects that q asks for, sorted.
 func (c *Client) Objects(ctx context.Context, q Query) ([]Object, error) {
 	values := url.Values{}
-	for key, value := range map[string]string{"kind": q.Kind, "namespace": q.Namespace, "name": q.Name} {
+	for key, value := range map[string]string{"kind": q.Kind, "namespace": q.Namespace, "name": q.Name, "labels": q.Labels} {
 		if value != "" {
 			values.Set(key, value)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
+	"github.com/lateen-mesh/lateen/internal/local"
 )
 
 const (
@@ -34,8 +35,8 @@ func newDemoCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 				return err
 			}
 			u.files = append([]string{path}, u.files...)
-			return u.run(cmd, demoName, func(port int) []string {
-				return u.doors(port, "product page", "/productpage", demoNext)
+			return u.run(cmd, demoName, func(d local.Door) []string {
+				return u.doors(d, "product page", "/productpage", demoNext)
 			})
 		},
 	}

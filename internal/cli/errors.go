@@ -29,6 +29,9 @@ func (f *failure) Unwrap() error { return f.error }
 // Hint returns the next step.
 func (f *failure) Hint() string { return f.hint }
 
+// errDiffers is the exit code of a command that compares and found a difference. It is told by nothing else.
+var errDiffers = &failure{errors.New("there are differences"), "", exitFailure}
+
 // failed returns an error of a command that was used rightly.
 func failed(hint, format string, args ...any) error {
 	return &failure{fmt.Errorf(format, args...), hint, exitFailure}
@@ -41,8 +44,11 @@ func misused(hint, format string, args ...any) error {
 
 // report tells an error, with its hint if it has one, and returns the exit code.
 func report(w io.Writer, err error) int {
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case errors.Is(err, errDiffers):
+		return exitFailure
 	}
 	message := err.Error()
 	if errors.Is(err, context.Canceled) {

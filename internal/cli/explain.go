@@ -13,16 +13,21 @@ import (
 
 func newExplainCommand(m *meshFlags) *cobra.Command {
 	var stage, namespace string
+	var q question
 	cmd := &cobra.Command{
-		Use:   "explain PROXY HOST:PORT | PROXY KIND NAME",
-		Short: "Show how a proxy's configuration comes about, stage by stage",
-		Long: `Show what one resource of one proxy is made of: what was cut from the mesh for it (view), what the
+		Use:   "explain PROXY [METHOD] URL | PROXY HOST:PORT | PROXY KIND NAME",
+		Short: "Show what a proxy does with a request and why, or how its configuration comes about",
+		Long: `With a URL, show what a proxy does with a request: which route decides, why each other one does not, and what
+may happen with which share.
+
+Without one, show what one resource of one proxy is made of: what was cut from the mesh for it (view), what the
 proxy must do (plan), and that in Envoy's words (envoy). A resource is a host as the workload calls it,
 or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in the proxy's own dump.`,
-		Example: "  lateen explain productpage-v1-0 reviews:9080\n  lateen explain ingress routes ingress --stage envoy",
+		Example: "  lateen explain productpage-v1-0 GET http://reviews:9080/reviews/0 -H 'cookie: user=jason'\n" +
+			"  lateen explain productpage-v1-0 reviews:9080\n  lateen explain ingress routes ingress --stage envoy",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 && len(args) != 3 {
-				return misused("for instance: lateen explain productpage-v1-0 reviews:9080", "name a proxy and a host")
+				return misused("for instance: lateen explain productpage-v1-0 reviews:9080", "name a proxy, and a URL or a host")
 			}
 			return nil
 		},
@@ -34,6 +39,9 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 			name := args[0]
 			if !strings.Contains(name, ".") {
 				name = string(mesh.NewProxyID(name, namespace))
+			}
+			if isRequest(args[1:]) {
+				return q.ask(cmd, t.client, mesh.ProxyID(name), args[1:])
 			}
 			resource := view.VirtualHostOf(args[1])
 			if len(args) == 3 {
@@ -49,7 +57,8 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&stage, "stage", "plan", "view, plan or envoy")
+	q.addTo(cmd.Flags())
+	cmd.Flags().StringVar(&stage, "stage", "plan", "of a resource: view, plan or envoy")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the proxy, if its name has none")
 	return cmd
 }

@@ -9,8 +9,11 @@ import (
 	"github.com/lateen-mesh/lateen/internal/source/file"
 )
 
-// maxInput bounds what a command reads: a little less than what a request may have.
-const maxInput = 7 << 20
+// Bounds of what a command reads.
+const (
+	maxInput = 7 << 20   // all files: a little less than what a request may have
+	maxFile  = 1<<20 + 1 // one file: more than package config takes, which then tells that, and the other files count
+)
 
 // readFiles reads what -f names: files, folders, or "-" for the standard input.
 func readFiles(paths []string, stdin io.Reader) ([]api.File, error) {
@@ -43,7 +46,7 @@ func readFiles(paths []string, stdin io.Reader) ([]api.File, error) {
 	return files, nil
 }
 
-// readFile reads a file of at most so many bytes.
+// readFile reads a file of at most so many bytes. Of one that is larger than a file may be it reads as much as shows that.
 func readFile(name string, stdin io.Reader, most int64) (api.File, error) {
 	in := stdin
 	if name == "-" {
@@ -56,7 +59,7 @@ func readFile(name string, stdin io.Reader, most int64) (api.File, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, most+1))
+	text, err := io.ReadAll(io.LimitReader(in, min(most, maxFile)+1))
 	if err != nil {
 		return api.File{}, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 const defaultNamespace = "default"
@@ -19,6 +21,7 @@ type getting struct {
 	kinds     config.Kinds
 	namespace string
 	all       bool
+	labels    string
 	output    string
 }
 
@@ -27,7 +30,7 @@ func newGetCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get KIND [NAME…]",
 		Short:   "Show objects",
-		Example: "  lateen get routerules\n  lateen get route-rule reviews-default -o yaml",
+		Example: "  lateen get routerules\n  lateen get route-rule reviews-default -o yaml\n  lateen get routerules -A -l team=shop -o wide",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return g.run(cmd, args)
 		},
@@ -35,6 +38,7 @@ func newGetCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVarP(&g.namespace, "namespace", "n", "", "namespace (default: default)")
 	flags.BoolVarP(&g.all, "all-namespaces", "A", false, "of every namespace")
+	addSelector(flags, &g.labels)
 	flags.StringVarP(&g.output, "output", "o", "short", "short, wide, yaml, json or name")
 	return cmd
 }
@@ -48,6 +52,9 @@ func (g *getting) run(cmd *cobra.Command, args []string) error {
 		return misused("", "which kind? %s", knownKinds(g.kinds))
 	}
 	words, err := splitNames(args)
+	if err == nil {
+		err = checkSelector(g.labels, words)
+	}
 	if err != nil {
 		return err
 	}
@@ -63,7 +70,24 @@ func (g *getting) run(cmd *cobra.Command, args []string) error {
 		}
 		objects = append(objects, found...)
 	}
-	return show(cmd.OutOrStdout(), objects, words[0].name == "")
+	if err := show(cmd.OutOrStdout(), objects, words[0].name == ""); err != nil || g.output != "wide" {
+		return err
+	}
+	return tellOf(cmd, t.client, objects)
+}
+
+// tellOf tells what is wrong now with objects, such as one whose name a watched file has too.
+func tellOf(cmd *cobra.Command, client *api.Client, objects []api.Object) error {
+	shown := map[mesh.Ref]bool{}
+	for _, o := range objects {
+		shown[o.Ref] = true
+	}
+	problems, err := client.Problems(cmd.Context())
+	if err != nil {
+		return err
+	}
+	tell(cmd.ErrOrStderr(), slices.DeleteFunc(problems, func(p mesh.Problem) bool { return !shown[p.Object] }))
+	return nil
 }
 
 // fetch returns the objects that words mean. One that is named and not there is an error.
@@ -72,30 +96,41 @@ func (g *getting) fetch(cmd *cobra.Command, client *api.Client, w words) ([]api.
 	if err != nil {
 		return nil, err
 	}
-	q := api.Query{Kind: kind.Name, Namespace: cmp.Or(g.namespace, defaultNamespace)}
+	namespace := cmp.Or(g.namespace, defaultNamespace)
 	if g.all {
-		q.Namespace = ""
+		namespace = ""
 	}
-	objects, err := client.Objects(cmd.Context(), q)
-	if err != nil || w.name == "" {
-		return objects, err
+	if w.name == "" {
+		return client.Objects(cmd.Context(), api.Query{Kind: kind.Name, Namespace: namespace, Labels: g.labels})
 	}
-	var matching []api.Object
-	var names []string
-	for _, o := range objects {
-		if o.Name == w.name {
-			matching = append(matching, o)
-		}
-		names = append(names, o.Name)
+	objects, err := client.Objects(cmd.Context(), api.Query{Kind: kind.Name})
+	if err != nil {
+		return nil, err
 	}
+	matching := slices.DeleteFunc(slices.Clone(objects), func(o api.Object) bool {
+		return o.Name != w.name || (namespace != "" && o.Namespace != namespace)
+	})
 	if len(matching) == 0 {
-		hint := ""
-		if near := config.Nearest(w.name, names); near != "" {
-			hint = fmt.Sprintf("did you mean %q?", near)
-		}
-		return nil, failed(hint, "there is no %s %q in %s", kind.Type, w.name, place(q.Namespace))
+		return nil, failed(nearby(objects, namespace, w.name), "there is no %s %q in %s", kind.Type, w.name, place(namespace))
 	}
 	return matching, nil
+}
+
+// nearby returns a hint at the object that was probably meant instead of one that is not there.
+func nearby(objects []api.Object, namespace, name string) string {
+	var names []string
+	for _, o := range objects {
+		if o.Name == name {
+			return "there is one in namespace " + o.Namespace
+		}
+		if namespace == "" || o.Namespace == namespace {
+			names = append(names, o.Name)
+		}
+	}
+	if near := config.Nearest(name, names); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
 }
 
 func place(namespace string) string {

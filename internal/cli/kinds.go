@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 )
 
@@ -34,6 +37,21 @@ func knownKinds(kinds config.Kinds) string {
 
 // words name a kind, and an object of it unless name is "".
 type words struct{ kind, name string }
+
+func addSelector(flags *pflag.FlagSet, labels *string) {
+	flags.StringVarP(labels, "selector", "l", "", "only those with these labels: KEY=VALUE, KEY!=VALUE, KEY, !KEY, KEY in (VALUE, …)")
+}
+
+// checkSelector refuses a selector that is none, or that stands beside names.
+func checkSelector(labels string, all []words) error {
+	if labels != "" && all[0].name != "" {
+		return misused("leave out the names or -l", "objects are chosen by name or by label, not by both")
+	}
+	if _, err := api.ParseSelector(labels); err != nil {
+		return misused("for instance: -l team=shop,!old", "%w", err)
+	}
+	return nil
+}
 
 // splitNames reads "KIND", "KIND NAME…" and "KIND/NAME…".
 func splitNames(args []string) ([]words, error) {

@@ -8,8 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lateen-mesh/lateen/internal/api"
-	"github.com/lateen-mesh/lateen/internal/config"
-	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // change is what the commands that change objects have in common.
@@ -64,58 +62,12 @@ func newWriteCommand(m *meshFlags, op api.Op, short string) *cobra.Command {
 	return cmd
 }
 
-func newDeleteCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
-	c := &change{mesh: m}
-	cmd := &cobra.Command{
-		Use:     "delete (-f FILE|FOLDER|- | KIND NAME…)",
-		Short:   "Delete objects",
-		Example: "  lateen delete route-rule reviews-default\n  lateen delete -f route-rule-all-v1.yaml",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			request := api.Delete{Namespace: c.namespace}
-			var err error
-			if len(args) > 0 && len(c.files) == 0 {
-				request.Objects, err = named(kinds, c.namespace, args)
-			} else if err = noArguments(cmd, args); err == nil {
-				request.Files, err = readFiles(c.files, cmd.InOrStdin())
-			}
-			if err != nil {
-				return err
-			}
-			return c.run(cmd, "deleted", func(ctx context.Context, client *api.Client) (api.Written, error) {
-				return client.Delete(ctx, request)
-			})
-		},
-	}
-	c.addTo(cmd)
-	return cmd
-}
-
 // noArguments refuses arguments: most often a file whose -f is missing.
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	return misused("files are given with -f", "unexpected argument %q", args[0])
-}
-
-// named returns the objects that "KIND NAME…" or "KIND/NAME…" name.
-func named(kinds config.Kinds, namespace string, args []string) ([]mesh.Ref, error) {
-	words, err := splitNames(args)
-	if err != nil {
-		return nil, err
-	}
-	var refs []mesh.Ref
-	for _, w := range words {
-		kind, err := kindOf(kinds, w.kind)
-		if err != nil {
-			return nil, err
-		}
-		if w.name == "" {
-			return nil, misused("", "which %s? give its name", kind.Type)
-		}
-		refs = append(refs, mesh.Ref{Kind: kind.Name, Namespace: namespace, Name: w.name})
-	}
-	return refs, nil
 }
 
 // run asks for a change, tells what was done, and waits until it is in force.

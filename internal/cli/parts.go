@@ -69,10 +69,14 @@ func newBookinfoCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&port, "port", 9080, "port to answer on")
 	flags.StringVar(&address, "address", "127.0.0.1", "address to answer on; \"\" for all")
-	flags.StringVar(&c.Version, "version", "", "version of reviews (v1, v2, v3) or ratings (v1)")
+	flags.StringVar(&c.Version, "version", "", "version of reviews (v1, v2, v3) or ratings (v1, v2)")
 	flags.StringVar(&c.Details, "details", "", "where details is (default: http://details:9080)")
 	flags.StringVar(&c.Reviews, "reviews", "", "where reviews is (default: http://reviews:9080)")
 	flags.StringVar(&c.Ratings, "ratings", "", "where ratings is (default: http://ratings:9080)")
+	flags.StringVar(&c.Database.Type, "db-type", "", "kind of the database of ratings v2: mysql (default: DB_TYPE)")
+	flags.StringVar(&c.Database.Host, "mysql-host", "", "where it is, HOST or HOST:PORT (default: MYSQL_DB_HOST, else mysqldb)")
+	flags.StringVar(&c.Database.Port, "mysql-port", "", "its port, unless the host has one (default: MYSQL_DB_PORT, else 3306)")
+	flags.StringVar(&c.Database.User, "mysql-user", "", "who signs in, with MYSQL_DB_PASSWORD (default: MYSQL_DB_USER, else root)")
 	return cmd
 }
 

@@ -52,6 +52,8 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
+		PersistentPreRun: warnLegacy,
+
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -70,8 +72,9 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		run: {newDemoCommand(m, kill), newUpCommand(m, kill)},
 		objects: {
-			newCreateCommand(m), newReplaceCommand(m), newApplyCommand(m), newDeleteCommand(m, kinds),
-			newGetCommand(m, kinds), newValidateCommand(validKinds()),
+			addLegacy(newCreateCommand(m)), addLegacy(newReplaceCommand(m)), addLegacy(newApplyCommand(m)),
+			addLegacy(newDeleteCommand(m, kinds)), addLegacy(newGetCommand(m, kinds)), addLegacy(newDiffCommand(m)),
+			addLegacy(newValidateCommand(validKinds())),
 		},
 		look:  {newExplainCommand(m), newVersionCommand()},
 		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},

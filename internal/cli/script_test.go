@@ -18,16 +18,13 @@ import (
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
-	"github.com/lateen-mesh/lateen/internal/dialect/ingress"
-	"github.com/lateen-mesh/lateen/internal/dialect/v1alpha2"
 	"github.com/lateen-mesh/lateen/internal/golden"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/serve"
 	"github.com/lateen-mesh/lateen/internal/source/state"
 	"github.com/lateen-mesh/lateen/internal/store"
 )
-
-const domain = "cluster.local"
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"lateen": lateen})
@@ -41,6 +38,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: golden.Updating(),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "s"))
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would have each command end a second later
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -67,9 +65,9 @@ func startMesh(ctx context.Context, ts *testscript.TestScript, args []string) {
 	dir := filepath.Join(ts.Getenv("XDG_STATE_HOME"), "lateen", args[0])
 	ts.Check(os.MkdirAll(dir, 0o700))
 	log := slog.New(slog.DiscardHandler)
-	kinds := append(v1alpha2.Kinds(domain), ingress.Kinds(domain)...)
+	kinds := serve.Kinds()
 	known := store.New(store.Config{
-		Kinds: kinds, Domain: domain, Sources: []string{"state"}, Log: log, Publish: func(*mesh.Snapshot, []mesh.Key) {},
+		Kinds: kinds, Domain: serve.Domain, Sources: []string{"state"}, Log: log, Publish: func(*mesh.Snapshot, []mesh.Key) {},
 	})
 	objects, err := state.Open(state.Config{
 		Dir: filepath.Join(dir, "objects"), Kinds: kinds, Log: log,

@@ -1,14 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 )
@@ -22,12 +19,12 @@ func showShort(w io.Writer, objects []api.Object, _ bool) error {
 }
 
 func showWide(w io.Writer, objects []api.Object, _ bool) error {
-	return table(w, []string{"NAME", "KIND", "NAMESPACE", "REVISION", "SOURCE"}, objects, func(o api.Object) []string {
-		revision := "-" // of an object in a watched file
-		if o.ResourceVersion > 0 {
-			revision = strconv.FormatInt(o.ResourceVersion, 10)
+	return table(w, []string{"NAME", "KIND", "NAMESPACE", "REVISION", "OWNER"}, objects, func(o api.Object) []string {
+		revision, owner := "-", fmt.Sprintf("%s:%d", o.Origin.File, o.Origin.Line) // of a watched file
+		if o.Source == api.SourceCommand {
+			revision, owner = strconv.FormatInt(o.ResourceVersion, 10), "command"
 		}
-		return []string{o.Name, kindWord(o), o.Namespace, revision, fmt.Sprintf("%s:%d", o.Origin.File, o.Origin.Line)}
+		return []string{o.Name, kindWord(o), o.Namespace, revision, owner}
 	})
 }
 
@@ -65,30 +62,6 @@ func showYAML(w io.Writer, objects []api.Object, _ bool) error {
 		}
 	}
 	return nil
-}
-
-// list is Kubernetes' form of any number of objects.
-type list struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Items      []any  `json:"items"`
-}
-
-func showJSON(w io.Writer, objects []api.Object, asList bool) error {
-	items := []any{}
-	for _, o := range objects {
-		var item map[string]any
-		if err := yaml.Unmarshal([]byte(o.Text), &item); err != nil {
-			return fmt.Errorf("%s: %w", o.Ref, err)
-		}
-		items = append(items, item)
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	if !asList && len(items) == 1 {
-		return e.Encode(items[0])
-	}
-	return e.Encode(list{APIVersion: "v1", Kind: "List", Items: items})
 }
 
 func showNames(w io.Writer, objects []api.Object, _ bool) error {

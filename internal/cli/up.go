@@ -34,6 +34,7 @@ type up struct {
 	namespace   string
 	envoy       string
 	ingressPort int
+	httpsPort   int
 	adminPort   int
 	quiet       bool
 }
@@ -41,6 +42,7 @@ type up struct {
 func (u *up) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&u.envoy, "envoy", "", "Envoy to run (default: LATEEN_ENVOY, beside this program, on PATH)")
 	flags.IntVar(&u.ingressPort, "ingress-port", 0, "port of the ingress (default: what the Mesh file says, else 8080)")
+	flags.IntVar(&u.httpsPort, "https-port", 0, "port of the ingress for TLS (default: what the Mesh file says, else none)")
 	flags.IntVar(&u.adminPort, "admin-port", defaultAdminPort, "port of health and metrics")
 	flags.BoolVarP(&u.quiet, "quiet", "q", false, "print nothing but errors")
 }
@@ -64,7 +66,7 @@ func newUpCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return u.run(cmd, name, func(port int) []string { return u.doors(port, "ingress", "/") })
+			return u.run(cmd, name, func(d local.Door) []string { return u.doors(d, "ingress", "/") })
 		},
 	}
 	cmd.Flags().StringArrayVarP(&u.files, "filename", "f", nil, "Mesh file, or folder of files; may be given several times")
@@ -94,11 +96,14 @@ func (u *up) meshName() (string, error) {
 	return "", nil
 }
 
-// doors tells where people find the mesh, and what they may do next. Without an ingress its port is 0.
-func (u *up) doors(port int, name, path string, next ...string) []string {
+// doors tells where people find the mesh, and what they may do next. Without an ingress its ports are 0.
+func (u *up) doors(d local.Door, name, path string, next ...string) []string {
 	var lines []string
-	if port != 0 {
-		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d%s", name, port, path))
+	if d.Port != 0 {
+		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d%s", name, d.Port, path))
+	}
+	if d.HTTPSPort != 0 {
+		lines = append(lines, fmt.Sprintf("  %-12s  https://localhost:%d%s", name, d.HTTPSPort, path))
 	}
 	if u.adminPort != 0 {
 		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d/", "health", u.adminPort))
@@ -107,7 +112,7 @@ func (u *up) doors(port int, name, path string, next ...string) []string {
 }
 
 // run runs the mesh until the command is told to end.
-func (u *up) run(cmd *cobra.Command, fallback string, urls func(ingressPort int) []string) error {
+func (u *up) run(cmd *cobra.Command, fallback string, urls func(local.Door) []string) error {
 	if fallback == "" {
 		fallback = "default"
 	}
@@ -129,7 +134,7 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(ingressPort int)
 	log := newLog(cmd.ErrOrStderr(), slog.LevelInfo)
 	return local.New(local.Config{
 		Name: name, StateDir: dir, Source: u.source(log),
-		Executable: program, ServeArgs: u.serveArgs(dir), AdminPort: u.adminPort, IngressPort: u.ingressPort,
+		Executable: program, ServeArgs: u.serveArgs(dir), AdminPort: u.adminPort, IngressPort: u.ingressPort, HTTPSPort: u.httpsPort,
 		Envoy: agent.Lookup{
 			Flag: u.envoy, Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(program), Path: os.Getenv("PATH"),
 		},

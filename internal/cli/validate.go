@@ -8,6 +8,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 func newValidateCommand(kinds config.Kinds) *cobra.Command {
@@ -17,6 +18,8 @@ func newValidateCommand(kinds config.Kinds) *cobra.Command {
 		Use:     "validate FILE|FOLDER|-…",
 		Aliases: []string{"analyze"},
 		Short:   "Check files without a mesh",
+		Long: `Check files without a mesh: what each object says, and what the objects mean for one another. With Mesh
+files among them, the services that objects name are looked for there. Errors fail, warnings do not.`,
 		Example: "  lateen validate route-rule-all-v1.yaml\n  lateen validate -f rules/",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			read, err := readFiles(slices.Concat(files, args), cmd.InOrStdin())
@@ -24,9 +27,14 @@ func newValidateCommand(kinds config.Kinds) *cobra.Command {
 				return err
 			}
 			checked := admin.Check(kinds, namespace, read)
-			tell(cmd.ErrOrStderr(), checked.Problems)
-			bad := errorsIn(checked.Problems)
-			fmt.Fprintln(cmd.OutOrStdout(), verdict(checked.Count, bad, len(checked.Problems)-bad))
+			reviewed, err := review(cmd.Context(), kinds, checked.Objects)
+			if err != nil {
+				return err
+			}
+			problems := together(checked.Problems, reviewed)
+			tell(cmd.ErrOrStderr(), problems)
+			bad := errorsIn(problems)
+			fmt.Fprintln(cmd.OutOrStdout(), verdict(checked.Count, bad, len(problems)-bad))
 			if bad > 0 {
 				return failed("", "%s", count(bad, "error"))
 			}
@@ -36,6 +44,20 @@ func newValidateCommand(kinds config.Kinds) *cobra.Command {
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
 	return cmd
+}
+
+// together returns problems that were found in two ways, each once, in the order of files and lines.
+func together(a, b []mesh.Problem) []mesh.Problem {
+	told := map[mesh.Problem]bool{}
+	var all []mesh.Problem
+	for _, p := range slices.Concat(a, b) {
+		if !told[p] {
+			told[p] = true
+			all = append(all, p)
+		}
+	}
+	mesh.SortProblems(all)
+	return all
 }
 
 // verdict returns "3 objects, 1 error, 2 warnings".

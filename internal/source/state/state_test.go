@@ -340,3 +340,33 @@ func TestWhatCouldNotBeHandedOverIsHandedOverNext(t *testing.T) {
 		t.Errorf("revision %d: %s", out.Revision, diff)
 	}
 }
+
+func TestCompareTellsWhatApplyWouldChange(t *testing.T) {
+	t.Parallel()
+	s, to, _ := open(t, t.TempDir())
+	if _, err := s.Write(t.Context(), state.Create, parse(t, rule("a", "", "x: 1")+"---\n"+rule("b", "", "x: 1"))); err != nil {
+		t.Fatal(err)
+	}
+	before := to.revision
+	differences, problems := s.Compare(parse(t, rule("a", "", "x:    1 # the same")+"---\n"+rule("b", "2", "x: 2")+"---\n"+
+		rule("c", "", "x: 3")+"---\n"+rule("a", "7", "x: 3")))
+	kept := func(name, version, x string) string {
+		return "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata:\n  name: " + name + "\n  namespace: default\n" +
+			version + "spec:\n  x: " + x + "\n"
+	}
+	const second = "  resourceVersion: \"2\"\n"
+	want := []state.Difference{
+		{Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "b"}, Before: kept("b", second, "1")},
+		{Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "c"}, After: kept("c", "", "3")},
+	}
+	want[0].After = "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata:\n  name: b\n" + second + "  namespace: default\nspec:\n  x: 2\n"
+	if diff := cmp.Diff(want, differences); diff != "" {
+		t.Error(diff)
+	}
+	if len(problems) != 1 || problems[0].Code != state.CodeConflict {
+		t.Errorf("problems %v", problems)
+	}
+	if to.revision != before || len(s.Objects()) != 2 {
+		t.Errorf("it was changed: %v", s.Objects())
+	}
+}

@@ -18,7 +18,8 @@ const (
 	fieldVersion   = "resourceVersion"
 )
 
-// stamp returns the text of an object with its namespace and version written out, comments kept.
+// stamp returns the text of an object with its namespace and version written out, comments kept. Without a version, 0,
+// none is written.
 func stamp(o *config.Object, version int64) ([]byte, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(o.Text), &document); err != nil {
@@ -29,7 +30,9 @@ func stamp(o *config.Object, version int64) ([]byte, error) {
 		return nil, err
 	}
 	set(metadata, fieldNamespace, o.Namespace)
-	set(metadata, fieldVersion, strconv.FormatInt(version, 10))
+	if version > 0 {
+		set(metadata, fieldVersion, strconv.FormatInt(version, 10))
+	}
 	text, err := encode(&document)
 	if err != nil {
 		return nil, err
@@ -94,8 +97,8 @@ func equal(a, b map[string]any) bool { return a != nil && reflect.DeepEqual(a, b
 
 // value returns what a document says, with its namespace and without its resourceVersion; nil if it is not one.
 func value(text []byte, namespace string) map[string]any {
-	var v map[string]any
-	if err := yaml.Unmarshal(text, &v); err != nil {
+	v, err := Value(text)
+	if err != nil {
 		return nil
 	}
 	metadata, ok := v["metadata"].(map[string]any)

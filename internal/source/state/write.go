@@ -12,7 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// Codes of problems. They are fixed: docs/reference/interfaces.md lists them, and users match on them.
+// Codes of problems. They are fixed: docs/reference/problems.md shows them, and users match on them.
 const (
 	// CodeConflict: the object was changed since it was read.
 	CodeConflict = "conflict"
