@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ import (
 )
 
 const (
-	// actAs makes the test's own program act as lateen, also where lateen starts itself.
+	// actAs makes the test's own program act as lateen, also where lateen starts itself, or as one of the applications.
 	actAs = "LATEEN_TEST_ACT_AS_LATEEN"
 	// mark stands in the environment of everything that a test starts, and of what that starts.
 	mark = "LATEEN_TEST_MARK"
@@ -34,10 +35,19 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(actAs) != "" {
+	switch program := os.Getenv(actAs); {
+	case program == "":
+		os.Exit(m.Run())
+	case applications[program] != nil:
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM) //nolint:forbidigo // this is main
+		defer stop()
+		if err := applications[program](ctx, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	default:
 		os.Exit(cli.Main(context.Background(), os.Args[1:])) //nolint:forbidigo // this is main
 	}
-	os.Exit(m.Run())
 }
 
 // program is lateen as a user runs it: a process with its output.

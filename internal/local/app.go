@@ -34,7 +34,7 @@ func (a *application) keeper() keeper {
 
 func (a *application) start() (*process.Process, error) {
 	i, w := a.instance, a.instance.Workload
-	variables := w.variables(i.Ports)
+	variables := i.variables()
 	command := make([]string, len(w.Command))
 	for n, word := range w.Command {
 		command[n], _, _ = expand(word, variables)

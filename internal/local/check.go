@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +56,13 @@ func (r *reader) address(path string, w *Workload, s workloadSpec) {
 	for _, field := range []struct {
 		name  string
 		there bool
-	}{{"dir", s.Dir != ""}, {"env", s.Env != nil}, {"ready", s.Ready != nil}, {"replicas", s.Replicas != nil}} {
+	}{
+		{"dir", s.Dir != ""},
+		{"env", s.Env != nil},
+		{"ready", s.Ready != nil},
+		{"replicas", s.Replicas != nil},
+		{"dependsOn", s.DependsOn != nil},
+	} {
 		if field.there {
 			r.Tell(mesh.Problem{
 				Field: path + "." + field.name, Code: config.CodeConflictingFields,
@@ -86,23 +91,29 @@ func (r *reader) address(path string, w *Workload, s workloadSpec) {
 // process reads a workload that is started here.
 func (r *reader) process(path string, w *Workload, s workloadSpec) {
 	w.Command, w.Env = s.Command, s.Env
-	w.Dir = filepath.Join(r.folder(), s.Dir)
-	if filepath.IsAbs(s.Dir) {
-		w.Dir = s.Dir
-	}
-	known := w.variables(nil)
+	w.Dir = r.file(s.Dir)
 	for i, word := range s.Command {
-		r.text(config.Item(path+".command", i), word, known)
+		r.text(w, config.Item(path+".command", i), word)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 		at := config.Key(path+".env", name)
 		if name == "" || strings.ContainsAny(name, "=\x00") {
 			r.invalid(at, "this is no name of an environment variable", "")
 		}
-		r.text(at, s.Env[name], known)
+		r.text(w, at, s.Env[name])
 	}
 	if strings.TrimSpace(s.Command[0]) == "" {
 		r.invalid(config.Item(path+".command", 0), "the first word of a command is a program", "")
+	}
+	for i, name := range s.DependsOn {
+		at := config.Item(path+".dependsOn", i)
+		if !config.IsDomain(name) {
+			r.Tell(mesh.Problem{
+				Field: at, Code: config.CodeInvalidName, Message: "this is no name of a service", Hint: "write it as NAME, or NAME.NAMESPACE",
+			})
+			continue
+		}
+		r.mentions = append(r.mentions, mention{object: r.Object, workload: w, path: at, service: name})
 	}
 	w.Ready = Ready{Timeout: readyTimeout}
 	if s.Ready != nil {
@@ -126,8 +137,9 @@ func (r *reader) ready(path string, w *Workload, s *readySpec) {
 	}
 }
 
-// text checks a text with variables.
-func (r *reader) text(path, text string, known map[string]string) {
+// text checks a text with variables, and notes the local addresses among them.
+func (r *reader) text(w *Workload, path, text string) {
+	known := w.variables(nil)
 	if strings.ContainsRune(text, 0) {
 		r.invalid(path, "there is a zero byte in it", "")
 	}
@@ -136,17 +148,19 @@ func (r *reader) text(path, text string, known map[string]string) {
 		r.invalid(path, "a ${ has no }", "$$ is a dollar")
 	}
 	for _, name := range unknown {
+		if strings.HasPrefix(name, upstreamPrefix) {
+			r.mentions = append(r.mentions, mention{object: r.Object, workload: w, path: path, variable: name})
+			continue
+		}
 		p := mesh.Problem{Field: path, Code: CodeUnknownVariable, Message: "there is no variable ${" + name + "}"}
 		names := slices.SortedFunc(maps.Keys(known), func(a, b string) int {
 			return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 		})
-		switch near := config.Nearest(name, names); {
-		case strings.HasPrefix(name, "UPSTREAM_"):
-			p.Code, p.Message = config.CodeUnsupportedField, "${UPSTREAM_…} is not supported yet"
-		case near != "":
+		if near := config.Nearest(name, names); near != "" {
 			p.Hint = "did you mean ${" + near + "}?"
-		default:
-			p.Hint = "there are " + strconv.Itoa(len(names)) + ": " + strings.Join(names, ", ") + "; $$ is a dollar"
+		} else {
+			p.Hint = "there are " + strconv.Itoa(len(names)) + ": " + strings.Join(names, ", ") +
+				", and ${UPSTREAM_SERVICE_PORT} for each port of a service; $$ is a dollar"
 		}
 		r.Tell(p)
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -16,8 +17,8 @@ const mostInstances = subnetAddresses / 2
 type crew struct {
 	site     *site
 	places   *places
-	port     int // of the ingress, if it is not the Mesh's
-	urls     func(int) []string
+	ports    doorPorts
+	urls     func(Door) []string
 	began    time.Time
 	meshes   chan *Mesh
 	accepted chan struct{} // closed when the first Mesh is good
@@ -27,7 +28,13 @@ type crew struct {
 	wanted  []*Workload
 	members map[mesh.ProxyID]*member
 	running bool // all of the first Mesh is
+
+	held []string  // instances that are missing and wait for what they depend on
+	wake time.Time // when the first of them stops waiting, whatever happens; zero: not known
 }
+
+// doorPorts are the ports of the ingress that go before those of the Mesh; 0: the Mesh's.
+type doorPorts struct{ plain, tls int }
 
 // member is one instance in the crew's eyes.
 type member struct {
@@ -35,13 +42,14 @@ type member struct {
 	runner   *runner
 	is       condition
 	leaving  bool
+	began    time.Time
 	stop     context.CancelFunc // ends it without waiting for callers
 	done     chan struct{}
 }
 
 func newCrew(c Config, s *site, subnet *Subnet, began time.Time) *crew {
 	return &crew{
-		site: s, places: newPlaces(subnet), port: c.IngressPort, urls: c.URLs, began: began,
+		site: s, places: newPlaces(subnet), ports: doorPorts{c.IngressPort, c.HTTPSPort}, urls: c.URLs, began: began,
 		meshes: make(chan *Mesh), accepted: make(chan struct{}),
 		news: make(chan news), broken: make(chan error, 1), members: map[mesh.ProxyID]*member{},
 	}
@@ -80,18 +88,19 @@ func (c *crew) run(ctx, kill context.Context, envoy <-chan struct{}) error {
 			}
 		case n := <-c.news:
 			c.take(n)
+		case <-c.alarm():
 		}
 	}
 }
 
 // accept makes m what is wanted, unless it cannot be.
 func (c *crew) accept(m *Mesh) error {
-	wanted := m.all(c.port)
+	wanted := c.sound(m.all())
 	total := 0
 	for _, w := range wanted {
 		total += w.Replicas
-		if w.Type == mesh.Ingress && !c.holds(w.Door) {
-			if err := checkPort(w.Door.Address, w.Door.Port, "the ingress", "--ingress-port"); err != nil {
+		if w.Type == mesh.Ingress {
+			if err := c.admit(&w.Door); err != nil {
 				return err
 			}
 		}
@@ -103,15 +112,59 @@ func (c *crew) accept(m *Mesh) error {
 		}
 	}
 	c.wanted = wanted
-	c.site.roster.offer(m.Services)
+	settings := m.Settings
+	if settings.CABundle == "" {
+		settings.CABundle = systemBundle(c.site.environ)
+	}
+	c.site.roster.offer(m.Services, settings, m.Certificates)
 	return nil
 }
 
+// sound returns the workloads, with the last sound version of each that is unsound, if there was one. That one waits
+// for nothing: what it depended on may be gone.
+func (c *crew) sound(workloads []*Workload) []*Workload {
+	var all []*Workload
+	for _, w := range workloads {
+		if !w.unsound {
+			all = append(all, w)
+			continue
+		}
+		for _, old := range c.wanted {
+			if old.key() == w.key() {
+				kept := *old
+				kept.DependsOn = nil
+				all = append(all, &kept)
+			}
+		}
+	}
+	return all
+}
+
+// admit gives the door its ports, and returns an error unless they are free.
+func (c *crew) admit(d *Door) error {
+	d.Port, d.HTTPSPort = cmp.Or(c.ports.plain, d.Port), cmp.Or(c.ports.tls, d.HTTPSPort)
+	if d.Port == d.HTTPSPort {
+		return &Failure{
+			Message: fmt.Sprintf("the ingress would have port %d both with and without TLS", d.Port),
+			Advice:  "choose others with --ingress-port and --https-port",
+		}
+	}
+	if !c.holds(d.Address, d.Port) {
+		if err := checkPort(d.Address, d.Port, "the ingress", "--ingress-port"); err != nil {
+			return err
+		}
+	}
+	if d.HTTPSPort == 0 || c.holds(d.Address, d.HTTPSPort) {
+		return nil
+	}
+	return checkPort(d.Address, d.HTTPSPort, "TLS at the ingress", "--https-port")
+}
+
 // holds tells whether an ingress of this mesh listens there already.
-func (c *crew) holds(d Door) bool {
+func (c *crew) holds(address string, port int) bool {
 	for _, m := range c.members {
 		has := m.instance.Workload.Door
-		if m.instance.Workload.Type == mesh.Ingress && has.Address == d.Address && has.Port == d.Port {
+		if m.instance.Workload.Type == mesh.Ingress && has.Address == address && (has.Port == port || has.HTTPSPort == port) {
 			return true
 		}
 	}
@@ -131,7 +184,11 @@ func (c *crew) step(kill context.Context) error {
 		c.members[old.ID()].instance = &adopted
 		c.site.roster.put(&adopted)
 	}
+	c.held, c.wake = nil, time.Time{}
 	for _, s := range todo.start {
+		if !c.mayStart(s) {
+			continue
+		}
 		if err := c.start(kill, s); err != nil {
 			return err
 		}
@@ -152,7 +209,7 @@ func (c *crew) start(kill context.Context, s start) error {
 		return err
 	}
 	running, stop := context.WithCancel(kill)
-	m := &member{instance: i, stop: stop, done: make(chan struct{})}
+	m := &member{instance: i, began: time.Now(), stop: stop, done: make(chan struct{})}
 	m.runner = newRunner(c.site, i, func(n news) {
 		select {
 		case c.news <- n:

@@ -17,7 +17,8 @@ import (
 const localNames = "localhost,127.0.0.1,::1"
 
 // environment returns the environment of an instance's application: what this program has, what makes HTTP libraries
-// send requests to the proxy, the application's ports, and what its Mesh file says, in this order; the last one wins.
+// send requests to the proxy, the application's ports, its local addresses of services, and what its Mesh file says, in
+// this order; the last one wins.
 func environment(base []string, bin string, i *Instance) []string {
 	env := slices.Clone(base)
 	set := func(name, value string) { env = append(env, name+"="+value) }
@@ -28,11 +29,15 @@ func environment(base []string, bin string, i *Instance) []string {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
 		set(name, proxy)
 	}
-	set("NO_PROXY", localNames)
-	set("no_proxy", localNames)
+	direct := localNames
+	if len(i.Workload.Upstreams) > 0 {
+		direct += "," + host
+	}
+	set("NO_PROXY", direct)
+	set("no_proxy", direct)
 	set("NODE_USE_ENV_PROXY", "1")
 	set("JAVA_TOOL_OPTIONS", strings.TrimSpace(lookup(base, "JAVA_TOOL_OPTIONS")+" "+javaOptions(host, port)))
-	variables := i.Workload.variables(i.Ports)
+	variables := i.variables()
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		set(name, variables[name])
 	}

@@ -44,11 +44,12 @@ type Config struct {
 	Envoy       agent.Lookup
 	AdminPort   int // that the control plane will listen on, checked to be free; 0: none
 	IngressPort int // 0: as the Mesh says
+	HTTPSPort   int // 0: as the Mesh says
 	Environ     []string
 
 	API       API
 	Bootstrap func(w *mesh.Workload, adminSocket string) ([]byte, error) // what the workload's Envoy starts with
-	URLs      func(ingressPort int) []string                             // where people find the mesh, once it runs
+	URLs      func(door Door) []string                                   // where people find the mesh, once it runs; no ports: it has no door
 
 	Stdout   io.Writer
 	Stderr   io.Writer

@@ -3,7 +3,6 @@ package local
 import (
 	"cmp"
 	"maps"
-	"net/netip"
 	"path/filepath"
 	"slices"
 
@@ -32,56 +31,76 @@ func Check(o *config.Object) []mesh.Problem {
 	if !isMesh(o) {
 		return nil
 	}
-	_, problems := read(o)
-	return problems
+	return read(o).Problems
 }
 
 func isMesh(o *config.Object) bool { return o.Kind == kindMesh && o.APIVersion == apiVersion }
 
-// Read returns the mesh that all Mesh documents among the objects make together; nil with an error among the problems,
-// and when there is no Mesh document.
+// Read returns the mesh that all Mesh documents among the objects make together, and what is wrong with them. There is
+// none without a Mesh document, nor when one has an error by itself, or two say the same thing. A workload that names
+// a service or variable that there is not is told, and stands in the mesh as unsound.
 func Read(objects []config.Object) (*Mesh, []mesh.Problem) {
-	var whole *Mesh
-	var problems []mesh.Problem
-	services := map[mesh.Host]*config.Object{}
-	var door *config.Object
+	f := folding{services: map[mesh.Host]*config.Object{}}
 	for i := range objects {
-		o := &objects[i]
-		if !isMesh(o) {
-			continue
+		if isMesh(&objects[i]) {
+			f.add(&objects[i])
 		}
-		part, found := read(o)
-		problems = append(problems, found...)
-		if whole == nil {
-			whole = &Mesh{Name: o.Name, Namespace: o.Namespace}
-		}
-		if part.Ingress != nil && door != nil {
-			problems = append(problems, o.Problem(config.CodeDuplicateField, "spec.ingress",
-				"a mesh has one ingress, and %s has it", door.Origin))
-		}
-		if part.Ingress != nil {
-			whole.Ingress, door = part.Ingress, o
-		}
-		for _, s := range part.Services {
-			if other := services[s.Host]; other != nil {
-				problems = append(problems, o.Problem(config.CodeDuplicateService, config.Key("spec.services", s.Name),
-					"namespace %s has this service already, in %s", s.Namespace, other.Origin))
-			}
-			services[s.Host] = o
-		}
-		whole.Services = append(whole.Services, part.Services...)
-		whole.Workloads = append(whole.Workloads, part.Workloads...)
 	}
-	if whole == nil || mesh.HasErrors(problems) {
-		return nil, problems
+	if f.whole == nil || mesh.HasErrors(f.problems) {
+		return nil, f.problems
 	}
-	problems = append(problems, whole.nameTwice()...)
-	if mesh.HasErrors(problems) {
-		return nil, problems
+	whole := f.whole
+	f.problems = append(f.problems, whole.nameTwice()...)
+	if mesh.HasErrors(f.problems) {
+		return nil, f.problems
 	}
 	slices.SortFunc(whole.Services, func(a, b *mesh.Service) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(whole.Workloads, func(a, b *Workload) int { return cmp.Compare(a.key(), b.key()) })
-	return whole, problems
+	return whole, append(f.problems, whole.resolve(f.mentions)...)
+}
+
+// folding puts Mesh documents together.
+type folding struct {
+	whole    *Mesh
+	services map[mesh.Host]*config.Object
+	door     *config.Object // the one that has the ingress
+	settings *config.Object // the one that has the settings
+	mentions []mention
+	problems []mesh.Problem
+}
+
+// add adds a document.
+func (f *folding) add(o *config.Object) {
+	part := read(o)
+	f.problems = append(f.problems, part.Problems...)
+	f.mentions = append(f.mentions, part.mentions...)
+	if f.whole == nil {
+		f.whole = &Mesh{Name: o.Name, Namespace: o.Namespace, Settings: mesh.DefaultSettings}
+	}
+	if part.mesh.Ingress != nil {
+		if f.door != nil {
+			f.problems = append(f.problems, o.Problem(config.CodeDuplicateField, "spec.ingress",
+				"a mesh has one ingress, and %s has it", f.door.Origin))
+		}
+		f.door, f.whole.Ingress, f.whole.Certificates = o, part.mesh.Ingress, part.mesh.Certificates
+	}
+	if part.hasSettings {
+		if f.settings != nil {
+			p := o.Problem(config.CodeConflictingFields, "spec.settings", "a mesh has its settings in one document")
+			p.Hint = "they stand at " + f.settings.At("spec.settings").String() + " already"
+			f.problems = append(f.problems, p)
+		}
+		f.settings, f.whole.Settings = o, part.mesh.Settings
+	}
+	for _, s := range part.mesh.Services {
+		if other := f.services[s.Host]; other != nil {
+			f.problems = append(f.problems, o.Problem(config.CodeDuplicateService, config.Key("spec.services", s.Name),
+				"namespace %s has this service already, in %s", s.Namespace, other.Origin))
+		}
+		f.services[s.Host] = o
+	}
+	f.whole.Services = append(f.whole.Services, part.mesh.Services...)
+	f.whole.Workloads = append(f.whole.Workloads, part.mesh.Workloads...)
 }
 
 // nameTwice reports workloads that would have the same name: service a-b version c and service a version b-c.
@@ -100,9 +119,8 @@ func (m *Mesh) nameTwice() []mesh.Problem {
 	return problems
 }
 
-// all returns what must run, the ingress first when there is one. A port other than 0 is the ingress's whatever the
-// file says.
-func (m *Mesh) all(port int) []*Workload {
+// all returns what must run, the ingress first when there is one.
+func (m *Mesh) all() []*Workload {
 	if m.Ingress == nil {
 		return m.Workloads
 	}
@@ -110,45 +128,32 @@ func (m *Mesh) all(port int) []*Workload {
 		Name: ingressName, Namespace: m.Namespace, Type: mesh.Ingress, Account: ingressName,
 		Labels: mesh.Labels{"app": ingressName, "istio": ingressName}, Replicas: 1, Origin: m.Ingress.Origin, Door: *m.Ingress,
 	}
-	if port != 0 {
-		w.Door.Port = port
-	}
 	return append([]*Workload{w}, m.Workloads...)
 }
 
 // reader turns one document into a Mesh and collects problems on the way.
 type reader struct {
 	config.Check
-	mesh *Mesh
+	mesh        *Mesh
+	hasSettings bool
+	mentions    []mention
 }
 
-// read returns what one Mesh document says.
-func read(o *config.Object) (*Mesh, []mesh.Problem) {
+// read returns what one Mesh document says, and what is wrong with it.
+func read(o *config.Object) *reader {
 	r := &reader{Check: config.Check{Object: o}, mesh: &Mesh{}}
 	var s spec
 	r.Decode("spec", &s)
+	if s.Settings != nil {
+		r.settings(s.Settings)
+	}
 	if s.Ingress != nil {
 		r.ingress(s.Ingress)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		r.service(name, s.Services[name])
 	}
-	return r.mesh, r.Problems
-}
-
-func (r *reader) ingress(s *ingressSpec) {
-	door := &Door{Address: loopback.String(), Port: ingressPort, Origin: r.Object.At("spec.ingress")}
-	if s.Port != nil {
-		door.Port = int(*s.Port)
-		r.port("spec.ingress.port", *s.Port)
-	}
-	if s.Address != "" {
-		door.Address = s.Address
-		if _, err := netip.ParseAddr(s.Address); err != nil {
-			r.invalid("spec.ingress.address", "the address must be an IP address", "0.0.0.0 takes requests from other machines too")
-		}
-	}
-	r.mesh.Ingress = door
+	return r
 }
 
 func (r *reader) service(name string, s serviceSpec) {

@@ -78,10 +78,7 @@ func TestReadProblems(t *testing.T) {
 		spec string
 		want string // position, field and code
 	}{
-		"settings come later":       {"  settings: {a: b}", "5:3 spec.settings unsupported-field"},
-		"httpsPort comes later":     {"  ingress: {httpsPort: 1}", "5:13 spec.ingress.httpsPort unsupported-field"},
 		"annotations come later":    {service("annotations: {a: b}"), "5:53 spec.services.web.annotations unsupported-field"},
-		"dependsOn comes later":     {workload("command: [a], dependsOn: [b]"), "5:84 spec.services.web.workloads.v1.dependsOn unsupported-field"},
 		"misspelt":                  {workload("comand: [a]"), "5:70 spec.services.web.workloads.v1.comand unknown-field"},
 		"no command":                {workload(""), "5:65 spec.services.web.workloads.v1.command missing-field"},
 		"command and address":       {workload(`command: [a], address: "1.2.3.4"`), "5:93 spec.services.web.workloads.v1.address conflicting-fields"},
@@ -89,7 +86,6 @@ func TestReadProblems(t *testing.T) {
 		"a name as address":         {workload(`address: "db:3306"`), "5:79 spec.services.web.workloads.v1.address invalid-value"},
 		"port of a two-port serv.":  {"  services: {a: {ports: [{name: x, port: 1}, {name: y, port: 2}], workloads: {v: {address: \"1.2.3.4:5\"}}}}", "5:92 spec.services.a.workloads.v.address invalid-value"},
 		"unknown variable":          {workload(`command: [a, "${PORTS}"]`), "5:83 spec.services.web.workloads.v1.command[1] unknown-variable"},
-		"upstream comes later":      {workload(`command: [a], env: {X: "${UPSTREAM_DB_3306}"}`), "5:93 spec.services.web.workloads.v1.env.X unsupported-field"},
 		"open variable":             {workload(`command: ["a${PORT"]`), "5:80 spec.services.web.workloads.v1.command[0] invalid-value"},
 		"empty program":             {workload(`command: ["", a]`), "5:80 spec.services.web.workloads.v1.command[0] invalid-value"},
 		"bad variable name":         {workload(`command: [a], env: {"A=B": c}`), "5:97 spec.services.web.workloads.v1.env[\"A=B\"] invalid-value"},

@@ -45,8 +45,16 @@ func (p *places) give(w *Workload, ordinal int) (*Instance, error) {
 			return nil, err
 		}
 	}
-	i.Outbound, err = listenPort(i.Address, outboundPort, taken)
-	return i, err
+	if i.Outbound, err = listenPort(i.Address, outboundPort, taken); err != nil {
+		return nil, err
+	}
+	i.Upstream = make([]int, len(w.Upstreams))
+	for n, u := range w.Upstreams {
+		if i.Upstream[n], err = listenPort(i.Address, u.Port, taken); err != nil {
+			return nil, err
+		}
+	}
+	return i, nil
 }
 
 // takeBack takes the address and ports of an instance that has ended.

@@ -19,6 +19,9 @@ type roster struct {
 	services map[mesh.Host]*mesh.Service // all that there ever were
 	offered  map[mesh.Host]bool
 	entries  map[mesh.ProxyID]entry
+
+	settings     *mesh.Settings
+	certificates []mesh.SealedCertificate
 }
 
 type entry struct {
@@ -35,14 +38,16 @@ func newRoster() *roster {
 	}
 }
 
-// offer says which services there are. One that is gone stays until the last of its instances is.
-func (r *roster) offer(services []*mesh.Service) {
+// offer says which services there are, and what holds for the whole mesh. A service that is gone stays until the last
+// of its instances is.
+func (r *roster) offer(services []*mesh.Service, settings mesh.Settings, certificates []mesh.SealedCertificate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.offered = map[mesh.Host]bool{}
 	for _, s := range services {
 		r.services[s.Host], r.offered[s.Host] = s, true
 	}
+	r.settings, r.certificates = &settings, certificates
 	r.bump()
 }
 
@@ -96,7 +101,7 @@ func (r *roster) registry() (mesh.Registry, int64) {
 			present[host] = true
 		}
 	}
-	var registry mesh.Registry
+	registry := mesh.Registry{Settings: r.settings, Certificates: r.certificates}
 	sets := map[mesh.Host]*mesh.EndpointSet{}
 	for _, host := range slices.Sorted(maps.Keys(present)) {
 		sets[host] = &mesh.EndpointSet{Host: host, Endpoints: []mesh.Endpoint{}}

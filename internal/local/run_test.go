@@ -128,10 +128,15 @@ func TestCannotStart(t *testing.T) {
 		hint   string
 	}{
 		"ingress port": {withDoor, func(c *Config) { c.IngressPort = port }, fmt.Sprintf("port %d for the ingress is in use", port), "--ingress-port"},
-		"admin port":   {twoServices, func(c *Config) { c.AdminPort = port }, fmt.Sprintf("port %d for the admin pages is in use", port), "--admin-port"},
-		"no Envoy":     {twoServices, func(c *Config) { c.Envoy = agent.Lookup{Flag: "/nonesuch"} }, "/nonesuch is not a program", "pip install"},
-		"bad Mesh":     {strings.Replace(twoServices, "replicas", "replica", 1), nil, `mesh.yaml:10:`, ""},
-		"no Mesh":      {"apiVersion: v1\nkind: Other\nmetadata: {name: x}\n", nil, "there is no Mesh", ""},
+		"https port":   {withDoor, func(c *Config) { c.HTTPSPort = port }, fmt.Sprintf("port %d for TLS at the ingress is in use", port), "--https-port"},
+		"one port":     {withDoor, func(c *Config) { c.IngressPort, c.HTTPSPort = port, port }, fmt.Sprintf("port %d both with and without TLS", port), "--https-port"},
+		"unknown name": {
+			strings.Replace(twoServices, "blue", "${UPSTREAM_SHOP_81}", 1), nil, "did you mean ${UPSTREAM_SHOP_80}?", "",
+		},
+		"admin port": {twoServices, func(c *Config) { c.AdminPort = port }, fmt.Sprintf("port %d for the admin pages is in use", port), "--admin-port"},
+		"no Envoy":   {twoServices, func(c *Config) { c.Envoy = agent.Lookup{Flag: "/nonesuch"} }, "/nonesuch is not a program", "pip install"},
+		"bad Mesh":   {strings.Replace(twoServices, "replicas", "replica", 1), nil, `mesh.yaml:10:`, ""},
+		"no Mesh":    {"apiVersion: v1\nkind: Other\nmetadata: {name: x}\n", nil, "there is no Mesh", ""},
 		"no control plane": {
 			twoServices, func(c *Config) { c.ServeArgs = []string{"serve", "/nonesuch"} },
 			"the control plane ended (exit status 1): open /nonesuch/told.log", "",

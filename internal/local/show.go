@@ -11,7 +11,7 @@ import (
 
 // show tells how far the mesh is; once all of it runs, or has failed, where people find it.
 func (c *crew) show() {
-	var waiting, broken []string
+	waiting, broken := slices.Clone(c.held), []string(nil)
 	ready, total := 0, 0
 	for _, w := range c.wanted {
 		total += w.Replicas
@@ -39,7 +39,7 @@ func (c *crew) show() {
 	}
 	c.running = true
 	c.site.console.say("%d of %d ready after %.1f s%s", ready, total, time.Since(c.began).Seconds(), suffix(broken))
-	for _, url := range c.urls(c.doorPort()) {
+	for _, url := range c.urls(c.door()) {
 		c.site.console.say("%s", url)
 	}
 }
@@ -51,12 +51,12 @@ func suffix(broken []string) string {
 	return "; not " + strings.Join(broken, ", ")
 }
 
-// doorPort returns the port of the ingress, 0 when there is none.
-func (c *crew) doorPort() int {
+// door returns where the ingress takes requests, without ports when there is none.
+func (c *crew) door() Door {
 	for _, w := range c.wanted {
 		if w.Type == mesh.Ingress {
-			return w.Door.Port
+			return w.Door
 		}
 	}
-	return 0
+	return Door{}
 }

@@ -8,16 +8,48 @@ import (
 
 // spec is the spec of a Mesh document.
 type spec struct {
-	Settings yaml.Node              `yaml:"settings" lateen:"later"`
+	Settings *settingsSpec          `yaml:"settings"`
 	Ingress  *ingressSpec           `yaml:"ingress"`
 	Services map[string]serviceSpec `yaml:"services"`
 }
 
-type ingressSpec struct {
-	Port      *int32    `yaml:"port"`
-	Address   string    `yaml:"address"`
-	HTTPSPort yaml.Node `yaml:"httpsPort" lateen:"later"`
+// settingsSpec holds the fields of MeshConfig, and dnsResolvers and caBundle beside them.
+type settingsSpec struct {
+	ConnectTimeout *config.Duration `yaml:"connectTimeout"`
+	DNSResolvers   []string         `yaml:"dnsResolvers"`
+	CABundle       string           `yaml:"caBundle"`
+	AccessLogFile  *string          `yaml:"accessLogFile"`
+	AuthPolicy     *string          `yaml:"authPolicy"`
+
+	MixerAddress          yaml.Node `yaml:"mixerAddress" lateen:"later"`
+	DisablePolicyChecks   yaml.Node `yaml:"disablePolicyChecks" lateen:"later"`
+	EnableTracing         yaml.Node `yaml:"enableTracing" lateen:"later"`
+	MTLSExcludedServices  yaml.Node `yaml:"mtlsExcludedServices" lateen:"later"`
+	DefaultConfig         yaml.Node `yaml:"defaultConfig" lateen:"later"`
+	IngressClass          yaml.Node `yaml:"ingressClass" lateen:"later"`
+	IngressService        yaml.Node `yaml:"ingressService" lateen:"later"`
+	IngressControllerMode yaml.Node `yaml:"ingressControllerMode" lateen:"later"`
+
+	RDSRefreshDelay    yaml.Node `yaml:"rdsRefreshDelay" lateen:"never"`
+	ProxyListenPort    yaml.Node `yaml:"proxyListenPort" lateen:"never"`
+	EgressProxyAddress yaml.Node `yaml:"egressProxyAddress" lateen:"never"`
+	ProxyHTTPPort      yaml.Node `yaml:"proxyHttpPort" lateen:"never"`
 }
+
+type ingressSpec struct {
+	Port         *int32                     `yaml:"port"`
+	Address      string                     `yaml:"address"`
+	HTTPSPort    *int32                     `yaml:"httpsPort"`
+	Certificates map[string]certificateSpec `yaml:"certificates"`
+}
+
+type certificateSpec struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Example shows how a certificate is written.
+func (certificateSpec) Example() string { return "{cert: shop.crt, key: shop.key}" }
 
 type serviceSpec struct {
 	ServiceAccount string                  `yaml:"serviceAccount"`
@@ -42,7 +74,7 @@ type workloadSpec struct {
 	Labels    map[string]string `yaml:"labels"`
 	Ready     *readySpec        `yaml:"ready"`
 	Address   string            `yaml:"address"`
-	DependsOn yaml.Node         `yaml:"dependsOn" lateen:"later"`
+	DependsOn []string          `yaml:"dependsOn"`
 	Capture   yaml.Node         `yaml:"capture" lateen:"later"`
 }
 

@@ -90,7 +90,9 @@ func townConfig(dir string) Config {
 		Envoy:   agent.Lookup{Env: os.Getenv("LATEEN_ENVOY"), Dir: bin, Path: os.Getenv("PATH")},
 		Environ: append(os.Environ(), markName+"="+dir, "GORACE=atexit_sleep_ms=0"),
 		API:     api.NewClient(filepath.Join(state, api.SocketName)), Bootstrap: staticBootstrap,
-		URLs:   func(port int) []string { return []string{fmt.Sprintf("the door is %d", port)} },
+		URLs: func(d Door) []string {
+			return []string{fmt.Sprintf("the door is %d, with TLS %d", d.Port, d.HTTPSPort)}
+		},
 		Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
 	}
 }

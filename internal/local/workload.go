@@ -17,16 +17,20 @@ import (
 type Mesh struct {
 	Name      string // of the first document
 	Namespace string // of the first document
+	Settings  mesh.Settings
 	Services  []*mesh.Service
 	Workloads []*Workload // sorted by namespace and name
 	Ingress   *Door       // nil: nothing comes from outside
+
+	Certificates []mesh.SealedCertificate // of the ingress, sorted by namespace and name
 }
 
 // Door is where requests from outside come in.
 type Door struct {
-	Address string
-	Port    int
-	Origin  mesh.Position
+	Address   string
+	Port      int
+	HTTPSPort int // 0: none
+	Origin    mesh.Position
 }
 
 // Workload is one version of a service, as a Mesh file wants it.
@@ -45,8 +49,14 @@ type Workload struct {
 	Dir     string
 	Env     map[string]string
 	Ready   Ready
-	Runs    netip.AddrPort // where it already runs; then there is nothing to start. Port 0: the service's ports
-	Door    Door           // of an ingress
+
+	DependsOn []mesh.Host // it starts when these are ready; sorted
+	Upstreams []Upstream  // sorted by host and port
+	// unsound tells that it names a service or port that there is not, or waits for itself: whatever runs for it goes on.
+	unsound bool
+
+	Runs netip.AddrPort // where it already runs; then there is nothing to start. Port 0: the service's ports
+	Door Door           // of an ingress
 }
 
 // Ready says when an application counts as ready.
@@ -67,6 +77,7 @@ func (w *Workload) sameProcess(o *Workload) bool {
 	a, b := *w, *o
 	a.Labels, b.Labels = nil, nil
 	a.Replicas, b.Replicas = 0, 0
+	a.DependsOn, b.DependsOn = nil, nil
 	a.Origin, b.Origin = mesh.Position{}, mesh.Position{}
 	a.Door.Origin, b.Door.Origin = mesh.Position{}, mesh.Position{}
 	return reflect.DeepEqual(a, b)
@@ -90,6 +101,17 @@ func (w *Workload) variables(ports map[string]int) map[string]string {
 	return values
 }
 
+// variables returns what may stand in ${…} of the instance's command and environment.
+func (i *Instance) variables() map[string]string {
+	values := i.Workload.variables(i.Ports)
+	for n, u := range i.Workload.Upstreams {
+		for name, part := range u.Variables {
+			values[name] = part.of(i.Address, i.Upstream[n])
+		}
+	}
+	return values
+}
+
 // Instance is one running replica of a workload: what the control plane is told of it, and what its processes need.
 type Instance struct {
 	Name     string // "reviews-v2-0"
@@ -99,6 +121,7 @@ type Instance struct {
 	Outbound int            // port on Address where its proxy takes its requests; of the ingress, port of its door
 	Listen   map[string]int // by port name: port on Address where its proxy answers for it
 	Ports    map[string]int // by port name: port of the application
+	Upstream []int          // of each of the workload's Upstreams: port on Address where its proxy leads there
 
 	number int // of the address in its subnet
 }
@@ -123,7 +146,7 @@ func (i *Instance) MeshWorkload() *mesh.Workload {
 		Address: i.Address.String(), Outbound: i.Outbound,
 	}
 	if w.Type == mesh.Ingress {
-		m.Door = w.Door.Address
+		m.Door, m.DoorTLS = w.Door.Address, w.Door.HTTPSPort
 		return m
 	}
 	for _, p := range w.Ports {
@@ -133,6 +156,9 @@ func (i *Instance) MeshWorkload() *mesh.Workload {
 		})
 	}
 	slices.SortFunc(m.Serves, func(a, b mesh.Serving) int { return cmp.Compare(a.Port, b.Port) })
+	for n, u := range w.Upstreams {
+		m.Upstreams = append(m.Upstreams, mesh.Upstream{Host: u.Host, Port: u.Port, Listen: i.Upstream[n]})
+	}
 	return m
 }
 

@@ -1,0 +1,153 @@
+package local
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// mention is a place in a document where a workload names a service, which may stand in another document.
+type mention struct {
+	object   *config.Object
+	workload *Workload
+	path     string
+	variable string // UPSTREAM_…; "": a service that the workload depends on
+	service  string // as written
+}
+
+// resolver finds out what mentions mean, once all services are known.
+type resolver struct {
+	services  map[mesh.Host]*mesh.Service
+	all       []*mesh.Service
+	addresses map[string]localAddresses // by namespace of the workload
+	wanted    map[*Workload]map[localAddress]bool
+	waits     map[*Workload]map[mesh.Host]mention
+	problems  []mesh.Problem
+}
+
+// resolve tells each workload of m what it depends on and which local addresses it has. A workload about which it
+// tells a problem is unsound.
+func (m *Mesh) resolve(mentions []mention) []mesh.Problem {
+	r := &resolver{
+		services: map[mesh.Host]*mesh.Service{}, all: m.Services, addresses: map[string]localAddresses{},
+		wanted: map[*Workload]map[localAddress]bool{}, waits: map[*Workload]map[mesh.Host]mention{},
+	}
+	for _, s := range m.Services {
+		r.services[s.Host] = s
+	}
+	for _, at := range mentions {
+		w := at.workload
+		if r.wanted[w] == nil {
+			r.wanted[w], r.waits[w] = map[localAddress]bool{}, map[mesh.Host]mention{}
+		}
+		if at.variable != "" {
+			r.variable(at)
+		} else {
+			r.dependency(at)
+		}
+	}
+	for w, ports := range r.wanted {
+		w.Upstreams = r.of(w.Namespace).upstreams(ports)
+		w.DependsOn = slices.Sorted(maps.Keys(r.waits[w]))
+	}
+	r.cycles(m.Workloads)
+	return r.problems
+}
+
+// of returns the local addresses for the workloads of a namespace.
+func (r *resolver) of(namespace string) localAddresses {
+	if r.addresses[namespace] == nil {
+		r.addresses[namespace] = newLocalAddresses(r.all, namespace)
+	}
+	return r.addresses[namespace]
+}
+
+// tell reports a problem of the workload that the mention is about.
+func (r *resolver) tell(at mention, code, message, hint string) {
+	p := at.object.Problem(code, at.path, "%s", message)
+	p.Hint = hint
+	r.problems = append(r.problems, p)
+	at.workload.unsound = true
+}
+
+func (r *resolver) variable(at mention) {
+	addresses := r.of(at.workload.Namespace)
+	if message, hint := addresses.check(at.variable); message != "" {
+		r.tell(at, CodeUnknownVariable, message, hint)
+		return
+	}
+	a := addresses[at.variable][0]
+	r.wanted[at.workload][localAddress{a.host, a.port, wholeAddress}] = true
+}
+
+func (r *resolver) dependency(at mention) {
+	for _, host := range mesh.Candidates(at.service, at.workload.Namespace, domain) {
+		s := r.services[host]
+		if s == nil {
+			continue
+		}
+		if _, twice := r.waits[at.workload][host]; !twice {
+			r.waits[at.workload][host] = at
+		}
+		for _, p := range s.Ports {
+			r.wanted[at.workload][localAddress{host, p.Number, wholeAddress}] = true
+		}
+		return
+	}
+	var names []string
+	for _, s := range r.all {
+		name := s.Name
+		if s.Namespace != at.workload.Namespace {
+			name += "." + s.Namespace
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	r.tell(at, config.CodeUnknownHost, "there is no service "+at.service, config.Suggest(at.service, "services", names))
+}
+
+// cycles reports workloads that wait for themselves, each ring once.
+func (r *resolver) cycles(workloads []*Workload) {
+	serving := map[mesh.Host][]*Workload{}
+	for _, w := range workloads {
+		serving[w.Host] = append(serving[w.Host], w)
+	}
+	done := map[*Workload]bool{}
+	var path []*Workload
+	var visit func(w *Workload)
+	visit = func(w *Workload) {
+		if i := slices.Index(path, w); i >= 0 {
+			r.cycle(path[i:])
+			return
+		}
+		if done[w] {
+			return
+		}
+		path = append(path, w)
+		for _, host := range w.DependsOn {
+			for _, next := range serving[host] {
+				visit(next)
+			}
+		}
+		path = path[:len(path)-1]
+		done[w] = true
+	}
+	for _, w := range workloads {
+		visit(w)
+	}
+}
+
+// cycle reports a ring of workloads, at the place where the first one names the service of the second.
+func (r *resolver) cycle(ring []*Workload) {
+	var names []string
+	for _, w := range ring {
+		names = append(names, w.Name)
+		w.unsound = true
+	}
+	first, second := ring[0], ring[1%len(ring)]
+	r.tell(r.waits[first][second.Host], config.CodeConflictingFields,
+		"the workload would wait for itself: "+strings.Join(append(names, first.Name), " → "), "take one of these dependencies away")
+}

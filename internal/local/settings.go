@@ -1,0 +1,146 @@
+package local
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+const (
+	longestConnect  = 30 * time.Second
+	mostBundle      = 4 << 20
+	dnsPort         = 53
+	caBundleVarName = "SSL_CERT_FILE"
+)
+
+// systemBundles are where systems keep the authorities that they trust, as crypto/x509 looks for them on Linux.
+var systemBundles = [...]string{
+	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Gentoo
+	"/etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
+	"/etc/ssl/ca-bundle.pem",                            // OpenSUSE
+	"/etc/pki/tls/cacert.pem",                           // OpenELEC
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // CentOS, RHEL 7
+	"/etc/ssl/cert.pem",                                 // Alpine
+}
+
+// systemBundle returns the file with the authorities that the system trusts, "" when there is none.
+func systemBundle(environ []string) string {
+	for _, path := range append([]string{lookup(environ, caBundleVarName)}, systemBundles[:]...) {
+		if path == "" {
+			continue
+		}
+		if file, err := os.Stat(path); err != nil || !file.Mode().IsRegular() {
+			continue
+		}
+		if whole, err := filepath.Abs(path); err == nil {
+			return whole
+		}
+	}
+	return ""
+}
+
+// settings reads the settings of the mesh.
+func (r *reader) settings(s *settingsSpec) {
+	r.hasSettings = true
+	set := mesh.DefaultSettings
+	if s.ConnectTimeout != nil {
+		bound := r.Span("spec.settings.connectTimeout", s.ConnectTimeout)
+		if bound > longestConnect {
+			r.Tell(mesh.Problem{
+				Field: "spec.settings.connectTimeout", Code: config.CodeOutOfRange, Message: "a connection is waited for from 1ms to 30s",
+			})
+		}
+		set.ConnectTimeout = mesh.Duration(bound)
+	}
+	for i, text := range s.DNSResolvers {
+		address, ok := resolverAddress(text)
+		if !ok {
+			r.invalid(config.Item("spec.settings.dnsResolvers", i), "a resolver is an IP address, with or without a port", `write it as "192.0.2.1" or "192.0.2.1:53"`)
+		}
+		set.DNSResolvers = append(set.DNSResolvers, address)
+	}
+	if s.CABundle != "" {
+		set.CABundle = r.bundle("spec.settings.caBundle", s.CABundle)
+	}
+	set.NoAccessLog = s.AccessLogFile != nil && *s.AccessLogFile == ""
+	if s.AuthPolicy != nil && *s.AuthPolicy != "NONE" {
+		r.Tell(mesh.Problem{
+			Field: "spec.settings.authPolicy", Code: config.CodeUnsupportedField, Message: "only NONE is supported yet",
+		})
+	}
+	r.mesh.Settings = set
+}
+
+// resolverAddress returns the address of a DNS server as "IP:PORT".
+func resolverAddress(text string) (string, bool) {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(ip, dnsPort).String(), ip.Zone() == ""
+	}
+	address, err := netip.ParseAddrPort(text)
+	return address.String(), err == nil && address.Port() != 0 && address.Addr().Zone() == ""
+}
+
+// bundle returns the whole path of a file that must hold certificates.
+func (r *reader) bundle(path, name string) string {
+	name = r.file(name)
+	text, err := readBounded(name, mostBundle)
+	switch {
+	case err != nil:
+		r.invalid(path, "the file cannot be read: "+err.Error(), "")
+	case !x509.NewCertPool().AppendCertsFromPEM(text):
+		r.invalid(path, "there is no certificate in "+name, "it holds the authorities in PEM, one after the other")
+	}
+	if whole, err := filepath.Abs(name); err == nil {
+		return whole
+	}
+	return name
+}
+
+// file returns the path of a file that a document names.
+func (r *reader) file(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(r.folder(), name)
+}
+
+// readBounded returns what is in a file, which must be a regular one of at most so many bytes.
+func readBounded(path string, most int64) ([]byte, error) {
+	// A pipe would not open before somebody writes.
+	switch stat, err := os.Stat(path); {
+	case err != nil:
+		return nil, plain(path, err)
+	case !stat.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, plain(path, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, plain(path, err)
+	case int64(len(text)) > most:
+		return nil, fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return slices.Clip(text), nil
+}
+
+// plain returns the error without the name of the system call.
+func plain(path string, err error) error {
+	if failed, ok := errors.AsType[*os.PathError](err); ok {
+		err = failed.Err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
