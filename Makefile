@@ -25,12 +25,16 @@ build: ## bin/lateen
 envoy: ## bin/envoy: the pinned Envoy, unless LATEEN_ENVOY or PATH has one that will do
 	@tools/envoy/fetch
 
+.PHONY: mariadb
+mariadb: ## bin/mariadb: Debian's MariaDB server, for tests, unless PATH has one
+	@tools/mariadb/fetch
+
 .PHONY: demo
 demo: build envoy ## BookInfo on this machine
 	@exec bin/lateen demo $(ARGS)
 
 .PHONY: test
-test: build envoy cc ## every test, on real Envoys, with the race detector
+test: build envoy mariadb cc ## every test, on real Envoys, with the race detector
 	$(GO) test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(ARGS) $(PKG)
 
 .PHONY: golden

@@ -2,7 +2,7 @@
 // four small services that call one another over plain HTTP.
 //
 //	productpage ─┬─▶ details
-//	             └─▶ reviews (v1, v2 black stars, v3 red stars) ──▶ ratings
+//	             └─▶ reviews (v1, v2 black stars, v3 red stars) ──▶ ratings (v1, v2 ──▶ MySQL)
 //
 // It answers as the BookInfo sample of 2017 did: the same paths and JSON, the
 // same headers passed on, the same timeouts and tries, including the flaw that
@@ -12,6 +12,14 @@
 // New makes one service as an http.Handler, and Serve runs it. A service knows
 // nothing of the mesh; its calls go wherever the transport sends them, by default
 // to the proxy that HTTP_PROXY names. Nothing is stored, on disk or in memory.
+//
+// v2 of ratings reads its stars from MySQL or MariaDB over TCP, which no HTTP
+// proxy carries: from the rows of `SELECT ReviewID, Rating FROM ratings` in the
+// database `test`. [Database] or the environment says where: DB_TYPE=mysql and
+// MYSQL_DB_HOST, which together also make v2 the default version of ratings, then
+// MYSQL_DB_PORT, MYSQL_DB_USER and MYSQL_DB_PASSWORD. A request waits for two
+// seconds at most; without an answer from the database its own is status 500, and
+// the log has the reason, never the password.
 package bookinfo
 
 import (
@@ -28,7 +36,8 @@ import (
 // Config says how one service runs. The zero value is usable.
 type Config struct {
 	// Version is what this instance is: v1 (the default), v2 or v3 of reviews,
-	// v1 of ratings. The other services take no notice of it.
+	// v1 or v2 of ratings (the default is v2 if Database has type mysql and a
+	// host, else v1). The other services take no notice of it.
 	Version string
 	// Instance is the name that reviews gives in its answers. The default is
 	// $LATEEN_WORKLOAD; empty leaves it out.
@@ -36,6 +45,8 @@ type Config struct {
 	// Details, Reviews and Ratings are where the others are, as
 	// http://HOST[:PORT]. The default is the service's own name and port 9080.
 	Details, Reviews, Ratings string
+	// Database is where v2 of ratings has its stars from.
+	Database Database
 	// Transport carries the calls to other services. The default keeps
 	// connections alive and obeys HTTP_PROXY and NO_PROXY.
 	Transport http.RoundTripper
@@ -50,7 +61,7 @@ func New(service string, c Config) (http.Handler, error) {
 	if !known {
 		return nil, fmt.Errorf("no service %q in BookInfo: it has %s", service, strings.Join(Services(), ", "))
 	}
-	c = c.withDefaults()
+	c = c.withDefaults(service)
 	h, err := build(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", service, err)
@@ -72,7 +83,11 @@ func services() map[string]func(Config) (http.Handler, error) {
 	}
 }
 
-func (c Config) withDefaults() Config {
+func (c Config) withDefaults(service string) Config {
+	c.Database = c.Database.withDefaults()
+	if service == "ratings" && c.Database.complete() {
+		setDefault(&c.Version, "v2")
+	}
 	setDefault(&c.Version, "v1")
 	setDefault(&c.Instance, os.Getenv("LATEEN_WORKLOAD"))
 	setDefault(&c.Details, "http://details:9080")

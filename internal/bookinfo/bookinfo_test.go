@@ -80,7 +80,8 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"cart", Config{}, `no service "cart" in BookInfo: it has details, productpage, ratings, reviews`},
 		{"reviews", Config{Version: "v4"}, `reviews: no version "v4": there is v1, v2, v3`},
-		{"ratings", Config{Version: "v2"}, `ratings: no version "v2": there is v1`},
+		{"ratings", Config{Version: "v3"}, `ratings: no version "v3": there is v1, v2`},
+		{"ratings", Config{Version: "v2", Database: Database{Type: "mongodb"}}, `ratings: no database "mongodb": there is mysql`},
 		{"reviews", Config{Ratings: "ratings:9080"}, `reviews: address of ratings: "ratings:9080" is not of the form http://HOST[:PORT]`},
 		{"productpage", Config{Details: "ftp://details"}, `productpage: address of details: "ftp://details" is not of the form http://HOST[:PORT]`},
 		{"productpage", Config{Reviews: "http://"}, `productpage: address of reviews: "http://" is not of the form http://HOST[:PORT]`},

@@ -66,7 +66,7 @@ func TestReviewsWithRatings(t *testing.T) {
 
 func TestRatingsWithoutDatabase(t *testing.T) {
 	none := func(context.Context, int) (map[string]int, error) { return nil, errors.New("dial mongodb: refused") }
-	got := ask(ratingsFrom(none, Config{}.withDefaults()), "GET", "/ratings/0", "")
+	got := ask(ratingsFrom(none, Config{}.withDefaults("ratings")), "GET", "/ratings/0", "")
 	if want := `{"error":"could not connect to ratings database"}`; got.Code != 500 || got.Body.String() != want {
 		t.Errorf("got %d %s, want 500 %s", got.Code, got.Body, want)
 	}
