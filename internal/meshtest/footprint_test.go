@@ -105,12 +105,15 @@ func TestFootprint(t *testing.T) {
 	got := heldBy(t, dump)
 	want := []string{
 		"Clusters inbound|9080", // the application
+		"Clusters inner",        // what comes through CONNECT
 		"Clusters lateen",       // the control plane
 		"Clusters outbound|9080||reviews.default.svc.cluster.local",
 		"Endpoints inbound|9080",
+		"Endpoints inner",
 		"Endpoints lateen",
 		"Endpoints outbound|9080||reviews.default.svc.cluster.local",
 		"Listeners inbound|9080",
+		"Listeners inner",
 		"Listeners outbound",
 		"Routes inbound|9080",
 		"Routes out",

@@ -35,21 +35,68 @@ type App func(client *http.Client) http.Handler
 // with the first one.
 func (m *Mesh) Start(service, version string, app App) *Instance {
 	m.t.Helper()
-	labels := mesh.Labels{"app": service, "version": version}
-	w := m.workload(service+"-"+version, mesh.Sidecar, labels)
+	return m.StartSpec(Spec{Service: service, Version: version, Ports: []SpecPort{{Name: "http", Number: ServicePort, App: app}}})
+}
+
+// Spec describes an instance that serves other ports than one for HTTP, or has local addresses.
+type Spec struct {
+	Service, Version string
+	Ports            []SpecPort
+	Upstreams        []mesh.Upstream // Listen is chosen
+}
+
+// SpecPort is one port of a service, with the application behind it.
+type SpecPort struct {
+	Name   string // tells the protocol
+	Number int
+	App    App    // of HTTP
+	Target string // "IP:PORT" of an application that the test runs itself, instead of App
+}
+
+// StartSpec starts one more instance of a service, like [Mesh.Start].
+func (m *Mesh) StartSpec(s Spec) *Instance {
+	m.t.Helper()
+	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
 	client := (&Instance{Workload: w, mesh: m}).Client()
-	w.Serves = []mesh.Serving{{
-		Host: HostOf(service), Port: ServicePort, Protocol: mesh.HTTP, Listen: ServicePort,
-		Target: handlerServer(m.t, app(client)),
-	}}
+	host := HostOf(s.Service)
+	svc := &mesh.Service{Host: host, Name: s.Service, Namespace: Namespace}
+	for _, p := range s.Ports {
+		target := p.Target
+		if p.App != nil {
+			target = handlerServer(m.t, p.App(client))
+		}
+		protocol := mesh.ProtocolOf(p.Name)
+		svc.Ports = append(svc.Ports, mesh.Port{Name: p.Name, Number: p.Number, Protocol: protocol})
+		w.Serves = append(w.Serves, mesh.Serving{Host: host, Port: p.Number, Protocol: protocol, Listen: p.Number, Target: target})
+	}
+	for _, u := range s.Upstreams {
+		w.Upstreams = append(w.Upstreams, mesh.Upstream{Host: u.Host, Port: u.Port, Listen: m.freePort(w.Address)})
+	}
 	m.change(func(r *mesh.Registry) {
-		if !slices.ContainsFunc(r.Services, func(s *mesh.Service) bool { return s.Host == HostOf(service) }) {
-			r.Services = append(r.Services, NewService(service, "http", ServicePort))
+		if !slices.ContainsFunc(r.Services, func(known *mesh.Service) bool { return known.Host == host }) {
+			r.Services = append(r.Services, svc)
 		}
 	})
 	i := m.launch(w)
 	m.setEndpoint(i, mesh.Healthy)
 	return i
+}
+
+// Upstream returns "IP:PORT" of the instance's local address for a service port.
+func (i *Instance) Upstream(service string, port int) string {
+	for _, u := range i.Upstreams {
+		if u.Host == HostOf(service) && u.Port == port {
+			return net.JoinHostPort(i.Address, strconv.Itoa(u.Listen))
+		}
+	}
+	i.mesh.t.Fatalf("%s has no local address for %s:%d", i.Name, service, port)
+	return ""
+}
+
+func (m *Mesh) freePort(address string) int {
+	l := listenLoopback(m.t, address)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Caller starts an instance that serves nothing and only calls.
@@ -62,7 +109,7 @@ func (m *Mesh) Caller(name string, labels mesh.Labels) *Instance {
 func (m *Mesh) Door() *Instance {
 	m.t.Helper()
 	w := m.workload("ingress", mesh.Ingress, mesh.Labels{"istio": "ingress"})
-	w.Door = w.Address
+	w.Door, w.DoorTLS = w.Address, m.freePort(w.Address)
 	return m.launch(w)
 }
 
@@ -73,11 +120,9 @@ func (m *Mesh) workload(name string, t mesh.ProxyType, labels mesh.Labels) *mesh
 	m.taken++
 	m.mu.Unlock()
 	address := m.subnet.Address(number).String()
-	l := listenLoopback(m.t, address)
-	defer l.Close()
 	return &mesh.Workload{
 		Name: fmt.Sprintf("%s-%d", name, number), Namespace: Namespace, Type: t, Account: "default", Labels: labels,
-		Address: address, Outbound: l.Addr().(*net.TCPAddr).Port,
+		Address: address, Outbound: m.freePort(address),
 	}
 }
 
@@ -111,7 +156,12 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 func (m *Mesh) setEndpoint(i *Instance, health mesh.Health) {
 	m.t.Helper()
 	m.change(func(r *mesh.Registry) {
+		hosts := map[mesh.Host]bool{}
 		for _, s := range i.Serves {
+			if hosts[s.Host] {
+				continue
+			}
+			hosts[s.Host] = true
 			n := slices.IndexFunc(r.Endpoints, func(e *mesh.EndpointSet) bool { return e.Host == s.Host })
 			set := &mesh.EndpointSet{Host: s.Host}
 			if n < 0 {
@@ -123,13 +173,26 @@ func (m *Mesh) setEndpoint(i *Instance, health mesh.Health) {
 			})
 			if health != "" {
 				set.Endpoints = append(set.Endpoints, mesh.Endpoint{
-					Address: i.Address, Ports: map[string]int{"http": s.Listen}, Labels: i.Labels, Workload: i.Name,
+					Address: i.Address, Ports: portsOf(i.Workload, s.Host, r), Labels: i.Labels, Workload: i.Name,
 					Account: i.Account, Health: health,
 				})
 			}
 			r.Endpoints[n] = set
 		}
 	})
+}
+
+// portsOf returns where a workload listens for a host, by the names of the service's ports.
+func portsOf(w *mesh.Workload, h mesh.Host, r *mesh.Registry) map[string]int {
+	ports := map[string]int{}
+	for _, svc := range r.Services {
+		for _, s := range w.Serves {
+			if p, ok := svc.Port(s.Port); ok && svc.Host == h && s.Host == h {
+				ports[p.Name] = s.Listen
+			}
+		}
+	}
+	return ports
 }
 
 // Stop takes the instance out of the mesh: it gets nothing new, finishes what it has, and ends.
@@ -219,6 +282,6 @@ func Named(name string) App {
 func (m *Mesh) AddDeadEndpoint(service string) {
 	m.t.Helper()
 	w := m.workload(service+"-dead", mesh.Sidecar, mesh.Labels{"app": service})
-	w.Serves = []mesh.Serving{{Host: HostOf(service), Listen: w.Outbound}}
+	w.Serves = []mesh.Serving{{Host: HostOf(service), Port: ServicePort, Listen: w.Outbound}}
 	m.setEndpoint(&Instance{Workload: w}, mesh.Healthy)
 }

@@ -144,13 +144,27 @@ func (m *Mesh) AddRegistry(more mesh.Registry) {
 	})
 }
 
+// Set changes the settings of the mesh and returns when they are in force.
+func (m *Mesh) Set(edit func(*mesh.Settings)) {
+	m.t.Helper()
+	m.change(func(r *mesh.Registry) {
+		settings := mesh.DefaultSettings
+		if r.Settings != nil {
+			settings = *r.Settings
+		}
+		edit(&settings)
+		r.Settings = &settings
+	})
+}
+
 // change edits the registry and waits until it is in force.
 func (m *Mesh) change(edit func(*mesh.Registry)) {
 	m.t.Helper()
 	m.mu.Lock()
 	next := mesh.Registry{
 		Services: slices.Clone(m.registry.Services), Endpoints: slices.Clone(m.registry.Endpoints),
-		Workloads: slices.Clone(m.registry.Workloads),
+		Workloads: slices.Clone(m.registry.Workloads), Settings: m.registry.Settings,
+		Certificates: slices.Clone(m.registry.Certificates),
 	}
 	edit(&next)
 	m.registry = next
@@ -188,12 +202,22 @@ func (m *Mesh) InForce(revision int64) int {
 	return p.Concerned
 }
 
-// Apply writes objects and returns when they are in force. Any problem fails the test.
-func (m *Mesh) Apply(yaml string) {
+// Apply writes objects and returns when they are in force. Any problem fails the test, but a warning of one of the
+// codes, which must be there.
+func (m *Mesh) Apply(yaml string, warnings ...string) {
 	m.t.Helper()
 	written := m.TryApply(yaml)
+	told := map[string]bool{}
 	for _, p := range written.Problems {
-		m.t.Errorf("%v", p)
+		told[p.Code] = true
+		if p.Severity != mesh.Warning || !slices.Contains(warnings, p.Code) {
+			m.t.Errorf("%v", p)
+		}
+	}
+	for _, code := range warnings {
+		if !told[code] {
+			m.t.Errorf("there is no warning %q", code)
+		}
 	}
 	m.InForce(written.Revision)
 }

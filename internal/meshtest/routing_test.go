@@ -15,9 +15,12 @@ import (
 const reviews = "http://reviews:9080/"
 
 // rule writes a RouteRule for reviews; spec is what follows its destination, in YAML's flow style.
-func rule(name, spec string) string {
+func rule(name, spec string) string { return ruleFor("reviews", name, spec) }
+
+// ruleFor is a rule for a service.
+func ruleFor(service, name, spec string) string {
 	return fmt.Sprintf("apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: %s}\n"+
-		"spec: {destination: {name: reviews}, %s}\n", name, spec)
+		"spec: {destination: {name: %s}, %s}\n", name, service, spec)
 }
 
 // reviewsMesh starts reviews v1 and v2, which answer with their version, and a caller.
@@ -79,7 +82,7 @@ func TestPrecedenceAndMatches(t *testing.T) {
 		wantBody(t, caller, reviews, "v1", c.header, c.no)
 		wantBody(t, caller, reviews, "v1")
 	}
-	m.Apply(rule("z-some", "precedence: 0, route: [{labels: {version: v2}}]"))
+	m.Apply(rule("z-some", "precedence: 0, route: [{labels: {version: v2}}]"), "unreachable-rule")
 	wantBody(t, caller, reviews, "v1")
 	m.Delete("RouteRule", "a-everybody")
 	wantBody(t, caller, reviews, "v2")
