@@ -2,6 +2,7 @@ package meshtest_test
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -12,31 +13,13 @@ import (
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 )
 
-const ratingsFromDatabase = `
-apiVersion: config.istio.io/v1alpha2
-kind: RouteRule
-metadata: {name: ratings-default}
-spec: {destination: {name: ratings}, precedence: 2, route: [{labels: {version: v2}}]}
----
-apiVersion: config.istio.io/v1alpha2
-kind: RouteRule
-metadata: {name: reviews-default}
-spec: {destination: {name: reviews}, precedence: 2, route: [{labels: {version: v3}}]}
-`
-
-// Ratings v2 reads a real MariaDB, which speaks first, by a local address; while the database is away the page has no
-// stars, and afterwards it has them again.
-func TestRatingsFromMariaDB(t *testing.T) {
-	t.Parallel()
-	server := mariadb.Start(t, "")
-	m, door := bookInfo(t)
-	m.StartSpec(meshtest.Spec{Service: "mysqldb", Version: "v1", Ports: []meshtest.SpecPort{
-		{Name: "mysql", Number: 3306, Target: server.Address},
-	}})
+// ratingsV2 starts ratings v2, which reads the database at its local address for mysqldb.
+func ratingsV2(t *testing.T, m *meshtest.Mesh) *meshtest.Instance {
+	t.Helper()
 	var ratings *meshtest.Instance
 	handler := sync.OnceValue(func() http.Handler {
 		h, err := bookinfo.New("ratings", bookinfo.Config{Version: "v2", Database: bookinfo.Database{
-			Host: ratings.Upstream("mysqldb", 3306), User: "root", Password: "password",
+			Host: ratings.Upstream("mysqldb", 3306), User: mariadb.User, Password: mariadb.Password,
 		}})
 		if err != nil {
 			t.Error(err)
@@ -50,10 +33,24 @@ func TestRatingsFromMariaDB(t *testing.T) {
 		}}},
 		Upstreams: []mesh.Upstream{{Host: meshtest.HostOf("mysqldb"), Port: 3306}},
 	})
-	m.Apply(ratingsFromDatabase)
+	return ratings
+}
+
+// route-rule-ratings-db on MySQL: ratings v2 read a real MariaDB, which speaks first, by a local address; while the
+// database is away the page has no stars, and afterwards it has them again.
+func TestEffectRatingsMySQL(t *testing.T) {
+	t.Parallel()
+	server := mariadb.Start(t, "")
+	m, door := bookInfo(t)
+	m.StartSpec(meshtest.Spec{Service: "mysqldb", Version: "v1", Ports: []meshtest.SpecPort{
+		{Name: "mysql", Number: 3306, Target: server.Address},
+	}})
+	ratings := ratingsV2(t, m)
+	applySample(t, m, "ratings-mysql.yaml")
 	if n := strings.Count(page(t, door), star); n < 10 {
 		t.Errorf("the page has %d stars, want 10", n)
 	}
+	wantStars(t, pages(t, door, 40), map[string]float64{"red": 100})
 	server.Stop()
 	if status, body := ratings.Get("http://ratings:9080/ratings/0"); status != http.StatusInternalServerError ||
 		!strings.Contains(body, "could not connect to ratings database") {
@@ -61,4 +58,24 @@ func TestRatingsFromMariaDB(t *testing.T) {
 	}
 	mariadb.Start(t, server.Address)
 	meshtest.Await(t, "the stars to come back", func() bool { return strings.Count(page(t, door), star) >= 10 })
+}
+
+// route-rule-ratings-mysql-vm: the database runs outside the mesh, on a machine that is registered, without a sidecar.
+func TestEffectRatingsMySQLOnAMachine(t *testing.T) {
+	t.Parallel()
+	server := mariadb.Start(t, "")
+	at, err := netip.ParseAddrPort(server.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, door := bookInfo(t)
+	m.AddRegistry(mesh.Registry{
+		Services: []*mesh.Service{meshtest.NewService("mysqldb", "mysql", 3306)},
+		Endpoints: []*mesh.EndpointSet{{Host: meshtest.HostOf("mysqldb"), Endpoints: []mesh.Endpoint{{
+			Address: at.Addr().String(), Ports: map[string]int{"mysql": int(at.Port())}, Health: mesh.Healthy,
+		}}}},
+	})
+	ratingsV2(t, m)
+	applySample(t, m, "ratings-mysql.yaml")
+	wantStars(t, pages(t, door, 40), map[string]float64{"red": 100})
 }

@@ -183,6 +183,46 @@ func TestEffectDestinationPolicyRandom(t *testing.T) {
 	wantStars(t, map[string]int{"twice": repeated, "other": number - repeated}, map[string]float64{"twice": third, "other": 100 - third})
 }
 
+// bookinfo.yaml alone: no stars, black ones and red ones in turn. cleanup.sh: after any rules, when all are deleted, again.
+func TestEffectOfNoRules(t *testing.T) {
+	t.Parallel()
+	m, door := bookInfo(t)
+	third := map[string]float64{"none": 100. / 3, "black": 100. / 3, "red": 100. / 3}
+	wantStars(t, pages(t, door, 300), third)
+	applySample(t, m, "all-v1.yaml")
+	applySample(t, m, "ratings-abort.yaml")
+	wantStars(t, pages(t, door, 40), map[string]float64{"none": 100})
+	for _, name := range []string{"productpage-default", "reviews-default", "ratings-default", "details-default", "ratings-abort"} {
+		m.Delete("RouteRule", name)
+	}
+	wantStars(t, pages(t, door, 300), third)
+}
+
+// The rules for the ingress of version 0.3's route-rule-all-v1: from outside only some paths of a service are answered,
+// inside all of them.
+func TestEffectRulesForTheIngress(t *testing.T) {
+	t.Parallel()
+	m, door := bookInfo(t)
+	caller := m.Caller("caller", nil)
+	m.Apply("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: all}\n" +
+		"spec: {defaultBackend: {service: {name: productpage, port: {number: 9080}}}}\n")
+	m.Apply(ruleFor("productpage", "ingress-deny", "precedence: 1, match: {source: {labels: {istio: ingress}}}, httpFault: {abort: {httpStatus: 403}}"))
+	m.Apply(ruleFor("productpage", "ingress-page", "precedence: 2, match: {source: {name: istio-ingress, namespace: istio-system}, "+
+		"request: {headers: {uri: {prefix: /productpage}}}}"))
+	for _, c := range []struct {
+		from   *meshtest.Instance
+		path   string
+		status int
+	}{
+		{door, "/productpage", http.StatusOK}, {door, "/health", http.StatusForbidden},
+		{caller, "/productpage", http.StatusOK}, {caller, "/health", http.StatusOK},
+	} {
+		if status, _ := c.from.Get("http://productpage:9080" + c.path); status != c.status {
+			t.Errorf("%s from %s: %d, want %d", c.path, c.from.Name, status, c.status)
+		}
+	}
+}
+
 // shownBy asks reviews and returns the stars that the answer has.
 func shownBy(t *testing.T, client *http.Client) string {
 	t.Helper()
