@@ -16,7 +16,9 @@ import (
 )
 
 // applications are the programs that the test's own program can be beside lateen.
-var applications = map[string]func(ctx context.Context, args []string) error{"echo": echo, "ask": ask}
+var applications = map[string]func(ctx context.Context, args []string) error{
+	"echo": echo, "ask": ask, "grpc-serve": grpcServe, "grpc-ask": grpcAsk,
+}
 
 // echo answers each line on PORT with itself and its own name; it speaks first.
 func echo(ctx context.Context, args []string) error {

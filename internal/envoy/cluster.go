@@ -98,6 +98,7 @@ func inner(p plan.InnerCluster) *clusterv3.Cluster {
 	return &clusterv3.Cluster{
 		Name:                 p.Name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		CircuitBreakers:      unbounded(),
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: p.Name,
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
@@ -123,6 +124,7 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	return &clusterv3.Cluster{
 		Name:                 p.Name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		CircuitBreakers:      unbounded(),
 		ConnectTimeout:       duration(p.ConnectTimeout),
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: p.Name,

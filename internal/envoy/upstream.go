@@ -71,6 +71,15 @@ func upstreamTLS(p *plan.TLS) (*corev3.TransportSocket, error) {
 	}, err
 }
 
+// unbounded lifts Envoy's own bounds of 1024 where the other side, the listener's or the caller's, has one already.
+func unbounded() *clusterv3.CircuitBreakers {
+	const many = 1 << 20
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections: wrapperspb.UInt32(many), MaxPendingRequests: wrapperspb.UInt32(many), MaxRequests: wrapperspb.UInt32(many),
+		MaxRetries: wrapperspb.UInt32(many),
+	}}}
+}
+
 // breaker sets the bounds of a cluster, and what sets endpoints aside.
 func breaker(c *clusterv3.Cluster, b *mesh.Breaker) {
 	number := func(n int) *wrapperspb.UInt32Value { return wrapperspb.UInt32(uint32(n)) } //nolint:gosec // checked where it enters the mesh

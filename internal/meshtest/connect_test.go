@@ -74,6 +74,20 @@ func TestConnectIsSteered(t *testing.T) {
 	}
 }
 
+// As many tunnels may be open as a proxy takes connections.
+func TestManyTunnels(t *testing.T) {
+	t.Parallel()
+	_, caller := reviewsMesh(t)
+	for n := range 1100 {
+		if status, _, _ := connect(t, caller, "reviews:9080"); status != http.StatusOK {
+			t.Fatalf("tunnel %d: %d", n, status)
+		}
+	}
+	if status, body := tunnelled(t, caller, "reviews:9080", "/"); status != http.StatusOK {
+		t.Errorf("a request in the last tunnel: %d %q", status, body)
+	}
+}
+
 // A tunnel to a name that leads nowhere is refused.
 func TestConnectToNowhereIsRefused(t *testing.T) {
 	t.Parallel()

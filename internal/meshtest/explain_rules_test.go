@@ -148,11 +148,11 @@ func (r *rules) rule(name, destination string) ruled {
 	all, taken := r.conditions(), map[string]bool{}
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, c := range all[:pick(r.Rand, 0, 1, 1, 2, 3)] {
-		if place := cmp.Or(c.header, c.text[:3]); taken[place] {
+		place := cmp.Or(c.header, c.text[:3])
+		if taken[place] {
 			continue
-		} else {
-			taken[place] = true
 		}
+		taken[place] = true
 		made.kinds, meets = append(made.kinds, c.kind), append(meets, c.meet)
 		if c.header == "" {
 			beside = append(beside, c.text)

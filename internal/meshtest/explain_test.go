@@ -235,12 +235,13 @@ func through(i *meshtest.Instance) dialer {
 			return nil, err
 		}
 		fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", authority, authority)
+		// The other side says nothing of itself behind the answer, so that nothing of it is lost with the reader.
 		res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodConnect})
-		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("CONNECT %s: %s", authority, res.Status)
-		}
 		if err != nil {
 			return nil, errors.Join(err, conn.Close())
+		}
+		if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
+			return nil, errors.Join(fmt.Errorf("CONNECT %s: %s", authority, res.Status), err, conn.Close())
 		}
 		return conn, nil
 	}
