@@ -8,4 +8,9 @@
 // line of … for any lines. "output interrupt" sends SIGINT to what runs in the background, which must end well.
 //
 // Besides, the lists in docs/reference/interfaces.md must be those of the code, and documents must stay short.
+//
+// Every code of a problem has a file in testdata/problems that says what it means and shows it: the examples are run, and
+// docs/reference/problems.md is written from them.
 package doctest
+
+//go:generate go test -count 1 -run ^TestProblemsPage$ . -update

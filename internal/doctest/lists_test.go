@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -83,7 +82,14 @@ func TestProblemCodes(t *testing.T) {
 			return true
 		})
 	}
-	compare(t, "problem codes", names(read(t, interfaces).section(t, "Problems")), actual)
+	var shown []string
+	for _, e := range explanations(t) { // sorted
+		shown = append(shown, e.code)
+	}
+	slices.Sort(actual)
+	if diff := cmp.Diff(shown, slices.Compact(actual)); diff != "" {
+		t.Errorf("codes with a file in %s (-) and in the code (+):\n%s", examplesFolder, diff)
+	}
 }
 
 func TestAccessLogKeys(t *testing.T) {
@@ -145,41 +151,21 @@ func keysOf(value any) []string {
 	return keys
 }
 
-// TestFieldsAreDocumented wants every field that is read from a file, and of the API's forms, to be named in its section.
-func TestFieldsAreDocumented(t *testing.T) {
+// TestRuleWords compares the words that stand where no object decides.
+func TestRuleWords(t *testing.T) {
 	t.Parallel()
-	d := read(t, interfaces)
-	for _, c := range []struct{ dir, key, section string }{
-		{"internal/local", "yaml", "Mesh"},
-		{"internal/dialect/v1alpha2", "yaml", "RouteRule"},
-		{"internal/dialect/ingress", "yaml", "Ingress"},
-		{"internal/api", "json", "API"},
-	} {
-		section := d.section(t, c.section)
-		for _, field := range tags(sources(t, c.dir), c.key) {
-			if !regexp.MustCompile("`[^`]*\\b" + field + "\\b[^`]*`").MatchString(section) {
-				t.Errorf("section %s of %s does not name the field %s", c.section, interfaces, field)
-			}
-		}
-	}
-}
-
-// tags returns the names in the tags of struct fields.
-func tags(files []*ast.File, key string) []string {
-	var all []string
-	for _, file := range files {
+	word := regexp.MustCompile(`^"<[a-z-]+>"$`)
+	var actual []string
+	for _, file := range sources(t, "internal/plan") {
 		ast.Inspect(file, func(n ast.Node) bool {
-			if f, ok := n.(*ast.Field); ok && f.Tag != nil {
-				tag, err := strconv.Unquote(f.Tag.Value)
-				name, _, _ := strings.Cut(reflect.StructTag(tag).Get(key), ",")
-				if err == nil && name != "" {
-					all = append(all, name)
-				}
+			if literal, ok := n.(*ast.BasicLit); ok && word.MatchString(literal.Value) {
+				actual = append(actual, strings.Trim(literal.Value, `"`))
 			}
 			return true
 		})
 	}
-	return all
+	_, words, _ := strings.Cut(read(t, interfaces).section(t, "Access log"), "`rule` is")
+	compare(t, "words in angle brackets", names(words), actual)
 }
 
 // TestRunningMeshIsDocumented compares what a mesh gives its applications and its metrics with their lists.

@@ -114,6 +114,8 @@ func TestDocumentsStayShort(t *testing.T) {
 			most = 300
 		case filepath.Dir(d.name) == "docs/decisions":
 			most = 60
+		case d.name == problemsPage: // looked up, not read
+			most = 2000
 		}
 		if lines := strings.Count(d.text, "\n"); lines > most {
 			t.Errorf("%s has %d lines, more than %d", d.name, lines, most)

@@ -65,8 +65,10 @@ type session struct {
 
 func newSession(t *testing.T) *session {
 	t.Helper()
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Fatal("the documents use curl, which is not on PATH: apt-get install curl")
+	for _, tool := range []string{"curl", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("the documents use %[1]s, which is not on PATH: apt-get install %[1]s", tool)
+		}
 	}
 	home, err := os.MkdirTemp("", "doc") //nolint:usetesting // TempDir holds the test's name, and paths of sockets are short
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 func doorRoutes(p plan.Door) (*routev3.RouteConfiguration, error) {
 	config := &routev3.RouteConfiguration{
 		Name: p.Name, ValidateClusters: wrapperspb.Bool(false), IgnorePortInHostMatching: true,
+		RequestHeadersToRemove: []string{"x-envoy-external-address"}, // x-forwarded-for says it to those whom it concerns
 	}
 	for _, h := range p.Hosts {
 		list, err := routes(h.Routes)

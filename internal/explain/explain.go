@@ -64,10 +64,12 @@ type Outcome struct {
 // Decide tries the routes in order. A CONNECT request meets only routes for CONNECT, others never do.
 //
 // It is defined for requests that Envoy takes: a known method, an authority that is a host with or without a port, and a
-// path of printable ASCII characters that begins with "/", or "*" for OPTIONS. A path with a fragment is answered with 400. Before anything is compared the path is normalized as
-// Envoy does it: elements "." and ".." are resolved, "\" becomes "/", escaped letters, digits and "-", ".", "_", "~"
-// are written as they are; slashes in a row stay. Of the headers that Envoy writes by itself (x-forwarded-*, x-envoy-*,
-// x-request-id) only x-forwarded-proto is known; what a client says there is taken as it is.
+// path of printable ASCII characters that begins with "/", or "*" for OPTIONS. A path with a fragment is answered with
+// 400. Before anything is compared the path is normalized as Envoy does it: elements "." and ".." are resolved, "\"
+// becomes "/", escaped letters, digits and "-", ".", "_", "~" are written as they are; slashes in a row stay. Of several
+// values of one header each is compared by itself, but for the few headers of which Envoy keeps one, joined by commas.
+// Of the headers that Envoy writes by itself (x-forwarded-*, x-envoy-*, x-request-id) only x-forwarded-proto is known;
+// what a client says there is taken as it is. Retries, timeouts and endpoints are not looked at.
 func Decide(routes []plan.Route, r Request) Decision {
 	q, ok := canonical(r)
 	if !ok {

@@ -182,22 +182,26 @@ func TestOutcomes(t *testing.T) {
 	preflight.Method = "OPTIONS"
 	stranger := get("/api/x?q=1", "origin", "http://other", "access-control-request-method", "PUT")
 	stranger.Method = "OPTIONS"
-	cors := plan.Route{Path: anyPath, Shares: whole, CORS: &mesh.CORS{Origins: []string{"http://shop"}},
-		Fault: &mesh.Fault{Abort: &mesh.Abort{Percent: 100, Status: 500}}}
+	cors := plan.Route{
+		Path: anyPath, Shares: whole, CORS: &mesh.CORS{Origins: []string{"http://shop"}},
+		Fault: &mesh.Fault{Abort: &mesh.Abort{Percent: 100, Status: 500}},
+	}
 	for name, c := range map[string]struct {
 		route   plan.Route
 		request explain.Request
 		want    []explain.Outcome
 	}{
 		"shares": {
-			plan.Route{Path: anyPath, Shares: []plan.Share{{Subset: v1, Weight: 75}, {Subset: v2, Weight: 25}}}, request,
+			plan.Route{Path: anyPath, Shares: []plan.Share{{Subset: v1, Weight: 75}, {Subset: v2, Weight: 25}}},
+			request,
 			[]explain.Outcome{to(75, v1), to(25, v2)},
 		},
 		"a share of nothing": {
 			plan.Route{Path: anyPath, Shares: []plan.Share{{Subset: v1}, {Subset: v2, Weight: 100}}}, request, []explain.Outcome{to(100, v2)},
 		},
 		"the proxy's own cluster": {
-			plan.Route{Connect: true, Cluster: "inner", Tunnel: true}, explain.Request{Method: "CONNECT", Authority: "a:1"},
+			plan.Route{Connect: true, Cluster: "inner", Tunnel: true},
+			explain.Request{Method: "CONNECT", Authority: "a:1"},
 			[]explain.Outcome{{Percent: 100, Cluster: "inner", Tunnel: true, Authority: "a:1"}},
 		},
 		"rewrite of the prefix": {
@@ -211,7 +215,8 @@ func TestOutcomes(t *testing.T) {
 			})},
 		},
 		"rewrite of the path": {
-			plan.Route{Path: anyPath, Shares: whole, Rewrite: &plan.Rewrite{Path: "/new"}}, request,
+			plan.Route{Path: anyPath, Shares: whole, Rewrite: &plan.Rewrite{Path: "/new"}},
+			request,
 			[]explain.Outcome{to(100, v1, func(o *explain.Outcome) { o.Path = "/new?q=1" })},
 		},
 		"delay and abort": {
@@ -245,15 +250,18 @@ func TestOutcomes(t *testing.T) {
 			[]explain.Outcome{to(100, v1, func(o *explain.Outcome) { o.KiBPerSecond = 8 })},
 		},
 		"redirect": {
-			plan.Route{Path: anyPath, Redirect: &mesh.Redirect{URI: "/new", Authority: "shop:81"}}, request,
+			plan.Route{Path: anyPath, Redirect: &mesh.Redirect{URI: "/new", Authority: "shop:81"}},
+			request,
 			[]explain.Outcome{{Percent: 100, Status: 302, Location: "http://shop:81/new?q=1"}},
 		},
 		"redirect with a query": {
-			plan.Route{Path: anyPath, Redirect: &mesh.Redirect{URI: "/new?x"}}, request,
+			plan.Route{Path: anyPath, Redirect: &mesh.Redirect{URI: "/new?x"}},
+			request,
 			[]explain.Outcome{{Percent: 100, Status: 302, Location: "http://reviews:9080/new?x"}},
 		},
 		"redirect to another host": {
-			plan.Route{Path: anyPath, Redirect: &mesh.Redirect{Authority: "shop"}}, request,
+			plan.Route{Path: anyPath, Redirect: &mesh.Redirect{Authority: "shop"}},
+			request,
 			[]explain.Outcome{{Percent: 100, Status: 302, Location: "http://shop/api/x?q=1"}},
 		},
 		"preflight":               {cors, preflight, []explain.Outcome{{Percent: 100, Status: 200}}},

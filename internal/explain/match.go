@@ -3,7 +3,6 @@ package explain
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,19 +36,7 @@ func (q request) differs(r *plan.Route) string {
 }
 
 func (q request) otherPath(m plan.PathMatch) string {
-	var ok bool
-	switch m.Kind {
-	case plan.PathExact:
-		ok = q.path == m.Value
-	case plan.PathPrefix:
-		ok = strings.HasPrefix(q.path, m.Value)
-	case plan.PathElementPrefix:
-		rest, has := strings.CutPrefix(q.path, m.Value)
-		ok = has && (rest == "" || rest[0] == '/')
-	case plan.PathRegex:
-		ok = matchesWhole(m.Value, q.path)
-	}
-	if ok {
+	if m.Takes(q.path) {
 		return ""
 	}
 	return fmt.Sprintf("path: want %s %q, got %q", m.Kind, m.Value, q.path)
@@ -57,7 +44,7 @@ func (q request) otherPath(m plan.PathMatch) string {
 
 func (q request) otherHeader(h plan.HeaderMatch) string {
 	values := q.values(h.Name)
-	if slices.ContainsFunc(values, func(v string) bool { return takes(h.StringMatch, v) }) {
+	if slices.ContainsFunc(values, h.Takes) {
 		return ""
 	}
 	want, got := string(h.Kind), "none"
@@ -69,31 +56,6 @@ func (q request) otherHeader(h plan.HeaderMatch) string {
 		got = got[1 : len(got)-1]
 	}
 	return fmt.Sprintf("%s: want %s, got %s", h.Name, want, got)
-}
-
-// takes tells whether the match takes a value.
-func takes(m mesh.StringMatch, value string) bool {
-	switch m.Kind {
-	case mesh.MatchExact:
-		return value == m.Value
-	case mesh.MatchPrefix:
-		return strings.HasPrefix(value, m.Value)
-	case mesh.MatchRegex:
-		return matchesWhole(m.Value, value)
-	case mesh.MatchPresent:
-		return true
-	default:
-		return false
-	}
-}
-
-// matchesWhole tells whether a regular expression takes the whole value. One that is none takes nothing.
-func matchesWhole(expression, value string) bool {
-	if _, err := regexp.Compile(expression); err != nil {
-		return false
-	}
-	whole, err := regexp.Compile(`\A(?:` + expression + `)\z`)
-	return err == nil && whole.MatchString(value)
 }
 
 // outside says that none of the networks, if there are any, holds the address.

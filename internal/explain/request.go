@@ -118,19 +118,17 @@ func normalize(method, path string) (string, bool) {
 	}
 	var kept []string // the elements, each of which follows a slash
 	elements := strings.Split(text[1:], "/")
-	for i, e := range elements {
-		last := i == len(elements)-1
-		switch {
-		case e == "." || e == "..":
-			if e == ".." && len(kept) > 0 {
-				kept = kept[:len(kept)-1]
-			}
-			if last {
-				kept = append(kept, "")
-			}
+	for _, e := range elements {
+		switch e {
+		case ".":
+		case "..":
+			kept = kept[:max(len(kept)-1, 0)]
 		default:
 			kept = append(kept, e)
 		}
+	}
+	if last := elements[len(elements)-1]; last == "." || last == ".." {
+		kept = append(kept, "") // what they leave ends with a slash
 	}
 	return "/" + strings.Join(kept, "/"), true
 }

@@ -37,10 +37,16 @@ func FullLoad() bool { return os.Getenv("LATEEN_LOAD") == "full" }
 // StartLoad starts a load through an instance's Envoy on a URL.
 func StartLoad(t testing.TB, from *Instance, url string) *Load {
 	t.Helper()
+	return StartLoadWith(t, from.Client, url)
+}
+
+// StartLoadWith starts a load on a URL. Each client that newClient makes has a transport of its own.
+func StartLoadWith(t testing.TB, newClient func() *http.Client, url string) *Load {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	l := &Load{t: t, begun: time.Now(), stop: cancel}
 	for i := range loadConnections {
-		client := from.Client()
+		client := newClient()
 		client.Timeout = Patience
 		client.Transport.(*http.Transport).DisableKeepAlives = i%2 == 0
 		l.running.Go(func() { l.send(ctx, client, url) })

@@ -2,6 +2,10 @@ package meshtest_test
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -121,4 +125,72 @@ func TestLoadRestart(t *testing.T) {
 	m.Apply(rule("all", "route: [{labels: {version: v2}}]"))
 	wantBody(t, caller, reviews, "v2")
 	load.Stop("restarts of the control plane")
+}
+
+// Changes of policies, of rules in all their fields and of EgressRules lose no request: through the proxy, by a local
+// address, through the ingress, and to a host outside the mesh; and a connection with bytes stays open through all of
+// them.
+func TestLoadEverythingElse(t *testing.T) {
+	rounds := 4
+	if meshtest.FullLoad() {
+		rounds = 40
+	}
+	m := meshtest.New(t)
+	o := newOutside(t, m)
+	for _, v := range []string{"v1", "v2"} {
+		m.Start("reviews", v, meshtest.Named(v))
+	}
+	m.StartSpec(meshtest.Spec{Service: "db", Version: "v1", Ports: []meshtest.SpecPort{{Name: "tcp", Number: 3306, Target: greeter(t, "db")}}})
+	caller := m.StartSpec(meshtest.Spec{
+		Service: "caller", Version: "v1", Ports: []meshtest.SpecPort{{Name: "http", Number: 9080, App: meshtest.Named("caller")}},
+		Upstreams: []mesh.Upstream{{Host: meshtest.HostOf("reviews"), Port: 9080}, {Host: meshtest.HostOf("db"), Port: 3306}},
+	})
+	m.Apply(reviewsDoor)
+	door := m.Door()
+	port := o.serve("world", "www.outside.test")
+	m.Apply(egress("below", "*.outside.test", port, "https"))
+	_, conn, reader := greeting(t, caller.Upstream("db", 3306))
+	loads := map[string]*meshtest.Load{
+		"through the proxy":   meshtest.StartLoad(t, caller, reviews),
+		"through the ingress": meshtest.StartLoad(t, door, "http://door/"),
+		"to a host outside":   meshtest.StartLoad(t, caller, fmt.Sprintf("http://www.outside.test:%d/", port)),
+		"by a local address": meshtest.StartLoadWith(t, func() *http.Client { return &http.Client{Transport: &http.Transport{}} },
+			"http://"+caller.Upstream("reviews", 9080)+"/"),
+	}
+	changes := []string{
+		policy("lb", "loadBalancing: {name: RANDOM}"),
+		policy("lb", "loadBalancing: {name: LEAST_CONN}, circuitBreaker: {simpleCb: {maxConnections: 500}}"),
+		policy("own", "source: {name: caller}, loadBalancing: {name: RANDOM}"),
+		policy("own", "source: {name: nobody}, loadBalancing: {name: RANDOM}"),
+		rule("all", "route: [{labels: {version: v1}}], mirror: {name: reviews, labels: {version: v2}}, appendHeaders: {x-a: b}"),
+		rule("all", "route: [{labels: {version: v2}}], corsPolicy: {allowOrigin: ['*']}, rewrite: {uri: /other, authority: there}"),
+		rule("all", "match: {tcp: {sourceSubnet: [127.0.0.0/8]}}, route: [{labels: {version: v1}, weight: 10}, {labels: {version: v2}, weight: 90}]"),
+		rule("all", "httpReqTimeout: {simpleTimeout: {timeout: 20s, overrideHeaderName: x-t}}, httpFault: {delay: {percent: 50, fixedDelay: 0.002s}}"),
+		egress("exact", "www.outside.test", port, "https"),
+		strings.Replace(egress("exact", "www.outside.test", port, "https"), "{name: exact}",
+			`{name: exact, annotations: {lateen.dev/insecure-skip-verify: "true"}}`, 1),
+		ruleFor("db", "bytes", "route: [{labels: {version: v1}}]"),
+	}
+	for round := range rounds {
+		for _, change := range changes {
+			loads["through the proxy"].More(requestsBetween)
+			if written := m.TryApply(change); mesh.HasErrors(written.Problems) {
+				t.Fatal(written.Problems)
+			} else {
+				m.InForce(written.Revision)
+			}
+		}
+		fmt.Fprintln(conn, "round", round)
+		if line, err := reader.ReadString('\n'); line != fmt.Sprintln("round", round) {
+			t.Fatalf("the open connection says %q, %v", line, err)
+		}
+		for _, gone := range [][2]string{
+			{"DestinationPolicy", "lb"}, {"DestinationPolicy", "own"}, {"RouteRule", "all"}, {"EgressRule", "exact"}, {"RouteRule", "bytes"},
+		} {
+			m.Delete(gone[0], gone[1])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(loads)) {
+		loads[name].Stop(name)
+	}
 }

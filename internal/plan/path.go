@@ -4,7 +4,6 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
-	"strings"
 	"unicode"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -19,9 +18,9 @@ func both(a, b PathMatch) (lead PathMatch, also *PathMatch, ok bool) {
 	case a == anyPath:
 		return b, nil, true
 	case a.Kind == PathExact:
-		return a, nil, b.takes(a.Value)
+		return a, nil, b.Takes(a.Value)
 	case b.Kind == PathExact:
-		return b, nil, a.takes(b.Value)
+		return b, nil, a.Takes(b.Value)
 	case a.Kind == PathRegex || b.Kind == PathRegex:
 		return b, &a, true
 	case b.inside(a):
@@ -33,24 +32,19 @@ func both(a, b PathMatch) (lead PathMatch, also *PathMatch, ok bool) {
 	}
 }
 
-// takes tells whether the match takes a path.
-func (m PathMatch) takes(path string) bool {
-	switch m.Kind {
-	case PathExact:
-		return path == m.Value
-	case PathPrefix:
-		return strings.HasPrefix(path, m.Value)
-	case PathElementPrefix:
-		return path == m.Value || strings.HasPrefix(path, m.Value+"/")
-	default:
-		expression, err := regexp.Compile(`\A(?:` + m.Value + `)\z`)
-		return err == nil && expression.MatchString(path) // it was checked where it entered the mesh
+// Takes tells whether the match takes a path without its query.
+func (m PathMatch) Takes(path string) bool {
+	for kind, own := range pathKinds {
+		if own == m.Kind {
+			return mesh.StringMatch{Kind: kind, Value: m.Value}.Takes(path)
+		}
 	}
+	return false
 }
 
 // inside tells of two prefixes whether o takes every path that m takes.
 func (m PathMatch) inside(o PathMatch) bool {
-	return o.takes(m.Value) && (o.Kind == PathPrefix || m.Kind == PathElementPrefix || m.Value != o.Value)
+	return o.Takes(m.Value) && (o.Kind == PathPrefix || m.Kind == PathElementPrefix || m.Value != o.Value)
 }
 
 // pathHeader spells a match of the path as one of the pseudo-header, which carries the query too.

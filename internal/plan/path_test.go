@@ -43,7 +43,7 @@ func TestBoth(t *testing.T) {
 	for _, m := range someMatches {
 		takes[m] = map[string]bool{}
 		for _, path := range somePaths {
-			takes[m][path] = m.takes(path)
+			takes[m][path] = m.Takes(path)
 		}
 	}
 	for _, a := range someMatches {
@@ -118,8 +118,8 @@ func FuzzWithoutQuery(f *testing.F) {
 			strings.ContainsAny(expression, "^$\\") || len(expression) > 40 {
 			return
 		}
-		if got := holds(t, pathHeader(m), path+"?"+query); got != m.takes(path) {
-			t.Errorf("%q takes %q: %v, with a query %q: %v by %s", expression, path, m.takes(path), query, got, pathHeader(m).Value)
+		if got := holds(t, pathHeader(m), path+"?"+query); got != m.Takes(path) {
+			t.Errorf("%q takes %q: %v, with a query %q: %v by %s", expression, path, m.Takes(path), query, got, pathHeader(m).Value)
 		}
 	})
 }

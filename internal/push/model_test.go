@@ -12,7 +12,10 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
 
@@ -27,7 +30,9 @@ type (
 )
 
 // inOrder is the order in which Envoy asks again for its types on a new stream.
-var inOrder = []xds.Type{xds.ClusterType, xds.ListenerType, xds.RouteType, xds.VirtualHostType, xds.EndpointsType}
+var inOrder = []xds.Type{
+	xds.ClusterType, xds.ListenerType, xds.RouteType, xds.FilterType, xds.VirtualHostType, xds.EndpointsType,
+}
 
 const modelHosts = 3
 
@@ -50,7 +55,8 @@ type model struct {
 	late     []*request // confirmations of clusters
 
 	held   map[xds.Type]map[string]string // versions by name
-	leads  map[string][]string            // virtual host to clusters
+	leads  map[string][]string            // virtual hosts, routes and filters, with their type, to clusters
+	behind map[string]map[xds.Type]string // listener to the names of what stands behind it
 	warm   map[string]bool                // clusters that have endpoints
 	opened map[xds.Type]bool
 	finds  map[string]bool // clusters that find their endpoints
@@ -66,13 +72,16 @@ func newModel(t *testing.T, seed uint64, refuse bool) *model {
 		now:    time.Unix(0, 0), snapshot: mesh.NewSnapshot("cluster.local"),
 		held: map[xds.Type]map[string]string{}, leads: map[string][]string{}, warm: map[string]bool{},
 		finds: map[string]bool{},
-		asked: map[string]bool{}, bad: map[string]bool{},
+		asked: map[string]bool{}, bad: map[string]bool{}, behind: map[string]map[xds.Type]string{},
 	}
 	for _, typ := range inOrder {
 		m.held[typ] = map[string]string{}
 	}
 	m.edit("start", func(d *mesh.Draft) {
-		w := &mesh.Workload{Name: "c", Namespace: "default", Type: mesh.Sidecar, Address: "127.0.0.1", Outbound: 15001}
+		w := &mesh.Workload{
+			Name: "c", Namespace: "default", Type: mesh.Sidecar, Address: "127.0.0.1", Outbound: 15001,
+			Upstreams: []mesh.Upstream{{Host: modelHost(0), Port: 80, Listen: 4000}, {Host: modelHost(1), Port: 81, Listen: 4001}},
+		}
 		d.SetWorkload(w.ID(), w)
 		for i := range modelHosts {
 			d.SetService(modelHost(i), modelService(i, mesh.HTTP))
@@ -85,7 +94,9 @@ func newModel(t *testing.T, seed uint64, refuse bool) *model {
 func modelHost(i int) mesh.Host { return mesh.Host(fmt.Sprintf("s%d.default.svc.cluster.local", i)) }
 
 func modelService(i int, p mesh.Protocol) *mesh.Service {
-	return &mesh.Service{Host: modelHost(i), Ports: []mesh.Port{{Name: "http", Number: 80, Protocol: p}}}
+	return &mesh.Service{Host: modelHost(i), Ports: []mesh.Port{
+		{Name: "http", Number: 80, Protocol: p}, {Name: "tcp", Number: 81, Protocol: mesh.TCP},
+	}}
 }
 
 func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
@@ -115,15 +126,19 @@ func (m *model) change() {
 	case n < 9:
 		version, other := fmt.Sprintf("v%d", m.random.IntN(4)), modelHost(m.random.IntN(modelHosts))
 		m.edit("rule "+string(h)+" to "+version, func(d *mesh.Draft) {
-			d.SetRules(h, mesh.NewRuleSet(h, []*mesh.RouteRule{{Object: mesh.Ref{Name: "x"}, Destination: h, Routes: []mesh.WeightedRoute{
+			rule := &mesh.RouteRule{Object: mesh.Ref{Name: "x"}, Destination: h, Routes: []mesh.WeightedRoute{
 				{Host: h, Labels: mesh.Labels{"version": version}, Weight: 50}, {Host: other, Weight: 50},
-			}}}))
+			}}
+			if n == 8 {
+				rule.Routes, rule.Mirror = rule.Routes[:1], &mesh.Target{Host: other, Labels: mesh.Labels{"version": version}}
+			}
+			d.SetRules(h, mesh.NewRuleSet(h, []*mesh.RouteRule{rule}))
 		})
 	case n < 13:
 		address := fmt.Sprintf("127.0.0.%d", 1+m.random.IntN(20))
 		m.edit("endpoint of "+string(h), func(d *mesh.Draft) {
 			d.SetEndpoints(h, &mesh.EndpointSet{Host: h, Endpoints: []mesh.Endpoint{{
-				Address: address, Ports: map[string]int{"http": 80}, Labels: mesh.Labels{"version": "v1"}, Health: mesh.Healthy,
+				Address: address, Ports: map[string]int{"http": 80, "tcp": 81}, Labels: mesh.Labels{"version": "v1"}, Health: mesh.Healthy,
 			}}})
 		})
 	case n < 15:
@@ -166,8 +181,8 @@ func (m *model) connect() {
 		}
 		var names []string
 		switch typ {
-		case xds.RouteType:
-			names = slices.Sorted(maps.Keys(m.held[typ]))
+		case xds.RouteType, xds.FilterType:
+			names = m.namesBehind(typ)
 		case xds.VirtualHostType:
 			names = slices.Sorted(maps.Keys(m.asked))
 		case xds.EndpointsType:
@@ -290,8 +305,12 @@ func (m *model) refuses(typ xds.Type, x *discoveryv3.Resource) bool {
 
 func (m *model) apply(typ xds.Type, r *response) {
 	var more, less []string
+	before := map[xds.Type][]string{xds.RouteType: m.namesBehind(xds.RouteType), xds.FilterType: m.namesBehind(xds.FilterType)}
 	for _, x := range r.GetResources() {
 		name := x.GetName()
+		if wanted, asks := before[typ]; asks && !slices.Contains(wanted, name) {
+			continue // no listener asks for it any more
+		}
 		known, found := m.held[typ][name] != "", typ == xds.ClusterType && finds(x)
 		switch {
 		case found && known && !m.finds[name]:
@@ -308,8 +327,10 @@ func (m *model) apply(typ xds.Type, r *response) {
 			}
 		case xds.EndpointsType:
 			m.warm[name] = true
-		case xds.VirtualHostType:
-			m.leads[name] = leadsOf(m, x)
+		case xds.ListenerType:
+			m.behind[name] = behindOf(m, x)
+		case xds.VirtualHostType, xds.RouteType, xds.FilterType:
+			m.leads[string(typ)+" "+name] = leadsOf(m, x)
 		}
 	}
 	for _, name := range r.GetRemovedResources() {
@@ -320,6 +341,7 @@ func (m *model) apply(typ xds.Type, r *response) {
 			delete(m.warm, name)
 			delete(m.finds, name)
 		}
+		delete(m.leads, string(typ)+" "+name)
 	}
 	switch typ {
 	case xds.ClusterType:
@@ -330,24 +352,105 @@ func (m *model) apply(typ xds.Type, r *response) {
 		}
 		m.open(xds.ListenerType, nil)
 	case xds.ListenerType:
-		m.open(xds.RouteType, []string{"out"})
+		m.listen(before)
 	case xds.RouteType:
 		m.open(xds.VirtualHostType, nil)
 	}
 }
 
-func leadsOf(m *model, x *discoveryv3.Resource) []string {
-	var host routev3.VirtualHost
-	if err := x.GetResource().UnmarshalTo(&host); err != nil {
+// namesBehind returns the names that the listeners ask for of a type, sorted.
+func (m *model) namesBehind(typ xds.Type) []string {
+	var names []string
+	for _, behind := range m.behind {
+		if name := behind[typ]; name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// listen asks for what stands behind the listeners now, and drops what stood there before.
+func (m *model) listen(before map[xds.Type][]string) {
+	for _, typ := range []xds.Type{xds.RouteType, xds.FilterType} {
+		var more, less []string
+		now := m.namesBehind(typ)
+		for _, name := range now {
+			if !slices.Contains(before[typ], name) {
+				more = append(more, name)
+			}
+		}
+		for _, name := range before[typ] {
+			if !slices.Contains(now, name) {
+				less = append(less, name)
+				delete(m.held[typ], name)
+				delete(m.leads, string(typ)+" "+name)
+			}
+		}
+		switch {
+		case len(more)+len(less) == 0:
+		case m.opened[typ]:
+			m.ask(&request{TypeUrl: string(typ), ResourceNamesSubscribe: more, ResourceNamesUnsubscribe: less})
+		default:
+			m.open(typ, now)
+		}
+	}
+}
+
+// behindOf returns the names of what a listener asks for.
+func behindOf(m *model, x *discoveryv3.Resource) map[xds.Type]string {
+	var l listenerv3.Listener
+	if err := x.GetResource().UnmarshalTo(&l); err != nil {
 		m.fail("%s: %v", x.GetName(), err)
 	}
+	behind := map[xds.Type]string{}
+	for _, f := range l.GetFilterChains()[0].GetFilters() {
+		var hcm hcmv3.HttpConnectionManager
+		if f.GetConfigDiscovery() != nil {
+			behind[xds.FilterType] = f.GetName()
+		} else if f.GetTypedConfig().UnmarshalTo(&hcm) == nil {
+			behind[xds.RouteType] = hcm.GetRds().GetRouteConfigName()
+		}
+	}
+	return behind
+}
+
+// leadsOf returns the clusters that a virtual host, routes or a filter lead to.
+func leadsOf(m *model, x *discoveryv3.Resource) []string {
 	var clusters []string
-	for _, r := range host.GetRoutes() {
+	message, err := x.GetResource().UnmarshalNew()
+	if err != nil {
+		m.fail("%s: %v", x.GetName(), err)
+	}
+	var routes []*routev3.Route
+	switch message := message.(type) {
+	case *routev3.VirtualHost:
+		routes = message.GetRoutes()
+	case *routev3.RouteConfiguration:
+		for _, h := range message.GetVirtualHosts() {
+			routes = append(routes, h.GetRoutes()...)
+		}
+	case *corev3.TypedExtensionConfig:
+		var proxy tcpproxyv3.TcpProxy
+		if err := message.GetTypedConfig().UnmarshalTo(&proxy); err != nil {
+			m.fail("%s: %v", x.GetName(), err)
+		}
+		if c := proxy.GetCluster(); c != "" {
+			clusters = append(clusters, c)
+		}
+		for _, w := range proxy.GetWeightedClusters().GetClusters() {
+			clusters = append(clusters, w.GetName())
+		}
+	}
+	for _, r := range routes {
 		if c := r.GetRoute().GetCluster(); c != "" {
 			clusters = append(clusters, c)
 		}
 		for _, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
 			clusters = append(clusters, w.GetName())
+		}
+		for _, mirror := range r.GetRoute().GetRequestMirrorPolicies() {
+			clusters = append(clusters, mirror.GetCluster())
 		}
 	}
 	return clusters

@@ -2,7 +2,6 @@ package store
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,7 +11,7 @@ import (
 // matches compares what route rules take. It errs on the side of silence where it cannot tell: "covers" is true only when
 // it is proven, "overlap" is false only when the opposite is.
 type matches struct {
-	compiled map[string]*regexp.Regexp // by expression
+	compiled map[string]mesh.Pattern // by expression
 }
 
 // covers tells whether every request that b takes is one that a takes.
@@ -142,31 +141,15 @@ func (m *matches) overlapText(a, b mesh.StringMatch) bool {
 	}
 }
 
-// takes tells whether the match takes the text.
+// takes tells whether the match takes the text. Expressions are compiled once: many rules are compared with many.
 func (m *matches) takes(match mesh.StringMatch, text string) bool {
-	switch match.Kind {
-	case mesh.MatchExact:
-		return text == match.Value
-	case mesh.MatchPrefix:
-		return strings.HasPrefix(text, match.Value)
-	case mesh.MatchElements:
-		return text == match.Value || strings.HasPrefix(text, match.Value+"/")
-	default:
-		return m.regex(match.Value).MatchString(text)
+	if match.Kind != mesh.MatchRegex {
+		return match.Takes(text)
 	}
-}
-
-// never is what stands for an expression that is none: a dialect lets none through.
-var never = regexp.MustCompile(`[^\x00-\x{10FFFF}]`)
-
-func (m *matches) regex(expression string) *regexp.Regexp {
-	known := m.compiled[expression]
-	if known == nil {
-		var err error
-		if known, err = regexp.Compile(`^(?:` + expression + `)$`); err != nil {
-			known = never
-		}
-		m.compiled[expression] = known
+	pattern, known := m.compiled[match.Value]
+	if !known {
+		pattern, _ = mesh.CompilePattern(match.Value) // one that is none takes nothing; a dialect lets none through
+		m.compiled[match.Value] = pattern
 	}
-	return known
+	return pattern.Takes(text)
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -20,7 +19,7 @@ const maxTold = 100
 func review(s *mesh.Snapshot, claims []claim) []mesh.Problem {
 	r := &reviewer{
 		snapshot: s, holders: make(map[mesh.Ref]*entry, len(claims)), told: map[mesh.Ref]int{},
-		matches: matches{map[string]*regexp.Regexp{}},
+		matches: matches{map[string]mesh.Pattern{}},
 	}
 	for _, c := range claims {
 		r.holders[c.ref] = c.holder()

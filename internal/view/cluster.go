@@ -49,16 +49,13 @@ func (r *reader) cluster(name string) View {
 	if err != nil {
 		return nil
 	}
-	settings, policies := r.settings(), r.policySet(subset.Host)
+	settings := r.settings()
 	v := Cluster{Subset: subset, Protocol: mesh.HTTP, ConnectTimeout: settings.ConnectTimeout}
 	if svc := r.service(subset.Host); svc != nil {
 		if port, ok := svc.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
 		}
 	} else if rule := r.egress(subset.Host); rule != nil {
-		if rule.Destination != subset.Host {
-			policies = slices.Concat(policies, r.policySet(rule.Destination))
-		}
 		if port, ok := rule.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
 			v.Outside = &Outside{Resolvers: settings.DNSResolvers}
@@ -67,7 +64,7 @@ func (r *reader) cluster(name string) View {
 			}
 		}
 	}
-	v.Balancer, v.Breaker = decide(subset, policies)
+	v.Balancer, v.Breaker = decide(subset, r.policiesFor(subset.Host))
 	return v
 }
 

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,12 +96,6 @@ func (r *reader) virtualHost(c Caller, name string) View {
 		v.Rules = r.rules(c, v.Host, v.Egress.Destination)
 	}
 	v.Policies = r.policies(c, v.Host, v.Rules)
-	if v.Egress != nil && v.Egress.Destination != v.Host {
-		for _, p := range r.policies(c, v.Egress.Destination, nil) {
-			p.Host = v.Host
-			v.Policies = append(v.Policies, p)
-		}
-	}
 	return v
 }
 
@@ -188,13 +183,27 @@ func (r *reader) policies(c Caller, h mesh.Host, rules []*mesh.RouteRule) []Poli
 	}
 	var policies []Policy
 	for host := range hosts {
-		for _, p := range r.policySet(host) {
+		for _, p := range r.policiesFor(host) {
 			if p.Source != nil && r.meets(c, p.Source) {
 				policies = append(policies, Policy{Name: p.Object.Path(), Host: host, Labels: p.Labels})
 			}
 		}
 	}
-	slices.SortFunc(policies, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(policies, func(a, b Policy) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Host, b.Host))
+	})
+	return policies
+}
+
+// policiesFor returns the policies of a host, those for the very name first, then those for the destination by which an
+// egress rule allows it.
+func (r *reader) policiesFor(h mesh.Host) []*mesh.DestinationPolicy {
+	policies := r.policySet(h)
+	if r.service(h) == nil {
+		if rule := r.egress(h); rule != nil && rule.Destination != h {
+			policies = slices.Concat(policies, r.policySet(rule.Destination))
+		}
+	}
 	return policies
 }
 

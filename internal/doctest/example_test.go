@@ -1,0 +1,195 @@
+package doctest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/golden"
+	"github.com/lateen-mesh/lateen/internal/local"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/serve"
+)
+
+// Names of the sections of an example, behind inputPrefix. Every other one is a file, which is watched unless a command
+// names it.
+const (
+	inputPrefix     = "in."
+	commandsSection = "commands" // command lines, run when the control plane is ready
+	linksSection    = "links"    // symbolic links, a line each: NAME TARGET
+	stateFolder     = "state/"   // beginning of the names of files that lie in the state folder at the start
+)
+
+// example is a control plane without proxies, with files that it watches.
+type example struct {
+	t        *testing.T
+	dir      string // of all files
+	watched  []string
+	commands []string
+	client   *api.Client
+}
+
+func newExample(t *testing.T, c *golden.Case) *example {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "x") //nolint:usetesting // TempDir holds the test's name, and paths of sockets are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	e := &example{t: t, dir: dir}
+	if text, ok := c.Lookup(inputPrefix + commandsSection); ok {
+		e.commands = strings.Split(strings.TrimSpace(text), "\n")
+	}
+	if err := os.Mkdir(filepath.Join(dir, stateFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range c.Inputs() {
+		name := strings.TrimPrefix(section, inputPrefix)
+		switch text := c.In(section); name {
+		case commandsSection:
+		case linksSection:
+			e.link(text)
+		default:
+			e.file(name, text)
+		}
+	}
+	e.start()
+	return e
+}
+
+// file writes a file, and has it watched unless it is for something else.
+func (e *example) file(name, text string) {
+	path := filepath.Join(e.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		e.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+	named := func(command string) bool { return slices.Contains(strings.Fields(command), name) }
+	if !strings.HasPrefix(name, stateFolder) && !slices.ContainsFunc(e.commands, named) {
+		e.watched = append(e.watched, path)
+	}
+}
+
+// link makes symbolic links in a folder that is watched.
+func (e *example) link(text string) {
+	folder := filepath.Join(e.dir, "watched")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		e.t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		name, target, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if err := os.Symlink(target, filepath.Join(folder, name)); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	e.watched = append(e.watched, folder)
+}
+
+// start runs a control plane until the test ends, and returns when it knows everything.
+func (e *example) start() {
+	state := filepath.Join(e.dir, stateFolder)
+	plane, err := serve.New(serve.Config{
+		StateDir: state, Paths: e.watched, Carried: config.Kinds{local.MeshKind()}, Push: push.Config{}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(e.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- plane.Run(ctx) }()
+	e.t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			e.t.Error(err)
+		}
+	})
+	e.client = api.NewClient(filepath.Join(state, api.SocketName))
+	for known := false; !known; {
+		if e.t.Context().Err() != nil {
+			e.t.Fatal(e.t.Context().Err())
+		}
+		_, err := e.client.PutRegistry(e.t.Context(), bookInfo())
+		status, unready := e.client.Status(e.t.Context())
+		known = err == nil && unready == nil && len(status.Missing) == 0
+	}
+}
+
+// bookInfo is what runs in the mesh of every example.
+func bookInfo() mesh.Registry {
+	var r mesh.Registry
+	for _, service := range []struct {
+		name     string
+		versions []string
+	}{{"details", []string{"v1"}}, {"productpage", []string{"v1"}}, {"ratings", []string{"v1"}}, {"reviews", []string{"v1", "v2", "v3"}}} {
+		host := mesh.ServiceHost(service.name, "default", serve.Domain)
+		r.Services = append(r.Services, &mesh.Service{
+			Host: host, Name: service.name, Namespace: "default", Ports: []mesh.Port{{Name: "http", Number: 9080, Protocol: mesh.HTTP}},
+		})
+		set := &mesh.EndpointSet{Host: host}
+		for i, version := range service.versions {
+			set.Endpoints = append(set.Endpoints, mesh.Endpoint{
+				Address: fmt.Sprintf("127.0.0.%d", i+1), Ports: map[string]int{"http": 9080}, Health: mesh.Healthy,
+				Labels: mesh.Labels{"app": service.name, "version": version},
+			})
+		}
+		r.Endpoints = append(r.Endpoints, set)
+	}
+	return r
+}
+
+// problems returns everything that is wrong, as it is printed.
+func (e *example) problems() string {
+	all, err := e.client.Problems(e.t.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var objects []config.Object
+	for _, path := range e.watched {
+		if text, err := os.ReadFile(path); err == nil {
+			found, _ := config.Parse(path, text, "")
+			objects = append(objects, found...)
+		}
+	}
+	_, more := local.Read(objects)
+	all = append(all, more...)
+	mesh.SortProblems(all)
+	var text strings.Builder
+	for _, p := range all {
+		text.WriteString(p.String() + "\n")
+	}
+	return text.String()
+}
+
+// command runs a command line and returns what it says beside its results.
+func (e *example) command(line string) string {
+	self, err := os.Executable()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	words := append(strings.Fields(line)[1:], "--state-dir", filepath.Join(e.dir, stateFolder))
+	cmd := exec.CommandContext(e.t.Context(), self, words...)
+	var told bytes.Buffer
+	cmd.Dir, cmd.Stderr = e.dir, &told
+	cmd.Env = append(os.Environ(), program+"=1")
+	if _, failed := errors.AsType[*exec.ExitError](cmd.Run()); !failed && cmd.ProcessState == nil {
+		e.t.Fatalf("%s did not run", line)
+	}
+	return told.String()
+}

@@ -1,0 +1,94 @@
+package push_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/explain"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/push"
+)
+
+// A request is decided by the routes that it meets on its way: those of the name that it calls, those behind the local
+// address that it dials, or those of the door.
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	engine := push.NewEngine(push.Config{Log: slog.New(slog.DiscardHandler)})
+	if _, err := engine.Decide("caller.default", explain.Request{}); err == nil {
+		t.Error("before anything is known there is a decision")
+	}
+	host, db := meshtest.HostOf("reviews"), meshtest.HostOf("db")
+	draft := mesh.NewSnapshot(meshtest.Domain).Edit()
+	meshtest.Put(draft, mesh.Registry{
+		Services: []*mesh.Service{meshtest.NewService("reviews", "http", 9080), meshtest.NewService("db", "mysql", 3306)},
+		Workloads: []*mesh.Workload{
+			{
+				Name: "caller", Namespace: "default", Type: mesh.Sidecar, Address: "127.7.7.1", Outbound: 15001,
+				Upstreams: []mesh.Upstream{{Host: host, Port: 9080, Listen: 7001}, {Host: db, Port: 3306, Listen: 7002}},
+			},
+			{Name: "ingress", Namespace: "default", Type: mesh.Ingress, Address: "127.7.7.2", Door: "127.0.0.1", Outbound: 8080},
+		},
+	})
+	draft.SetRules(host, mesh.NewRuleSet(host, []*mesh.RouteRule{
+		{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "dialled"}, Destination: host, Precedence: 2,
+			TCP: &mesh.TCPMatch{Destinations: []string{"127.7.7.1/32"}},
+		},
+		{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "own"}, Destination: host, Precedence: 1,
+			TCP: &mesh.TCPMatch{Sources: []string{"127.7.7.1/32"}},
+		},
+	}))
+	snapshot, keys := draft.Done()
+	engine.Apply(snapshot, keys)
+
+	get := explain.Request{Method: "GET", Scheme: "http", Authority: "reviews:9080", Path: "/"}
+	with := func(change func(*explain.Request)) explain.Request {
+		r := get
+		change(&r)
+		return r
+	}
+	for name, c := range map[string]struct {
+		proxy    mesh.ProxyID
+		request  explain.Request
+		resource string
+		taken    string // "": none
+	}{
+		"a name":        {"caller.default", get, "virtual-host out/reviews:9080", "default/own"},
+		"a port":        {"caller.default", with(func(r *explain.Request) { r.Authority = "reviews:81" }), "virtual-host out/reviews:81", "<no-service>"},
+		"another name":  {"caller.default", with(func(r *explain.Request) { r.Authority = "*" }), "virtual-host out/*", ""},
+		"CONNECT":       {"caller.default", with(func(r *explain.Request) { r.Method = "CONNECT" }), "virtual-host out/reviews:9080", "<tunnel>"},
+		"https":         {"caller.default", with(func(r *explain.Request) { r.Scheme, r.Authority = "https", "www.test" }), "virtual-host out/www.test:443", "<no-egress>"},
+		"https by IPv6": {"caller.default", with(func(r *explain.Request) { r.Scheme, r.Authority = "https", "[::1]" }), "virtual-host out/[::1]:443", "<no-egress>"},
+		"local address": {
+			"caller.default", with(func(r *explain.Request) { r.Authority = "127.7.7.1:7001" }),
+			"routes local|9080|reviews.default.svc.cluster.local", "default/dialled",
+		},
+		"a claimed source": {
+			"caller.default", with(func(r *explain.Request) { r.Source = netip.MustParseAddr("127.9.9.9") }), "virtual-host out/reviews:9080", "<default>",
+		},
+		"the door": {"ingress.default", get, "routes ingress", "<no-path>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, err := engine.Decide(c.proxy, c.request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken := ""
+			if d.Route != nil {
+				taken = d.Route.Name
+			}
+			if d.Resource.String() != c.resource || taken != c.taken {
+				t.Errorf("%s decides: %q, want %s, %q", d.Resource, taken, c.resource, c.taken)
+			}
+		})
+	}
+	for proxy, authority := range map[mesh.ProxyID]string{"nobody.default": "reviews:9080", "caller.default": "127.7.7.1:7002"} {
+		if d, err := engine.Decide(proxy, explain.Request{Method: "GET", Authority: authority, Path: "/"}); err == nil {
+			t.Errorf("%s calls %s: %+v, want an error", proxy, authority, d)
+		}
+	}
+}
