@@ -32,6 +32,7 @@ type Decision struct {
 type Candidate struct {
 	Name   string        `json:"name"` // of the object, "default/reviews-test-v2", or a word in angle brackets
 	Origin mesh.Position `json:"origin,omitzero"`
+	Via    string        `json:"via,omitempty"` // of an ingress: "Ingress default/gateway /shop", the path it belongs to
 	Taken  bool          `json:"taken,omitempty"`
 	Why    string        `json:"why,omitempty"` // it was not taken
 }

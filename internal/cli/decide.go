@@ -70,21 +70,28 @@ func (q *question) ask(cmd *cobra.Command, client *api.Client, proxy mesh.ProxyI
 // showDecision prints which route decides about what was asked, why each other one does not, and what may happen.
 func showDecision(w io.Writer, proxy mesh.ProxyID, d api.Decision, asked string) error {
 	fmt.Fprintf(w, "%s %s at %s, by %s\n\n", d.Method, d.Authority, proxy, d.Resource)
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "ROUTE\tFROM\tTAKEN\tWHY NOT")
 	for _, c := range d.Candidates {
 		taken := "no"
 		if c.Taken {
 			taken = "yes"
 		}
-		row := strings.Join([]string{c.Name, cmp.Or(c.Origin.String(), "-"), taken, c.Why}, "\t")
-		fmt.Fprintln(t, strings.TrimRight(row, "\t"))
+		name := c.Name
+		if c.Via != "" {
+			name += " (" + c.Via + ")"
+		}
+		fmt.Fprintln(t, strings.Join([]string{name, cmp.Or(c.Origin.String(), "-"), taken, c.Why}, "\t"))
 	}
 	if len(d.Candidates) == 0 {
 		fmt.Fprintln(t, "-\t-\tno\tthe proxy has no route for it")
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for line := range strings.Lines(table.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
 	}
 	t = tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "\nSHARE\tOUTCOME")

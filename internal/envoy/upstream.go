@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// dnsTimeout and dnsTries bound how long a question to the DNS takes: while one is open, a proxy does not answer for
-	// other clusters.
-	dnsTimeout = 2
+	// dnsTimeout, in seconds, and dnsTries bound how long a question to the DNS takes, 3 s for each family of addresses:
+	// while one is open a proxy does not confirm other clusters, and a first request waits for 10 s at most.
+	dnsTimeout = 1
 	dnsTries   = 2
 )
 

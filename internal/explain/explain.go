@@ -34,6 +34,7 @@ type Decision struct {
 type Candidate struct {
 	Name   string        `json:"name"`
 	Origin mesh.Position `json:"origin,omitzero"`
+	Via    string        `json:"via,omitempty"` // of an ingress: "Ingress default/gateway /shop", the path it belongs to
 	Taken  bool          `json:"taken,omitempty"`
 	Why    string        `json:"why,omitempty"` // it was not taken
 }
@@ -77,7 +78,7 @@ func Decide(routes []plan.Route, r Request) Decision {
 	}
 	var d Decision
 	for i := range routes {
-		c := Candidate{Name: routes[i].Name, Origin: routes[i].Origin}
+		c := Candidate{Name: routes[i].Name, Origin: routes[i].Origin, Via: routes[i].Via}
 		switch {
 		case d.Route != nil:
 			c.Why = "answered before"
@@ -105,7 +106,7 @@ func Door(d plan.Door, r Request) Decision {
 func unasked(routes []plan.Route, why string) []Candidate {
 	list := make([]Candidate, len(routes))
 	for i, r := range routes {
-		list[i] = Candidate{Name: r.Name, Origin: r.Origin, Why: why}
+		list[i] = Candidate{Name: r.Name, Origin: r.Origin, Via: r.Via, Why: why}
 	}
 	return list
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/plan"
@@ -39,7 +40,7 @@ func (q request) otherPath(m plan.PathMatch) string {
 	if m.Takes(q.path) {
 		return ""
 	}
-	return fmt.Sprintf("path: want %s %q, got %q", m.Kind, m.Value, q.path)
+	return fmt.Sprintf("path: want %s %s, got %s", m.Kind, quote(m.Value), quote(q.path))
 }
 
 func (q request) otherHeader(h plan.HeaderMatch) string {
@@ -49,13 +50,24 @@ func (q request) otherHeader(h plan.HeaderMatch) string {
 	}
 	want, got := string(h.Kind), "none"
 	if h.Kind != mesh.MatchPresent {
-		want += " " + strconv.Quote(h.Value)
+		want += " " + quote(h.Value)
 	}
 	if len(values) > 0 {
-		got = fmt.Sprintf("%q", values)
-		got = got[1 : len(got)-1]
+		quoted := make([]string, len(values))
+		for i, v := range values {
+			quoted[i] = quote(v)
+		}
+		got = strings.Join(quoted, " ")
 	}
 	return fmt.Sprintf("%s: want %s, got %s", h.Name, want, got)
+}
+
+// quote puts a value in quotes as it is, so that expressions stay readable; only what cannot be printed is escaped.
+func quote(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return `"` + s + `"`
 }
 
 // outside says that none of the networks, if there are any, holds the address.

@@ -197,6 +197,37 @@ func TestEgressToMissingNames(t *testing.T) {
 	wantAnswer(t, caller, fmt.Sprintf("http://www.outside.test:%d/", port), http.StatusOK, "world")
 }
 
+// A name of which the DNS says nothing is given up before the request that waits for it is; meanwhile everything that the
+// proxy knows goes on.
+func TestEgressWithASilentDNS(t *testing.T) {
+	t.Parallel()
+	m, caller, o := egressMesh(t)
+	port := o.serve("world")
+	m.Apply(egress("everything", "*", port, "http"))
+	known := fmt.Sprintf("http://www.outside.test:%d/", port)
+	wantAnswer(t, caller, known, http.StatusOK, "world")
+	ended := make(chan int, 1)
+	go func() {
+		status, _ := caller.Get(fmt.Sprintf("http://www.silent.test:%d/", port))
+		ended <- status
+	}()
+	served := 0
+	for waiting := true; waiting; {
+		select {
+		case status := <-ended:
+			if waiting = false; status != http.StatusServiceUnavailable {
+				t.Errorf("a host of which the DNS says nothing: %d, want 503", status)
+			}
+		default:
+			wantAnswer(t, caller, known, http.StatusOK, "world")
+			served++
+		}
+	}
+	if served < 100 {
+		t.Errorf("meanwhile %d requests to a known host were served", served)
+	}
+}
+
 // Plain requests may come to a host outside through a tunnel too.
 func TestEgressThroughATunnel(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,7 @@ func TestEnvoyValidatesEveryMessage(t *testing.T) {
 type static struct {
 	t     *testing.T
 	chain string // of a certificate that is good
+	trust string // path of a file with it
 	key   mesh.Secret
 	boot  *bootstrapv3.Bootstrap
 	seen  map[string]bool // the bytes of messages that are there
@@ -96,6 +97,10 @@ func newStatic(t *testing.T) *static {
 		t.Fatal(err)
 	}
 	s.chain = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issued.Certificate[0]}))
+	s.trust = filepath.Join(t.TempDir(), "trust.pem")
+	if err := os.WriteFile(s.trust, []byte(s.chain), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.key = mesh.NewSecret(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	return s
 }
@@ -137,6 +142,11 @@ func (s *static) snapshot(name string, sections map[string]string) (*mesh.Snapsh
 	if err := json.Unmarshal([]byte(sections["in.registry.json"]), &registry); err != nil {
 		s.t.Fatalf("%s: %v", name, err)
 	}
+	settings := mesh.DefaultSettings
+	if registry.Settings != nil {
+		settings = *registry.Settings
+	}
+	settings.CABundle, registry.Settings = s.trust, &settings // an Envoy reads it
 	for i := range registry.Certificates {
 		c := &registry.Certificates[i]
 		c.Chain, c.Key = s.chain, mesh.Sealed{Secret: s.key}

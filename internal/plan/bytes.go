@@ -25,7 +25,7 @@ func (b LocalBytes) Needs() []mesh.Subset { return needs([]Route{{Shares: b.Shar
 
 // localBytes takes the first rule that concerns connections from the caller's address.
 func localBytes(v view.LocalBytes) LocalBytes {
-	r := router{host: v.Host, port: v.Port, policies: v.Policies}
+	r := router{host: v.Host, port: v.Port, raw: true, policies: v.Policies}
 	p := LocalBytes{Name: v.Name, Host: v.Host, Rule: DefaultRoute, Shares: r.whole(), Idle: idleTimeout, NoLog: v.NoLog}
 	address, _ := netip.ParseAddr(v.Address)
 	for _, rule := range v.Rules {

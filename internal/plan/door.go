@@ -114,9 +114,12 @@ func oneLabel(pattern string) []HeaderMatch {
 // narrowed to the path.
 func pathRoutes(path view.DoorPath) []Route {
 	own := doorPath(path.Rule)
-	routes := []Route{{Name: DefaultRoute, Path: anyPath, Answer: noBackend(path.Rule)}}
+	routes := []Route{{Name: path.Rule.Object.Path(), Origin: path.Rule.Origin, Path: anyPath, Answer: noBackend(path.Rule)}}
 	if path.Port != 0 {
-		routes = router{host: path.Rule.Backend.Host, port: path.Port, policies: path.Policies}.routes(path.Rules)
+		routes = router{
+			host: path.Rule.Backend.Host, port: path.Port, policies: path.Policies,
+			object: path.Rule.Object, origin: path.Rule.Origin,
+		}.routes(path.Rules)
 	}
 	var kept []Route
 	for _, r := range routes {
@@ -126,9 +129,7 @@ func pathRoutes(path view.DoorPath) []Route {
 		if path.Rule.TLSOnly {
 			r.Headers = append([]HeaderMatch{{Name: ":scheme", StringMatch: mesh.StringMatch{Kind: mesh.MatchExact, Value: "https"}}}, r.Headers...)
 		}
-		if r.Name == DefaultRoute {
-			r.Name, r.Origin = path.Rule.Object.Path(), path.Rule.Origin
-		}
+		r.Via = path.Rule.Object.String() + " " + path.Rule.Path.Value
 		kept = append(kept, r)
 	}
 	return kept

@@ -63,7 +63,7 @@ func virtualHost(v view.VirtualHost) VirtualHost {
 func routerFor(v view.VirtualHost) router {
 	r := router{host: v.Host, port: v.Port, policies: v.Policies}
 	if v.Egress != nil {
-		r.pattern = v.Egress.Destination
+		r.pattern, r.object, r.origin = v.Egress.Destination, v.Egress.Object, v.Egress.Origin
 	}
 	return r
 }
@@ -101,9 +101,9 @@ func (r router) tunnels(rules []*mesh.RouteRule) []Route {
 			return routes
 		}
 	}
-	return append(routes, Route{
-		Name: DefaultRoute, Connect: true, Tunnel: true, Shares: r.whole(), Idle: idleTimeout, Retry: unsentOnly,
-	})
+	return append(routes, r.otherwise(Route{
+		Connect: true, Tunnel: true, Shares: r.whole(), Idle: idleTimeout, Retry: unsentOnly,
+	}))
 }
 
 // aboutBytes tells whether a rule can concern connections whose bytes are not requests.

@@ -12,6 +12,7 @@ import (
 type Route struct {
 	Name   string        `json:"name"` // of the deciding object, "default/reviews-test-v2", or a word in angle brackets
 	Origin mesh.Position `json:"origin,omitzero"`
+	Via    string        `json:"via,omitempty"` // of an ingress: the object's path that the route belongs to
 
 	// What the route takes. All conditions must hold.
 	Connect bool          `json:"connect,omitempty"` // CONNECT requests and no others, whatever the path
@@ -107,6 +108,10 @@ type router struct {
 	port     int           // of the host; the same of others that rules name
 	raw      bool          // bytes, not requests
 	policies []view.Policy // those of this caller alone
+
+	// Who decides where no rule does: an object that lets requests through, or nobody ("").
+	object mesh.Ref
+	origin mesh.Position
 }
 
 // subset returns what a proxy is to balance over for endpoints of a host.
@@ -114,7 +119,8 @@ func (r router) subset(h mesh.Host, labels mesh.Labels) mesh.Subset {
 	if h == r.pattern {
 		h = r.host
 	}
-	s := mesh.Subset{Host: h, Port: r.port, Labels: labels, Raw: r.raw && r.pattern != ""}
+	// Only a service of the mesh that answers for its own name is surely not outside.
+	s := mesh.Subset{Host: h, Port: r.port, Labels: labels, Raw: r.raw && (r.pattern != "" || h != r.host)}
 	var names []string
 	for _, p := range r.policies {
 		if p.Host == h && (len(p.Labels) == 0 || p.Labels.String() == labels.String()) {
@@ -137,9 +143,17 @@ func (r router) routes(rules []*mesh.RouteRule) []Route {
 			return routes
 		}
 	}
-	return append(routes, Route{
-		Name: DefaultRoute, Path: anyPath, Shares: r.whole(), Begin: beginTimeout, Idle: idleTimeout, Retry: unsentOnly,
-	})
+	return append(routes, r.otherwise(Route{
+		Path: anyPath, Shares: r.whole(), Begin: beginTimeout, Idle: idleTimeout, Retry: unsentOnly,
+	}))
+}
+
+// otherwise names a route that is taken when no rule decides.
+func (r router) otherwise(p Route) Route {
+	if p.Name = DefaultRoute; !r.object.IsZero() {
+		p.Name, p.Origin = r.object.Path(), r.origin
+	}
+	return p
 }
 
 // rule returns the routes of a rule: one, or several where a fault depends on the request.

@@ -12,10 +12,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
 
@@ -34,7 +30,11 @@ var inOrder = []xds.Type{
 	xds.ClusterType, xds.ListenerType, xds.RouteType, xds.FilterType, xds.VirtualHostType, xds.EndpointsType,
 }
 
-const modelHosts = 3
+const (
+	modelHosts = 4
+	// lasting is a service that is never gone, so that what stands behind its local address stays of one type.
+	lasting = 3
+)
 
 // model is an Envoy and a mesh that behave at random, but for one seed always the same: the mesh changes rules,
 // endpoints, protocols and services; the Envoy asks for hosts, answers late, answers for clusters later than for the
@@ -80,7 +80,7 @@ func newModel(t *testing.T, seed uint64, refuse bool) *model {
 	m.edit("start", func(d *mesh.Draft) {
 		w := &mesh.Workload{
 			Name: "c", Namespace: "default", Type: mesh.Sidecar, Address: "127.0.0.1", Outbound: 15001,
-			Upstreams: []mesh.Upstream{{Host: modelHost(0), Port: 80, Listen: 4000}, {Host: modelHost(1), Port: 81, Listen: 4001}},
+			Upstreams: []mesh.Upstream{{Host: modelHost(lasting), Port: 80, Listen: 4000}, {Host: modelHost(1), Port: 81, Listen: 4001}},
 		}
 		d.SetWorkload(w.ID(), w)
 		for i := range modelHosts {
@@ -144,7 +144,7 @@ func (m *model) change() {
 	case n < 15:
 		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2}[m.random.IntN(2)]
 		m.edit("protocol of "+string(h), func(d *mesh.Draft) { d.SetService(h, modelService(i, protocol)) })
-	case n < 16:
+	case n < 16 && i != lasting:
 		m.edit("no service "+string(h), func(d *mesh.Draft) { d.SetService(h, nil) })
 	case n < 18:
 		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2, mesh.TCP}[m.random.IntN(3)]
@@ -356,104 +356,6 @@ func (m *model) apply(typ xds.Type, r *response) {
 	case xds.RouteType:
 		m.open(xds.VirtualHostType, nil)
 	}
-}
-
-// namesBehind returns the names that the listeners ask for of a type, sorted.
-func (m *model) namesBehind(typ xds.Type) []string {
-	var names []string
-	for _, behind := range m.behind {
-		if name := behind[typ]; name != "" {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// listen asks for what stands behind the listeners now, and drops what stood there before.
-func (m *model) listen(before map[xds.Type][]string) {
-	for _, typ := range []xds.Type{xds.RouteType, xds.FilterType} {
-		var more, less []string
-		now := m.namesBehind(typ)
-		for _, name := range now {
-			if !slices.Contains(before[typ], name) {
-				more = append(more, name)
-			}
-		}
-		for _, name := range before[typ] {
-			if !slices.Contains(now, name) {
-				less = append(less, name)
-				delete(m.held[typ], name)
-				delete(m.leads, string(typ)+" "+name)
-			}
-		}
-		switch {
-		case len(more)+len(less) == 0:
-		case m.opened[typ]:
-			m.ask(&request{TypeUrl: string(typ), ResourceNamesSubscribe: more, ResourceNamesUnsubscribe: less})
-		default:
-			m.open(typ, now)
-		}
-	}
-}
-
-// behindOf returns the names of what a listener asks for.
-func behindOf(m *model, x *discoveryv3.Resource) map[xds.Type]string {
-	var l listenerv3.Listener
-	if err := x.GetResource().UnmarshalTo(&l); err != nil {
-		m.fail("%s: %v", x.GetName(), err)
-	}
-	behind := map[xds.Type]string{}
-	for _, f := range l.GetFilterChains()[0].GetFilters() {
-		var hcm hcmv3.HttpConnectionManager
-		if f.GetConfigDiscovery() != nil {
-			behind[xds.FilterType] = f.GetName()
-		} else if f.GetTypedConfig().UnmarshalTo(&hcm) == nil {
-			behind[xds.RouteType] = hcm.GetRds().GetRouteConfigName()
-		}
-	}
-	return behind
-}
-
-// leadsOf returns the clusters that a virtual host, routes or a filter lead to.
-func leadsOf(m *model, x *discoveryv3.Resource) []string {
-	var clusters []string
-	message, err := x.GetResource().UnmarshalNew()
-	if err != nil {
-		m.fail("%s: %v", x.GetName(), err)
-	}
-	var routes []*routev3.Route
-	switch message := message.(type) {
-	case *routev3.VirtualHost:
-		routes = message.GetRoutes()
-	case *routev3.RouteConfiguration:
-		for _, h := range message.GetVirtualHosts() {
-			routes = append(routes, h.GetRoutes()...)
-		}
-	case *corev3.TypedExtensionConfig:
-		var proxy tcpproxyv3.TcpProxy
-		if err := message.GetTypedConfig().UnmarshalTo(&proxy); err != nil {
-			m.fail("%s: %v", x.GetName(), err)
-		}
-		if c := proxy.GetCluster(); c != "" {
-			clusters = append(clusters, c)
-		}
-		for _, w := range proxy.GetWeightedClusters().GetClusters() {
-			clusters = append(clusters, w.GetName())
-		}
-	}
-	for _, r := range routes {
-		if c := r.GetRoute().GetCluster(); c != "" {
-			clusters = append(clusters, c)
-		}
-		for _, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
-			clusters = append(clusters, w.GetName())
-		}
-		for _, mirror := range r.GetRoute().GetRequestMirrorPolicies() {
-			clusters = append(clusters, mirror.GetCluster())
-		}
-	}
-	return clusters
 }
 
 // step lets something happen.

@@ -8,13 +8,8 @@ import (
 // conflicts tells which objects are not applied since an object before them, by kind, namespace and name, says something
 // about the same thing. It is a pure function of the claims, which are in that order.
 func conflicts(claims []claim) []mesh.Problem {
-	type policy struct {
-		host, caller      mesh.Host
-		labels, ofCallers string
-		everyCaller       bool
-	}
 	var problems []mesh.Problem
-	rules, policies := map[mesh.Host]mesh.Ref{}, map[policy]mesh.Ref{}
+	rules, policies := map[mesh.Host]mesh.Ref{}, map[policySubject]mesh.Ref{}
 	for _, c := range claims {
 		o := c.holder().object
 		for _, rule := range c.holder().meaning.Egress {
@@ -25,19 +20,30 @@ func conflicts(claims []claim) []mesh.Problem {
 			}
 		}
 		for _, p := range c.holder().meaning.Policies {
-			key := policy{host: p.Destination, labels: p.Labels.String(), everyCaller: p.Source == nil}
-			if p.Source != nil {
-				key.caller, key.ofCallers = p.Source.Host, p.Source.Labels.String()
-			}
-			if first, taken := policies[key]; taken {
+			if first, taken := policies[subjectOf(p)]; taken {
 				problems = append(problems, beaten(o, config.CodeDuplicatePolicy,
 					"is not applied: %s is for the same destination, labels and source", first))
 			} else {
-				policies[key] = o.Ref
+				policies[subjectOf(p)] = o.Ref
 			}
 		}
 	}
 	return problems
+}
+
+// policySubject is what a policy is about: of two about the same the first counts.
+type policySubject struct {
+	host, caller      mesh.Host
+	labels, ofCallers string
+	everyCaller       bool
+}
+
+func subjectOf(p *mesh.DestinationPolicy) policySubject {
+	subject := policySubject{host: p.Destination, labels: p.Labels.String(), everyCaller: p.Source == nil}
+	if p.Source != nil {
+		subject.caller, subject.ofCallers = p.Source.Host, p.Source.Labels.String()
+	}
+	return subject
 }
 
 func beaten(o *config.Object, code, format string, first mesh.Ref) mesh.Problem {

@@ -102,11 +102,14 @@ func rulesOf(h mesh.Host, meanings []*config.Meaning) *mesh.RuleSet {
 	return mesh.NewRuleSet(h, rules)
 }
 
+// policiesOf returns the policies that count for a host: of those about the same, the first.
 func policiesOf(h mesh.Host, meanings []*config.Meaning) *mesh.PolicySet {
 	var policies []*mesh.DestinationPolicy
+	taken := map[policySubject]bool{}
 	for _, m := range meanings {
 		for _, p := range m.Policies {
-			if p.Destination == h {
+			if p.Destination == h && !taken[subjectOf(p)] {
+				taken[subjectOf(p)] = true
 				policies = append(policies, p)
 			}
 		}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -33,11 +34,20 @@ func (r *reviewer) rivals(rules []*mesh.RouteRule) {
 // covering returns the first rule of those tried before that leaves nothing to the rule, or nil.
 func (r *reviewer) covering(before []*mesh.RouteRule, rule *mesh.RouteRule) *mesh.RouteRule {
 	for _, b := range before {
-		if r.matches.covers(b, rule) {
+		if r.matches.covers(b, rule) && !r.leavesBytes(b, rule) {
 			return b
 		}
 	}
 	return nil
+}
+
+// leavesBytes tells whether there may be connections that a redirect, which is for requests, leaves to the rule.
+func (r *reviewer) leavesBytes(redirect, rule *mesh.RouteRule) bool {
+	if redirect.Redirect == nil || rule.Redirect != nil || len(rule.Headers) > 0 || rule.URI != nil {
+		return false
+	}
+	svc := r.snapshot.Service(rule.Destination)
+	return svc == nil || slices.ContainsFunc(svc.Ports, func(p mesh.Port) bool { return !p.Protocol.IsHTTP() })
 }
 
 // overlapping returns the first rule of the same precedence that may take a request of the rule, or nil. The rules of one

@@ -96,6 +96,35 @@ func TestRivals(t *testing.T) {
 	}
 }
 
+// TestRedirectsLeaveBytes shows that a rule behind a redirect of every request is reached where a port of the service is
+// not for requests.
+func TestRedirectsLeaveBytes(t *testing.T) {
+	for _, c := range []struct {
+		ports  []mesh.Port // nil: no such service
+		second string
+		want   bool
+	}{
+		{[]mesh.Port{{Number: 80, Protocol: mesh.HTTP}}, "", false},
+		{[]mesh.Port{{Number: 80, Protocol: mesh.HTTP}, {Number: 3306, Protocol: mesh.TCP}}, "", true},
+		{[]mesh.Port{{Number: 3306, Protocol: mesh.TCP}}, "tcp: {sources: [10.0.0.0/8]}", true},
+		{[]mesh.Port{{Number: 3306, Protocol: mesh.TCP}}, "uri: {kind: exact, value: /a}", false},
+		{[]mesh.Port{{Number: 3306, Protocol: mesh.TCP}}, "headers: [{name: a, kind: exact, value: b}]", false},
+		{[]mesh.Port{{Number: 3306, Protocol: mesh.TCP}}, "redirect: {uri: /b}", false},
+		{nil, "", true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := start(t)
+			if c.ports != nil {
+				b.setRegistry(t, "local", mesh.Registry{Services: []*mesh.Service{{Host: "r", Name: "r", Ports: c.ports}}})
+			}
+			b.setYAML(t, "file", says("a", "rules: [{destination: r, precedence: 1, redirect: {uri: /}}]")+says("b", "rules: [{destination: r, "+c.second+"}]"))
+			if got := !strings.Contains(b.problems(), "unreachable-rule"); got != c.want {
+				t.Errorf("ports %v, rule %q: reached %v, want %v", c.ports, c.second, got, c.want)
+			}
+		})
+	}
+}
+
 // TestRivalsOfOneHost shows that each rule is told once, with the first that is in its way, and only rules of one host are
 // compared.
 func TestRivalsOfOneHost(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// View is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [OnDemandRoutes], [Door],
-// [InboundCluster], [InboundListener], [OutboundListener] or [DoorListener].
+// View is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
+// [OnDemandRoutes], [Door], [Secret], [InboundCluster], [InnerCluster] or one of the listeners.
 type View interface{ view() }
 
 // OnDemandRoutes is the frame in which a sidecar's virtual hosts stand. It depends on nothing.

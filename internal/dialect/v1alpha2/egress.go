@@ -12,10 +12,16 @@ import (
 
 // egressRule is the spec of an EgressRule.
 type egressRule struct {
-	Destination    *istioService `yaml:"destination"`
-	Ports          []egressPort  `yaml:"ports"`
-	UseEgressProxy bool          `yaml:"useEgressProxy"`
+	Destination    *outsideHost `yaml:"destination"`
+	Ports          []egressPort `yaml:"ports"`
+	UseEgressProxy bool         `yaml:"useEgressProxy"`
 }
+
+// outsideHost may say no more than service; the other fields are known so that they can be told.
+type outsideHost istioService
+
+// Example shows the only form.
+func (outsideHost) Example() string { return "{service: httpbin.org}" }
 
 type egressPort struct {
 	Port     *int32 `yaml:"port"`
@@ -53,7 +59,7 @@ func (t *translator) egressRule() config.Meaning {
 }
 
 // outside returns the hosts outside the mesh that s names: a host, a wildcard, or a network in CIDR notation.
-func (t *translator) outside(field string, s *istioService) mesh.Host {
+func (t *translator) outside(field string, s *outsideHost) mesh.Host {
 	if s == nil {
 		t.Missing(field, "an egress rule needs a destination: the host outside the mesh")
 		return ""
