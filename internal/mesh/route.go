@@ -40,6 +40,10 @@ type SourceMatch struct {
 	Labels Labels `json:"labels,omitempty"`
 }
 
+// CatchesBytes tells whether the rule takes every connection too whose bytes are not requests: it then speaks of nothing
+// that only requests have.
+func (r *RouteRule) CatchesBytes() bool { return r.CatchesAll() && r.URI == nil && r.Redirect == nil }
+
 // TCPMatch selects connections by the addresses of their two ends. Networks are in CIDR notation; no network means
 // every address.
 type TCPMatch struct {

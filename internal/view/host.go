@@ -157,7 +157,7 @@ func (r *reader) rules(c Caller, hosts ...mesh.Host) []*mesh.RouteRule {
 			continue
 		}
 		rules = append(rules, rule)
-		if rule.CatchesAll() && rule.Redirect == nil { // a redirect says nothing about bytes
+		if rule.CatchesBytes() { // and requests
 			break
 		}
 	}
