@@ -18,9 +18,21 @@ import (
 // newest state when it does.
 const maxInFlight = 8
 
+// maxClustersInFlight is the bound for clusters: while a proxy looks one up it confirms none, and those that need no
+// looking up must not wait.
+const maxClustersInFlight = 64
+
+// findGrace bounds how long a route waits for a proxy to confirm a cluster whose endpoints it looks up. A proxy confirms
+// no cluster at all while it looks one up, so a name of which the DNS says nothing holds up those that it knows.
+const findGrace = time.Second
+
 // respond makes the responses of one kind that can go now.
 func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.DeltaDiscoveryResponse {
-	if session.InFlightOf(typeOf[kind]) >= maxInFlight {
+	most := maxInFlight
+	if kind == view.KindCluster {
+		most = maxClustersInFlight
+	}
+	if session.InFlightOf(typeOf[kind]) >= most {
 		return nil
 	}
 	var together, alone []*slot
@@ -37,7 +49,7 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 			delete(p.behind, id)
 			p.stuck[id] = struct{}{}
 		case now.Before(s.retryAt) || !p.ready(s):
-		case s.alone:
+		case s.alone || s.want.finds: // so that nobody else's refusal keeps a route waiting beyond its grace
 			alone = append(alone, s)
 		default:
 			together = append(together, s)
@@ -57,7 +69,7 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 	}
 	slices.SortFunc(alone, bySlotName)
 	for _, s := range alone {
-		if session.InFlightOf(typeOf[kind]) >= maxInFlight {
+		if session.InFlightOf(typeOf[kind]) >= most {
 			break // the rest stays behind
 		}
 		out = append(out, p.carry(session, kind, []*slot{s}, nil))
@@ -83,6 +95,7 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	for _, s := range slots {
 		delete(p.behind, s.id)
 		s.sent(delivery.Nonce)
+		s.sentWhen = p.now()
 		if len(s.aimed) > 0 {
 			p.use(s.aimed)
 		}
@@ -142,8 +155,7 @@ func (p *Proxy) ready(s *slot) bool {
 		case cluster.have == "" || cluster.stale():
 			return false
 		case cluster.want != nil && cluster.want.finds:
-			// Envoy confirms it when it has looked its endpoints up, or knows that there are none.
-			if cluster.ackedAt < cluster.sentAt {
+			if p.now().Before(cluster.foundBy()) {
 				return false
 			}
 		case !asked || endpoints.confirmedAt <= cluster.sentAt:
@@ -202,8 +214,14 @@ func (p *Proxy) wait(session *xds.Session) time.Duration {
 	}
 	now := p.now()
 	for id := range p.behind {
-		if s := p.slots[id]; s.retryAt.After(now) {
+		s := p.slots[id]
+		if s.retryAt.After(now) {
 			sooner(s.retryAt)
+		}
+		for _, cluster := range s.aimed {
+			if by := p.slots[cluster].foundBy(); by.After(now) {
+				sooner(by)
+			}
 		}
 	}
 	if next.IsZero() {

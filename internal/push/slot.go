@@ -21,6 +21,7 @@ type slot struct {
 	firstSent   int64     // nonce of the first response that carried it; -1: none
 	ackedAt     int64     // nonce of the response that was confirmed with it last; -1: none
 	confirmedAt int64     // nonce of the last response with it that was confirmed; -1: none
+	sentWhen    time.Time // when that was
 	again       bool      // to be sent even though the version is the same
 	alone       bool      // to be sent in a response of its own, to find out who is refused
 	retryAt     time.Time // not before, when it was refused for a reason that passes
@@ -62,6 +63,15 @@ func (s *slot) sent(nonce int64) {
 		s.firstSent = nonce
 	}
 	s.have, s.sentAt, s.again = s.want.resource.Version, nonce, false
+}
+
+// foundBy returns until when routes wait for a cluster whose endpoints the proxy looks up: zero for one that is confirmed,
+// which is when they are found or known to be missing, and for every other cluster.
+func (s *slot) foundBy() time.Time {
+	if s.want == nil || !s.want.finds || s.have == "" || s.ackedAt >= s.sentAt {
+		return time.Time{}
+	}
+	return s.sentWhen.Add(findGrace)
 }
 
 // carried tells whether a response carried this slot, and not one of the same name that was dropped before.
