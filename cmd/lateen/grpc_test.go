@@ -42,7 +42,7 @@ func grpcAsk(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	client := healthv1.NewHealthClient(conn)
 	for _, user := range []string{"nobody", "jason"} {
 		var header metadata.MD

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // change is what the commands that change objects have in common.
@@ -123,6 +124,14 @@ func changes(w api.Written) bool {
 // incomplete says that some objects were left out, or nil.
 func incomplete(w api.Written, done string) error {
 	n := errorsIn(w.Problems)
+	idle := 0 // errors of objects that were written and do nothing, such as a second one for one destination
+	for _, r := range w.Results {
+		for _, p := range w.Problems {
+			if p.Severity == mesh.Error && p.Object == r.Object {
+				idle++
+			}
+		}
+	}
 	switch {
 	case n == 0 && len(w.Results) == 0 && len(w.Problems) == 0:
 		return failed("", "the files hold no objects")
@@ -130,6 +139,8 @@ func incomplete(w api.Written, done string) error {
 		return nil
 	case len(w.Results) == 0:
 		return failed("", "nothing was %s: %s", done, count(n, "error"))
+	case idle == n:
+		return failed("", "everything was %s, but not everything applies: %s", done, count(n, "error"))
 	default:
 		return failed("", "not everything was %s: %s", done, count(n, "error"))
 	}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,9 @@ func Main(ctx context.Context, args []string) int {
 	}()
 	root := newRootCommand(kill) //nolint:contextcheck // commands get the context when they run
 	root.SetArgs(args)
+	if err := misnamed(root, args); err != nil {
+		return report(os.Stderr, err)
+	}
 	return report(os.Stderr, root.ExecuteContext(ctx))
 }
 
@@ -85,6 +89,19 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		}
 	}
 	return root
+}
+
+// misnamed tells of a command that there is not, before anybody looks at its flags.
+func misnamed(root *cobra.Command, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		return nil
+	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	if found, _, err := root.Find(args); err != nil || found != root {
+		return nil //nolint:nilerr // told when the command is run
+	}
+	return knownCommand(root, args)
 }
 
 // knownCommand refuses a word that is no command, and names the nearest one.

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/local"
 )
 
 // meshFlags say which mesh on this machine a command means.
@@ -77,10 +79,35 @@ func (f *meshFlags) find(ctx context.Context) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	if !answers(ctx, socket) {
+	switch {
+	case answers(ctx, socket), local.Runs(dir) && awaitPlane(ctx, socket):
+		return target{name, api.NewClient(socket)}, nil
+	case local.Runs(dir):
+		return target{}, failed("look at the terminal of `lateen up`", "mesh %s runs, but its control plane does not answer on %s", name, socket)
+	default:
 		return target{}, failed(othersHint(ctx), "mesh %s is not running (nobody answers on %s)", name, socket)
 	}
-	return target{name, api.NewClient(socket)}, nil
+}
+
+// planePatience bounds how long a command waits for a control plane that is being started again.
+const planePatience = 10 * time.Second
+
+// awaitPlane waits until somebody answers on the socket of a mesh that runs, and tells whether that happened.
+func awaitPlane(ctx context.Context, socket string) bool {
+	ctx, cancel := context.WithTimeout(ctx, planePatience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+			if answers(ctx, socket) {
+				return true
+			}
+		}
+	}
 }
 
 // only returns the mesh that runs, if there is exactly one.
@@ -112,8 +139,9 @@ func running(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	for _, entry := range entries {
-		socket, err := api.Socket(filepath.Join(home, entry.Name()))
-		if err == nil && config.IsLabel(entry.Name()) && answers(ctx, socket) {
+		dir := filepath.Join(home, entry.Name())
+		socket, err := api.Socket(dir)
+		if err == nil && config.IsLabel(entry.Name()) && (answers(ctx, socket) || local.Runs(dir)) {
 			names = append(names, entry.Name())
 		}
 	}

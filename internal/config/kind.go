@@ -106,6 +106,27 @@ func bounded(o *Object, problems []mesh.Problem) []mesh.Problem {
 	return append(problems[:maxProblems], last)
 }
 
+// elsewhere says of kinds that users bring from Kubernetes and from Istio what there is instead.
+var elsewhere = func() map[string]string {
+	hints := map[string]string{}
+	tell := func(hint string, kinds ...string) {
+		for _, kind := range kinds {
+			hints[kind] = hint
+		}
+	}
+	tell("on one machine, programs and their services stand in a Mesh file: `lateen demo --print` shows one",
+		"Service", "Endpoints", "Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job",
+		"CronJob", "ServiceAccount", "ConfigMap", "Namespace")
+	tell("a Mesh file is for `lateen up -f FILE`, and is edited while the mesh runs", "Mesh")
+	tell("policy and telemetry rules (Mixer) are not supported",
+		"rule", "denier", "checknothing", "quota", "memquota", "redisquota", "listchecker", "listentry", "metric", "prometheus",
+		"logentry", "stdio", "reportnothing", "attributemanifest", "kubernetes", "kubernetesenv", "statsd", "QuotaSpec",
+		"QuotaSpecBinding", "HTTPAPISpec", "HTTPAPISpecBinding")
+	tell("networking.istio.io is not supported: write RouteRule, DestinationPolicy, EgressRule and Ingress",
+		"VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "WorkloadEntry")
+	return hints
+}()
+
 // stranger says why no kind takes the object.
 func (k Kinds) stranger(o *Object) mesh.Problem {
 	var names, versions []string
@@ -122,6 +143,8 @@ func (k Kinds) stranger(o *Object) mesh.Problem {
 	}
 	slices.Sort(names)
 	p := o.Problem(CodeUnknownKind, "kind", "unknown kind %s of %s", quoted(o.Kind), quoted(o.APIVersion))
-	p.Hint = Suggest(o.Kind, "known kinds", names)
+	if p.Hint = elsewhere[o.Kind]; p.Hint == "" || Nearest(o.Kind, names) != "" {
+		p.Hint = Suggest(o.Kind, "known kinds", names)
+	}
 	return p
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -30,6 +31,14 @@ type Object struct {
 func (o *Object) At(path string) mesh.Position {
 	place, _ := o.find(path)
 	return o.position(place)
+}
+
+// LaidOutLike tells whether every value stands at the place where it stands in o: texts of items of a List can be equal
+// where lines between their fields are not.
+func (o *Object) LaidOutLike(other *Object) bool { return sameLayout(o.Root, other.Root) }
+
+func sameLayout(a, b *yaml.Node) bool {
+	return a.Line == b.Line && a.Column == b.Column && slices.EqualFunc(a.Content, b.Content, sameLayout)
 }
 
 // Problem returns an error about the field at path, at its position.

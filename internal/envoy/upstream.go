@@ -5,6 +5,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -23,6 +24,9 @@ const (
 	dnsTimeout = 1
 	dnsTries   = 2
 )
+
+// preferIPv4 asks for IPv6 addresses only of names without others.
+const preferIPv4 = dnsv3.DnsLookupFamily_V4_PREFERRED
 
 // dns says who is asked for the addresses of names. Without resolvers it is those of the system.
 func dns(resolvers []string) (*corev3.TypedExtensionConfig, error) {

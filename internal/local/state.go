@@ -51,6 +51,16 @@ func openState(path, meshName string) (*stateDir, error) {
 	return s, nil
 }
 
+// Runs tells whether a supervisor holds the state folder: its mesh runs, though its control plane may be away for a moment.
+func Runs(stateDir string) bool {
+	lock, err := os.Open(filepath.Join(stateDir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return errors.Is(unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 func inUse(lock *os.File, path, meshName string, err error) error {
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("lock %s: %w", path, err)

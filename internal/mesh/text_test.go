@@ -19,6 +19,8 @@ func TestStringMatchTakes(t *testing.T) {
 		{mesh.MatchElements, "/a", "/a", true},
 		{mesh.MatchElements, "/a", "/a/b", true},
 		{mesh.MatchElements, "/a", "/ab", false},
+		{mesh.MatchElements, "/a/", "/a", true},
+		{mesh.MatchElements, "/", "/ab", true},
 		{mesh.MatchRegex, "a|ab", "ab", true},
 		{mesh.MatchRegex, "b", "abc", false},
 		{mesh.MatchRegex, "(", "(", false},

@@ -214,8 +214,10 @@ func TestEffectRulesForTheIngress(t *testing.T) {
 		path   string
 		status int
 	}{
-		{door, "/productpage", http.StatusOK}, {door, "/health", http.StatusForbidden},
-		{caller, "/productpage", http.StatusOK}, {caller, "/health", http.StatusOK},
+		{door, "/productpage", http.StatusOK},
+		{door, "/health", http.StatusForbidden},
+		{caller, "/productpage", http.StatusOK},
+		{caller, "/health", http.StatusOK},
 	} {
 		if status, _ := c.from.Get("http://productpage:9080" + c.path); status != c.status {
 			t.Errorf("%s from %s: %d, want %d", c.path, c.from.Name, status, c.status)

@@ -78,9 +78,26 @@ func (e *Engine) workload(proxy mesh.ProxyID) (*mesh.Snapshot, *mesh.Workload, e
 	}
 	w := snapshot.Workload(proxy)
 	if w == nil {
-		return nil, nil, fmt.Errorf("no proxy %s", proxy)
+		return nil, nil, fmt.Errorf("no proxy %s%s", proxy, others(snapshot))
 	}
 	return snapshot, w, nil
+}
+
+// others names the proxies that there are, for who has named one in vain.
+func others(s *mesh.Snapshot) string {
+	const most = 20
+	keys := s.Keys(mesh.KindWorkload)
+	var names []string
+	for _, k := range keys[:min(len(keys), most)] {
+		names = append(names, k.Name)
+	}
+	if more := len(keys) - most; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; there are " + strings.Join(names, ", ")
 }
 
 // Show returns the text of a stage for a view.

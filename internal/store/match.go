@@ -12,7 +12,11 @@ import (
 // it is proven, "overlap" is false only when the opposite is.
 type matches struct {
 	compiled map[string]mesh.Pattern // by expression
+	left     int                     // steps of expressions that may be taken yet
 }
+
+// mostSteps bounds the work of a review: about a second. Beyond it nothing that needs an expression is told.
+const mostSteps = 100_000_000
 
 // covers tells whether every request that b takes is one that a takes.
 func (m *matches) covers(a, b *mesh.RouteRule) bool {
@@ -150,6 +154,9 @@ func (m *matches) takes(match mesh.StringMatch, text string) bool {
 	if !known {
 		pattern, _ = mesh.CompilePattern(match.Value) // one that is none takes nothing; a dialect lets none through
 		m.compiled[match.Value] = pattern
+	}
+	if m.left -= pattern.Cost(len(text)); m.left < 0 {
+		return false
 	}
 	return pattern.Takes(text)
 }

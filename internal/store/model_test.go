@@ -184,4 +184,3 @@ func TestEditsLeadWhereAFreshStartLeads(t *testing.T) {
 	}
 }
 
-var _ = config.Kind{}

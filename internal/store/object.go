@@ -59,7 +59,7 @@ func (f *fold) setObjects(source string, objects []config.Object, problems []mes
 	for i := range objects {
 		o := objects[i]
 		same := func(e *entry) bool {
-			return gone[e] && e.object.Text == o.Text && e.object.APIVersion == o.APIVersion
+			return gone[e] && e.object.Text == o.Text && e.object.APIVersion == o.APIVersion && e.object.LaidOutLike(&o)
 		}
 		e := &entry{source: source, object: &o}
 		if at := known[e.place()]; slices.ContainsFunc(at, same) {

@@ -19,11 +19,14 @@ const maxTold = 100
 func review(s *mesh.Snapshot, claims []claim) []mesh.Problem {
 	r := &reviewer{
 		snapshot: s, holders: make(map[mesh.Ref]*entry, len(claims)), told: map[mesh.Ref]int{},
-		matches: matches{map[string]mesh.Pattern{}},
+		matches: matches{map[string]mesh.Pattern{}, mostSteps},
 	}
 	for _, c := range claims {
 		r.holders[c.ref] = c.holder()
 		r.mentions(c.holder())
+		for _, rule := range c.holder().meaning.Rules {
+			r.ports(rule)
+		}
 	}
 	for _, k := range s.Keys(mesh.KindRules) {
 		r.rivals(s.Rules(mesh.Host(k.Name)).Rules)
@@ -94,6 +97,34 @@ func (r *reviewer) mentions(e *entry) {
 		lost[m.Host] = p.Code == config.CodeUnknownHost
 		p.Field, p.Position = m.Field, m.Position
 		r.tell(e.object.Ref, p)
+	}
+}
+
+// ports tells of services to which a rule sends requests of another one, and which do not have its ports.
+func (r *reviewer) ports(rule *mesh.RouteRule) {
+	from := r.snapshot.Service(rule.Destination)
+	if from == nil {
+		return
+	}
+	look := func(h mesh.Host, field string) {
+		to := r.snapshot.Service(h)
+		if to == nil || h == rule.Destination {
+			return
+		}
+		for _, p := range from.Ports {
+			if _, ok := to.Port(p.Number); !ok {
+				r.tell(rule.Object, mesh.Problem{
+					Field: field, Code: config.CodeUnknownPort, Hint: portsOf(to),
+					Message: fmt.Sprintf("requests for port %d of %s go to the same port of %s, which it does not have", p.Number, from.Host, h),
+				})
+			}
+		}
+	}
+	for i, to := range rule.Routes {
+		look(to.Host, config.Item("spec.route", i)+".destination")
+	}
+	if rule.Mirror != nil {
+		look(rule.Mirror.Host, "spec.mirror")
 	}
 }
 

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -29,6 +30,49 @@ rules.yaml:35:8: warning: RouteRule default/g: spec.destination: no source knows
 `
 		if got := b.problems(); got != want {
 			t.Errorf("got %s\nwant %s", got, want)
+		}
+	})
+}
+
+// TestReviewOfPorts shows that a rule may send requests only to services that have the port.
+func TestReviewOfPorts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		b.setRegistry(t, "local", mesh.Registry{Services: []*mesh.Service{service("web", 9080), service("shop", 9080), service("old", 80)}})
+		b.setYAML(t, "rules", `apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: a}
+spec:
+  destination: {name: web}
+  route:
+  - {destination: {name: shop}, weight: 50}
+  - {destination: {name: old}, weight: 50}
+  mirror: {name: old}
+`)
+		const want = `rules.yaml:8:6: warning: RouteRule default/a: spec.route[1].destination: requests for port 9080 of web.default.svc.cluster.local go to the same port of old.default.svc.cluster.local, which it does not have [unknown-port]
+  hint: its ports: 80 http
+rules.yaml:9:3: warning: RouteRule default/a: spec.mirror: requests for port 9080 of web.default.svc.cluster.local go to the same port of old.default.svc.cluster.local, which it does not have [unknown-port]
+  hint: its ports: 80 http
+`
+		if got := b.problems(); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	})
+}
+
+// TestPositionsInLists shows that a problem stands where its value stands, also when only lines between fields came.
+func TestPositionsInLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		list := func(gap string) string {
+			return "apiVersion: v1\nkind: List\nitems:\n- apiVersion: config.istio.io/v1alpha2\n  kind: RouteRule\n  metadata: {name: a}\n" + gap +
+				"  spec: {destination: {service: nowhere.test}}\n"
+		}
+		for gap, want := range map[string]string{"": "rules.yaml:7:10: ", "\n\n\n": "rules.yaml:10:10: "} {
+			b.setYAML(t, "rules", list(gap))
+			if got := b.problems(); !strings.HasPrefix(got, want) {
+				t.Errorf("got %s, want it at %s", got, want)
+			}
 		}
 	})
 }

@@ -41,9 +41,10 @@ func (r *reviewer) covering(before []*mesh.RouteRule, rule *mesh.RouteRule) *mes
 	return nil
 }
 
-// leavesBytes tells whether there may be connections that a redirect, which is for requests, leaves to the rule.
-func (r *reviewer) leavesBytes(redirect, rule *mesh.RouteRule) bool {
-	if redirect.Redirect == nil || rule.Redirect != nil || len(rule.Headers) > 0 || rule.URI != nil {
+// leavesBytes tells whether there may be connections that a rule about requests only, such as a redirect, leaves to the
+// rule.
+func (r *reviewer) leavesBytes(before, rule *mesh.RouteRule) bool {
+	if before.Redirect == nil && before.URI == nil || rule.Redirect != nil || len(rule.Headers) > 0 || rule.URI != nil {
 		return false
 	}
 	svc := r.snapshot.Service(rule.Destination)
