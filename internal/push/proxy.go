@@ -258,7 +258,9 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 		if !ok || !s.carried(d.Nonce) {
 			continue
 		}
-		s.unsent()
+		if s.sentAt == d.Nonce { // else a later response carried another version
+			s.unsent()
+		}
 		s.again = kind == view.KindEndpoints // also in a version that the proxy has: a cluster may wait for them
 		s.leads = slices.DeleteFunc(s.leads, func(l leadsTo) bool {
 			if l.nonce == d.Nonce {
