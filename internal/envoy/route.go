@@ -13,6 +13,7 @@ import (
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -21,7 +22,24 @@ import (
 
 func virtualHost(p plan.VirtualHost) (*routev3.VirtualHost, error) {
 	list, err := routes(p.Routes)
+	for _, r := range list {
+		waitNoLonger(r.GetRoute())
+	}
 	return &routev3.VirtualHost{Name: p.Name, Domains: []string{p.Domain}, Routes: list}, err
+}
+
+// waitNoLonger ends the bound on how long a request may wait for its virtual host when that has come. The listener's
+// bound is a time without a byte, and Envoy goes on counting for a request that has waited and has no body: only an idle
+// timeout of 0 ends that at once. What the route says of idle streams is then the upstream side's to watch; a tunnel has no
+// such bound.
+func waitNoLonger(a *routev3.RouteAction) {
+	if a == nil {
+		return
+	}
+	if a.GetRetryPolicy() != nil && len(a.GetUpgradeConfigs()) == 0 {
+		a.RetryPolicy.PerTryIdleTimeout = a.IdleTimeout
+	}
+	a.IdleTimeout = durationpb.New(0)
 }
 
 func onDemandRoutes(p plan.OnDemandRoutes) *routev3.RouteConfiguration {

@@ -63,7 +63,11 @@ func (r *reader) certificate(name string, s certificateSpec) int {
 	if !chainRead || !keyRead {
 		return 0
 	}
-	if _, err := tls.X509KeyPair(chain, key); err != nil {
+	pair, err := tls.X509KeyPair(chain, key)
+	if err == nil {
+		err = config.UsableKey(pair.Leaf.PublicKey)
+	}
+	if err != nil {
 		r.invalid(path, "this is no certificate with its key: "+strings.TrimPrefix(err.Error(), "tls: "), "both files hold PEM, the server's own certificate first")
 		return 0
 	}

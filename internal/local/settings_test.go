@@ -1,7 +1,9 @@
 package local
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -46,6 +48,12 @@ func pair(t *testing.T) (chain, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pairOf(t, private)
+}
+
+// pairOf returns a certificate for a key, and the key, in PEM.
+func pairOf(t *testing.T, private crypto.Signer) (chain, key string) {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "shop"}, DNSNames: []string{"shop.example.com"},
 		NotAfter: time.Now().Add(time.Hour),
@@ -62,13 +70,18 @@ func pair(t *testing.T) (chain, key string) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }
 
-// credentials makes a folder with two pairs, a file without a certificate, one that is too large and a folder.
+// credentials makes a folder with two pairs, one that no proxy takes, a file without a certificate, one that is too large and a folder.
 func credentials(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	files := map[string]string{"empty.pem": "no certificate\n", "large.pem": strings.Repeat("x", mostBundle+1)}
 	files["a.crt"], files["a.key"] = pair(t)
 	files["b.crt"], files["b.key"] = pair(t)
+	_, unusual, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["ed.crt"], files["ed.key"] = pairOf(t, unusual)
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -215,6 +228,7 @@ func TestDoorProblems(t *testing.T) {
 		"no key":      {certificate("cert: a.crt"), "5:28 spec.ingress.certificates.shop.key missing-field"},
 		"no chain":    {certificate("key: a.key"), "5:28 spec.ingress.certificates.shop.cert missing-field"},
 		"not there":   {certificate("cert: c.crt, key: a.key"), "5:41 spec.ingress.certificates.shop.cert invalid-value"},
+		"ed25519":     {certificate("cert: ed.crt, key: ed.key"), "5:28 spec.ingress.certificates.shop invalid-value"},
 		"other's key": {certificate("cert: a.crt, key: b.key"), "5:28 spec.ingress.certificates.shop invalid-value"},
 		"the other":   {certificate("cert: a.key, key: a.crt"), "5:28 spec.ingress.certificates.shop invalid-value"},
 		"too large":   {certificate("cert: a.crt, key: large.pem"), "5:53 spec.ingress.certificates.shop.key invalid-value"},

@@ -202,3 +202,32 @@ func TestOddNamesOfHeaders(t *testing.T) {
 		t.Errorf("who does not match goes to %s", got.Version)
 	}
 }
+
+// Without a rule a response must begin within 15 s. A rule with a timeout of 0 s switches that off.
+func TestDefaultTimeoutAndHowToSwitchItOff(t *testing.T) {
+	t.Parallel()
+	m := meshtest.New(t)
+	app := newHeld(t, "late")
+	m.Start("reviews", "v1", app.app())
+	m.Start("ratings", "v1", app.app())
+	caller := m.Start("caller", "v1", meshtest.Named("caller"))
+	m.Apply(ruleFor("ratings", "no-bound", "httpReqTimeout: {simpleTimeout: {timeout: 0s}}"))
+	patient := make(chan string, 1)
+	go func() {
+		_, body := caller.Get("http://ratings:9080/")
+		patient <- body
+	}()
+	meshtest.Await(t, "the patient request", func() bool { return app.has.Load() == 1 })
+	if status, body := caller.Get(reviews); status != http.StatusGatewayTimeout {
+		t.Errorf("a response that does not begin: %d %q, want 504", status, body)
+	}
+	select {
+	case body := <-patient:
+		t.Errorf("the request without a bound ended before with %q", body)
+	default:
+	}
+	app.release()
+	if body := <-patient; body != "late" {
+		t.Errorf("the request without a bound ends with %q", body)
+	}
+}

@@ -39,6 +39,10 @@ func slowApp() meshtest.App {
 		wait(r, answerTime)
 		_, _ = fmt.Fprintf(w, "got %s", body)
 	})
+	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+		wait(r, answerTime)
+		_, _ = io.WriteString(w, "at last")
+	})
 	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
@@ -54,7 +58,7 @@ func slowApp() meshtest.App {
 	return meshtest.Handler(mux.ServeHTTP)
 }
 
-// A quiet stream, a late answer and a WebSocket live, as the first request to a host and as a later one.
+// A quiet stream, late answers and a WebSocket live, as the first request to a host and as a later one.
 func TestLongRequests(t *testing.T) {
 	t.Parallel()
 	m := meshtest.New(t)
@@ -62,7 +66,7 @@ func TestLongRequests(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		call func(*testing.T, *meshtest.Instance)
-	}{{"quiet stream", quietStream}, {"late answer", lateAnswer}, {"websocket", webSocket}} {
+	}{{"quiet stream", quietStream}, {"late answer", lateAnswer}, {"late answer without body", lateAnswerToGet}, {"websocket", webSocket}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			first := m.Caller("first-"+strings.ReplaceAll(c.name, " ", "-"), nil) // has called nobody
@@ -94,6 +98,13 @@ func lateAnswer(t *testing.T, from *meshtest.Instance) {
 	body, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusOK || string(body) != "got a body" {
 		t.Errorf("got %s %q, %v; want 200 and the body back", res.Status, body, err)
+	}
+}
+
+func lateAnswerToGet(t *testing.T, from *meshtest.Instance) {
+	body, err := meshtest.Fetch(t.Context(), from.Client(), "http://slow:9080/slow")
+	if err != nil || body != "at last" {
+		t.Errorf("got %q, %v; want the late answer", body, err)
 	}
 }
 

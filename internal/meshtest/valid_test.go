@@ -279,7 +279,9 @@ func (s *static) validate() {
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*meshtest.Patience)
 	defer cancel()
-	if said, err := exec.CommandContext(ctx, meshtest.Envoy(s.t), "--mode", "validate", "-c", path, "-l", "error").CombinedOutput(); err != nil {
+	validate := exec.CommandContext(ctx, meshtest.Envoy(s.t), "--mode", "validate", "-c", path, "-l", "error")
+	validate.Dir = filepath.Dir(path) // it opens the access log there
+	if said, err := validate.CombinedOutput(); err != nil {
 		s.t.Errorf("envoy refuses the messages: %v\n%s", err, said)
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -183,4 +182,3 @@ func TestEditsLeadWhereAFreshStartLeads(t *testing.T) {
 		})
 	}
 }
-

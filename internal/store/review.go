@@ -155,9 +155,16 @@ func (r *reviewer) look(m config.Mention) (mesh.Problem, bool) {
 			Code: config.CodeUnknownHost, Message: fmt.Sprintf("no source knows the host %s", m.Host), Hint: r.suggest(m.Host),
 		}, true
 	}
-	if !hasPort(service, m) {
+	port, ok := portIn(service, m)
+	if !ok {
 		return mesh.Problem{
 			Code: config.CodeUnknownPort, Message: fmt.Sprintf("%s has no port %s", m.Host, portOf(m)), Hint: portsOf(service),
+		}, true
+	}
+	if port.Number != 0 && !port.Protocol.IsHTTP() {
+		return mesh.Problem{
+			Code: config.CodeUnknownPort, Message: fmt.Sprintf("port %s of %s speaks %s, which is no port for requests", portOf(m), m.Host, port.Protocol),
+			Hint: portsOf(service),
 		}, true
 	}
 	if len(m.Labels) > 0 && !r.selects(m) {
@@ -168,14 +175,16 @@ func (r *reviewer) look(m config.Mention) (mesh.Problem, bool) {
 	return mesh.Problem{}, false
 }
 
-func hasPort(s *mesh.Service, m config.Mention) bool {
-	ok := true
-	if m.PortName != "" {
-		_, ok = s.PortNamed(m.PortName)
-	} else if m.Port != 0 {
-		_, ok = s.Port(m.Port)
+// portIn returns the port of the service that a mention names, a zero one when it names none, or false.
+func portIn(s *mesh.Service, m config.Mention) (mesh.Port, bool) {
+	switch {
+	case m.PortName != "":
+		return s.PortNamed(m.PortName)
+	case m.Port != 0:
+		return s.Port(m.Port)
+	default:
+		return mesh.Port{}, true
 	}
-	return ok
 }
 
 func portOf(m config.Mention) string {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -119,6 +120,33 @@ file.yaml:10:27: warning: Ingress default/b: spec.rules[0].http.paths[0].path: I
 `
 		if got := b.problems(); got != want {
 			t.Errorf("got %s\nwant %s", got, want)
+		}
+	})
+}
+
+// TestReviewOfBackends shows that a backend needs a port that takes requests.
+func TestReviewOfBackends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		shop := service("shop", 80)
+		shop.Ports = append(shop.Ports, mesh.Port{Name: "tcp", Number: 81, Protocol: mesh.TCP})
+		b.setRegistry(t, "local", mesh.Registry{Services: []*mesh.Service{shop}})
+		backend := "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: %}\nspec: {defaultBackend: {service: {name: shop, port: {%}}}}\n---\n"
+		for _, port := range []string{"a number: 80", "b number: 81", "c name: tcp"} {
+			name, port, _ := strings.Cut(port, " ")
+			b.setYAML(t, name, strings.Replace(strings.Replace(backend, "%", name, 1), "%", port, 1))
+		}
+		told := ""
+		for _, p := range b.Problems() {
+			if p.Code == config.CodeUnknownPort {
+				told += p.Object.Name + ": " + p.Message + "\n"
+			}
+		}
+		const want = `b: port 81 of shop.default.svc.cluster.local speaks TCP, which is no port for requests
+c: port "tcp" of shop.default.svc.cluster.local speaks TCP, which is no port for requests
+`
+		if told != want {
+			t.Errorf("got %s\nwant %s", told, want)
 		}
 	})
 }

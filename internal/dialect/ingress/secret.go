@@ -1,14 +1,10 @@
 package ingress
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -26,9 +22,6 @@ const (
 	certificateKey = "tls.crt"
 	privateKey     = "tls.key"
 )
-
-// minRSA is the length in bits of the shortest RSA key that Envoy takes.
-const minRSA = 2048
 
 // translateSecret checks a Secret and returns the certificate in it. Secrets of other types mean nothing.
 func translateSecret(o *config.Object) (config.Meaning, []mesh.Problem) {
@@ -117,7 +110,7 @@ func (s *secret) certificates(field, text string) []byte {
 			return nil
 		}
 		if len(out) == 0 {
-			if err := usable(c.PublicKey); err != nil {
+			if err := config.UsableKey(c.PublicKey); err != nil {
 				s.bad(field, err.Error())
 				return nil
 			}
@@ -128,22 +121,6 @@ func (s *secret) certificates(field, text string) []byte {
 		s.bad(field, "there is no certificate in it: PEM is wanted, -----BEGIN CERTIFICATE-----")
 	}
 	return out
-}
-
-// usable tells what keeps Envoy from taking a certificate with this key.
-func usable(key any) error {
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		if key.N.BitLen() < minRSA {
-			return fmt.Errorf("the RSA key has %d bits: at least %d are needed", key.N.BitLen(), minRSA)
-		}
-		return nil
-	case *ecdsa.PublicKey:
-		if key.Curve == elliptic.P256() || key.Curve == elliptic.P384() || key.Curve == elliptic.P521() {
-			return nil
-		}
-	}
-	return errors.New("the certificate has a kind of key that proxies do not take: RSA, or ECDSA on P-256, P-384 or P-521, is needed")
 }
 
 // key returns the private key of a PEM text, and nothing else of it.
