@@ -100,21 +100,21 @@ func (r *reviewer) mentions(e *entry) {
 	}
 }
 
-// ports tells of services to which a rule sends requests of another one, and which do not have its ports.
+// ports tells of hosts to which a rule sends requests of another one, and which do not have its ports.
 func (r *reviewer) ports(rule *mesh.RouteRule) {
 	from := r.snapshot.Service(rule.Destination)
 	if from == nil {
 		return
 	}
 	look := func(h mesh.Host, field string) {
-		to := r.snapshot.Service(h)
-		if to == nil || h == rule.Destination {
+		known, ok := r.portsAt(h)
+		if !ok || h == rule.Destination {
 			return
 		}
 		for _, p := range from.Ports {
-			if _, ok := to.Port(p.Number); !ok {
+			if !slices.ContainsFunc(known, func(o mesh.Port) bool { return o.Number == p.Number }) {
 				r.tell(rule.Object, mesh.Problem{
-					Field: field, Code: config.CodeUnknownPort, Hint: portsOf(to),
+					Field: field, Code: config.CodeUnknownPort, Hint: portsOf(known),
 					Message: fmt.Sprintf("requests for port %d of %s go to the same port of %s, which it does not have", p.Number, from.Host, h),
 				})
 			}
@@ -126,6 +126,21 @@ func (r *reviewer) ports(rule *mesh.RouteRule) {
 	if rule.Mirror != nil {
 		look(rule.Mirror.Host, "spec.mirror")
 	}
+}
+
+// portsAt returns the ports of a service, or those that an EgressRule allows at a host outside.
+func (r *reviewer) portsAt(h mesh.Host) ([]mesh.Port, bool) {
+	if svc := r.snapshot.Service(h); svc != nil {
+		return svc.Ports, true
+	}
+	rule := r.snapshot.Egress(h)
+	if rule == nil {
+		rule = r.snapshot.EgressPatterns().Find(h)
+	}
+	if rule == nil {
+		return nil, false
+	}
+	return rule.Ports, true
 }
 
 // isAllowed tells whether an egress rule lets workloads call the host. A destination that is more than one host is known
@@ -158,13 +173,13 @@ func (r *reviewer) look(m config.Mention) (mesh.Problem, bool) {
 	port, ok := portIn(service, m)
 	if !ok {
 		return mesh.Problem{
-			Code: config.CodeUnknownPort, Message: fmt.Sprintf("%s has no port %s", m.Host, portOf(m)), Hint: portsOf(service),
+			Code: config.CodeUnknownPort, Message: fmt.Sprintf("%s has no port %s", m.Host, portOf(m)), Hint: portsOf(service.Ports),
 		}, true
 	}
 	if port.Number != 0 && !port.Protocol.IsHTTP() {
 		return mesh.Problem{
 			Code: config.CodeUnknownPort, Message: fmt.Sprintf("port %s of %s speaks %s, which is no port for requests", portOf(m), m.Host, port.Protocol),
-			Hint: portsOf(service),
+			Hint: portsOf(service.Ports),
 		}, true
 	}
 	if len(m.Labels) > 0 && !r.selects(m) {
@@ -194,12 +209,12 @@ func portOf(m config.Mention) string {
 	return fmt.Sprint(m.Port)
 }
 
-func portsOf(s *mesh.Service) string {
-	if len(s.Ports) == 0 {
+func portsOf(list []mesh.Port) string {
+	if len(list) == 0 {
 		return ""
 	}
-	ports := make([]string, 0, len(s.Ports))
-	for _, p := range s.Ports {
+	ports := make([]string, 0, len(list))
+	for _, p := range list {
 		ports = append(ports, strings.TrimSpace(fmt.Sprintf("%d %s", p.Number, p.Name)))
 	}
 	return "its ports: " + strings.Join(ports, ", ")

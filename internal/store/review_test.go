@@ -47,12 +47,16 @@ spec:
   destination: {name: web}
   route:
   - {destination: {name: shop}, weight: 50}
-  - {destination: {name: old}, weight: 50}
+  - {destination: {name: old}, weight: 25}
+  - {destination: {service: www.outside.test}, weight: 25}
   mirror: {name: old}
 `)
+		b.setYAML(t, "egress", says("o", "egress: [{destination: www.outside.test, ports: [{number: 443, protocol: HTTPS}]}]"))
 		const want = `rules.yaml:8:6: warning: RouteRule default/a: spec.route[1].destination: requests for port 9080 of web.default.svc.cluster.local go to the same port of old.default.svc.cluster.local, which it does not have [unknown-port]
   hint: its ports: 80 http
-rules.yaml:9:3: warning: RouteRule default/a: spec.mirror: requests for port 9080 of web.default.svc.cluster.local go to the same port of old.default.svc.cluster.local, which it does not have [unknown-port]
+rules.yaml:9:6: warning: RouteRule default/a: spec.route[2].destination: requests for port 9080 of web.default.svc.cluster.local go to the same port of www.outside.test, which it does not have [unknown-port]
+  hint: its ports: 443
+rules.yaml:10:3: warning: RouteRule default/a: spec.mirror: requests for port 9080 of web.default.svc.cluster.local go to the same port of old.default.svc.cluster.local, which it does not have [unknown-port]
   hint: its ports: 80 http
 `
 		if got := b.problems(); got != want {
