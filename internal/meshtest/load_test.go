@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
@@ -179,6 +180,9 @@ func TestLoadEverythingElse(t *testing.T) {
 			} else {
 				m.InForce(written.Revision)
 			}
+		}
+		if err := conn.SetDeadline(time.Now().Add(meshtest.Patience)); err != nil {
+			t.Fatal(err)
 		}
 		fmt.Fprintln(conn, "round", round)
 		if line, err := reader.ReadString('\n'); line != fmt.Sprintln("round", round) {
