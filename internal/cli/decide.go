@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -36,7 +37,7 @@ func (q *question) addTo(flags *pflag.FlagSet) {
 func isRequest(args []string) bool { return strings.Contains(args[len(args)-1], "://") }
 
 // ask prints what a proxy does with a request.
-func (q *question) ask(cmd *cobra.Command, client *api.Client, proxy mesh.ProxyID, args []string) error {
+func (q *question) ask(cmd *cobra.Command, t target, proxy mesh.ProxyID, args []string) error {
 	method := http.MethodGet
 	if len(args) == 2 {
 		method = strings.ToUpper(args[0])
@@ -52,7 +53,7 @@ func (q *question) ask(cmd *cobra.Command, client *api.Client, proxy mesh.ProxyI
 	if q.output != "text" && q.output != "json" {
 		return misused("text or json", "unknown output format %q", q.output)
 	}
-	d, err := client.Decide(cmd.Context(), api.Decide{
+	d, err := t.client.Decide(cmd.Context(), api.Decide{
 		Proxy: proxy, Method: method, URL: args[len(args)-1], Headers: headers, Source: q.source,
 	})
 	if err != nil {
@@ -63,6 +64,10 @@ func (q *question) ask(cmd *cobra.Command, client *api.Client, proxy mesh.ProxyI
 		e.SetIndent("", "  ")
 		e.SetEscapeHTML(false)
 		return e.Encode(d)
+	}
+	for i := range d.Candidates { // what was written with commands lies in the state folder, whose path is long
+		file := &d.Candidates[i].Origin.File
+		*file = strings.TrimPrefix(*file, t.dir+string(filepath.Separator))
 	}
 	return showDecision(cmd.OutOrStdout(), proxy, d, args[len(args)-1])
 }
@@ -108,8 +113,20 @@ func showDecision(w io.Writer, proxy mesh.ProxyID, d api.Decision, asked string)
 		}
 		fmt.Fprintf(t, "%s %%\t%s\n", strconv.FormatFloat(o.Percent, 'f', -1, 64), outcome(o))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, o := range d.Outcomes {
+		if isLong(o.Body) { // all such answers of one decision are the same
+			_, err := fmt.Fprintf(w, "\nThe answer with %d says:\n\n%s\n", o.Status, strings.TrimSpace(o.Body))
+			return err
+		}
+	}
+	return nil
 }
+
+// isLong tells whether a text has several lines.
+func isLong(text string) bool { return strings.Contains(strings.TrimSpace(text), "\n") }
 
 // outcome says in words what may happen.
 func outcome(o api.Outcome) string {
@@ -126,7 +143,7 @@ func outcome(o api.Outcome) string {
 		if o.Location != "" {
 			add("location %s", o.Location)
 		}
-		if o.Body != "" {
+		if o.Body != "" && !isLong(o.Body) {
 			add("body %q", o.Body)
 		}
 		return strings.Join(parts, ", ")

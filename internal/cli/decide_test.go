@@ -97,7 +97,7 @@ func TestExplainRequest(t *testing.T) {
 		if code != 0 || stderr != "" {
 			t.Errorf("%s: exit code %d, said %s", c.shows, code, stderr)
 		}
-		got := regexp.MustCompile(" {3,}").ReplaceAllString(strings.ReplaceAll(stdout, p.dir+"/objects/routerules/default/", ""), " | ")
+		got := regexp.MustCompile(" {3,}").ReplaceAllString(strings.ReplaceAll(stdout, "objects/routerules/default/", ""), " | ")
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", c.shows, diff)
 		}

@@ -41,7 +41,7 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 				name = string(mesh.NewProxyID(name, namespace))
 			}
 			if isRequest(args[1:]) {
-				return q.ask(cmd, t.client, mesh.ProxyID(name), args[1:])
+				return q.ask(cmd, t, mesh.ProxyID(name), args[1:])
 			}
 			resource := view.VirtualHostOf(args[1])
 			if len(args) == 3 {

@@ -31,6 +31,7 @@ func (f *meshFlags) addTo(flags *pflag.FlagSet) {
 // target is a running mesh.
 type target struct {
 	name   string
+	dir    string // its state folder
 	client *api.Client
 }
 
@@ -81,7 +82,7 @@ func (f *meshFlags) find(ctx context.Context) (target, error) {
 	}
 	switch {
 	case answers(ctx, socket), local.Runs(dir) && awaitPlane(ctx, socket):
-		return target{name, api.NewClient(socket)}, nil
+		return target{name, dir, api.NewClient(socket)}, nil
 	case local.Runs(dir):
 		return target{}, failed("look at the terminal of `lateen up`", "mesh %s runs, but its control plane does not answer on %s", name, socket)
 	default:
