@@ -18,7 +18,7 @@ func CompilePattern(expression string) (Pattern, error) {
 	if _, err := regexp.Compile(expression); err != nil { // by itself: "a)(b" is none
 		return Pattern{}, err
 	}
-	text := `\A(?:` + bytewise(expression) + `)\z`
+	text := `\A(?:` + Bytewise(expression) + `)\z`
 	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		return Pattern{}, err
@@ -36,11 +36,11 @@ func (p Pattern) Cost(bytes int) int { return p.size * (bytes + 1) }
 
 // Takes tells whether the pattern takes the whole value.
 func (p Pattern) Takes(value string) bool {
-	return p.whole != nil && p.whole.MatchString(bytewise(value))
+	return p.whole != nil && p.whole.MatchString(Bytewise(value))
 }
 
-// bytewise makes each byte a character of its own.
-func bytewise(s string) string {
+// Bytewise makes each byte a character of its own, as proxies see expressions and values.
+func Bytewise(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		b.WriteRune(rune(s[i]))

@@ -66,7 +66,7 @@ func pathHeader(m PathMatch) HeaderMatch {
 // withoutQuery returns an expression that takes what the given one takes, but for what has a "?" in it. So it cannot
 // take a part of the query for one of the path.
 func withoutQuery(expression string) string {
-	parsed, err := syntax.Parse(expression, syntax.Perl)
+	parsed, err := syntax.Parse(mesh.Bytewise(expression), syntax.Perl)
 	if err != nil {
 		return expression
 	}
@@ -74,7 +74,11 @@ func withoutQuery(expression string) string {
 		parsed.Sub = parsed.Sub[:last] // the path ends before the text does
 	}
 	excludeQuery(parsed)
-	return parsed.String()
+	text := make([]byte, 0, len(expression))
+	for _, r := range parsed.String() {
+		text = append(text, byte(r)) //nolint:gosec // what comes from bytes fits one
+	}
+	return string(text)
 }
 
 func excludeQuery(r *syntax.Regexp) {
