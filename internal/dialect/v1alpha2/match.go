@@ -44,6 +44,9 @@ func (t *translator) match(rule *mesh.RouteRule, m *matchCondition) {
 	for _, name := range slices.Sorted(maps.Keys(m.Request.Headers)) {
 		at := config.Key(field, name)
 		value, ok := t.stringMatch(at, m.Request.Headers[name])
+		if ok && value.Kind != mesh.MatchRegex && value.Value != "" {
+			t.vain(config.Key(at, string(value.Kind)), name, value.Value)
+		}
 		switch {
 		case !ok:
 		case name == "uri":
@@ -58,6 +61,24 @@ func (t *translator) match(rule *mesh.RouteRule, m *matchCondition) {
 		}
 	}
 	slices.SortStableFunc(rule.Headers, func(a, b mesh.HeaderMatch) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// vain warns of a value that no request has.
+func (t *translator) vain(field, name, value string) {
+	p := mesh.Problem{Field: field, Code: config.CodeNoEffect}
+	switch {
+	case name == "uri" && !strings.HasPrefix(value, "/"):
+		p.Message, p.Hint = fmt.Sprintf("no path begins with %.70q", value), `a path begins with "/"`
+	case name == "uri" && strings.ContainsAny(value, "?#"):
+		p.Message = fmt.Sprintf("no path is like %.70q: the query is not compared", value)
+	case name == "method" && value != strings.ToUpper(value):
+		p.Message, p.Hint = fmt.Sprintf("no request has the method %.70q", value), fmt.Sprintf("write %.70q", strings.ToUpper(value))
+	case name == "scheme" && value != strings.ToLower(value):
+		p.Message, p.Hint = fmt.Sprintf("no request has the scheme %.70q", value), fmt.Sprintf("write %.70q", strings.ToLower(value))
+	default:
+		return
+	}
+	t.Warn(p)
 }
 
 // source returns which callers are meant. Labels alone mean callers of any service.

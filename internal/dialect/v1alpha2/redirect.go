@@ -29,6 +29,23 @@ func (t *translator) alone(spec *routeRule) {
 			})
 		}
 	}
+	for _, other := range []struct {
+		name  string
+		there bool
+	}{
+		{"httpReqTimeout", spec.HTTPReqTimeout != nil},
+		{"httpReqRetries", spec.HTTPReqRetries != nil},
+		{"l4Fault", spec.L4Fault != nil},
+		{"corsPolicy", spec.CorsPolicy != nil},
+		{"appendHeaders", len(spec.AppendHeaders) > 0},
+	} {
+		if other.there {
+			t.Warn(mesh.Problem{
+				Field: "spec." + other.name, Code: config.CodeNoEffect,
+				Message: other.name + " does nothing beside redirect: a redirect is the whole answer",
+			})
+		}
+	}
 }
 
 // place checks where a redirect or rewrite leads.
