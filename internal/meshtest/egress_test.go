@@ -55,6 +55,27 @@ func TestEgressIsRefusedWithTheRuleThatAllowsIt(t *testing.T) {
 	wantAnswer(t, caller, target, http.StatusBadGateway, "no EgressRule allows")
 }
 
+// Also for names that are no DNS names, and for addresses, the rule that is shown is a good one and takes them.
+func TestEgressRuleThatIsShownIsGood(t *testing.T) {
+	t.Parallel()
+	m, caller, _ := egressMesh(t)
+	for _, host := range []string{"-x.outside.test", "x-.b.test", "2020.10.10", "192.0.2.1", "a--b.x-y.test"} {
+		_, body := caller.Get("http://" + host + ":443/")
+		_, yaml, found := strings.Cut(body, "\n\n")
+		if !found {
+			t.Errorf("%s: there is no rule in %q", host, body)
+			continue
+		}
+		m.Apply(yaml)
+		if _, body := caller.Get("http://" + host + ":443/"); strings.Contains(body, "no EgressRule allows") {
+			t.Errorf("%s is refused under the rule %s", host, yaml)
+		}
+		_, name, _ := strings.Cut(yaml, "{name: ")
+		name, _, _ = strings.Cut(name, "}")
+		m.Delete("EgressRule", name)
+	}
+}
+
 // A wildcard allows every host below it, each found by its own name; an exact rule that comes later takes its host over.
 func TestEgressWildcards(t *testing.T) {
 	t.Parallel()

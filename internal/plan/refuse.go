@@ -46,10 +46,16 @@ func allowing(h mesh.Host, port int) string {
 		protocol, destination = "tcp", netip.PrefixFrom(address, address.BitLen()).String()
 	case port == 443:
 		protocol = "https"
+		fallthrough
+	default:
+		destination = namely(destination)
 	}
 	name := strings.NewReplacer(".", "-", ":", "-", "_", "-").Replace(string(h))
 	if len(name) > 60 {
 		name = name[:60]
+	}
+	if name = strings.Trim(name, "-"); name == "" {
+		name = "outside"
 	}
 	return fmt.Sprintf(`apiVersion: config.istio.io/v1alpha2
 kind: EgressRule
@@ -57,7 +63,38 @@ metadata: {name: %s}
 spec:
   destination: {service: %q}
   ports: [{port: %d, protocol: %s}]
-`, strings.Trim(name, "-"), destination, port, protocol)
+`, name, destination, port, protocol)
+}
+
+// namely returns the destination that an EgressRule can have for a name: itself, or for one that is no DNS name the
+// narrowest wildcard that takes it.
+func namely(name string) string {
+	if isDNSName(name) {
+		return name
+	}
+	for rest := name; ; {
+		_, after, found := strings.Cut(rest, ".")
+		switch {
+		case !found:
+			return "*"
+		case isDNSName(after):
+			return "*." + after
+		}
+		rest = after
+	}
+}
+
+// isDNSName tells whether a name is what EgressRules take: labels of lower-case letters, digits and "-", the last one not a
+// number, which would be that of an address (RFC 1123, 2.1).
+func isDNSName(name string) bool {
+	labels := strings.Split(name, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" ||
+			strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return false
+		}
+	}
+	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
 // notHTTP answers a request to a port whose bytes are not requests.
