@@ -51,6 +51,7 @@ type Files interface {
 // Proxies are the connected proxies.
 type Proxies interface {
 	Connected() []push.Connected
+	Problems() []mesh.Problem // what they refuse
 	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
 }
 

@@ -44,6 +44,8 @@ func (p *proxies) Connected() []push.Connected {
 	}
 }
 
+func (p *proxies) Problems() []mesh.Problem { return nil }
+
 func (p *proxies) Progress(ctx context.Context, revision int64, _ time.Duration) push.Progress {
 	if revision == 99 {
 		p.waits <- struct{}{}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -127,7 +128,9 @@ func (s *Server) status(*http.Request) (any, error) {
 }
 
 func (s *Server) problems(*http.Request) (any, error) {
-	return api.Problems{Problems: append([]mesh.Problem{}, s.config.Store.Problems()...)}, nil
+	problems := slices.Concat([]mesh.Problem{}, s.config.Store.Problems(), s.config.Proxies.Problems())
+	mesh.SortProblems(problems)
+	return api.Problems{Problems: problems}, nil
 }
 
 func (s *Server) proxies(*http.Request) (any, error) {

@@ -13,13 +13,18 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/golden"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
 // Names of the sections of an example, behind inputPrefix. Every other one is a file, which is watched unless a command
@@ -28,6 +33,7 @@ const (
 	inputPrefix     = "in."
 	commandsSection = "commands" // command lines, run when the control plane is ready
 	linksSection    = "links"    // symbolic links, a line each: NAME TARGET
+	refusedSection  = "refused"  // what a proxy that calls reviews refuses: KIND NAME: ITS WORDS
 	stateFolder     = "state/"   // beginning of the names of files that lie in the state folder at the start
 )
 
@@ -58,18 +64,62 @@ func newExample(t *testing.T, c *golden.Case) *example {
 	if err := os.Mkdir(filepath.Join(dir, stateFolder), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	refused := ""
 	for _, section := range c.Inputs() {
 		name := strings.TrimPrefix(section, inputPrefix)
 		switch text := c.In(section); name {
 		case commandsSection:
 		case linksSection:
 			e.link(text)
+		case refusedSection:
+			refused = text
 		default:
 			e.file(name, text)
 		}
 	}
 	e.start()
+	if refused != "" {
+		e.refuse(strings.TrimSpace(refused))
+	}
 	return e
+}
+
+// refuse connects a proxy that refuses a resource, and returns when it has done so.
+func (e *example) refuse(text string) {
+	what, words, _ := strings.Cut(text, ": ")
+	fake := meshtest.NewFakeProxy(mesh.Node{
+		Type: mesh.Sidecar, Address: refuser.Address, Name: refuser.Name, Namespace: refuser.Namespace, Domain: serve.Domain,
+	}, "reviews:9080")
+	fake.Refuse = func(_ xds.Type, name string) string {
+		if strings.HasSuffix(what, " "+name) {
+			return words
+		}
+		return ""
+	}
+	conn, err := grpc.NewClient("unix://"+serve.XDSSocket(filepath.Join(e.dir, stateFolder)), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(e.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- fake.Run(ctx, conn) }()
+	e.t.Cleanup(func() {
+		stop()
+		<-ended
+		if err := conn.Close(); err != nil {
+			e.t.Error(err)
+		}
+	})
+	for !strings.Contains(e.problems(), push.CodeRefusedByProxy) {
+		if e.t.Context().Err() != nil {
+			e.t.Fatal(e.t.Context().Err())
+		}
+	}
+}
+
+// refuser is the workload whose proxy may refuse something.
+var refuser = &mesh.Workload{
+	Name: "productpage-v1-0", Namespace: "default", Type: mesh.Sidecar, Account: "default", Address: "127.0.0.9", Outbound: 15001,
 }
 
 // file writes a file, and has it watched unless it is for something else.
@@ -133,7 +183,7 @@ func (e *example) start() {
 
 // bookInfo is what runs in the mesh of every example.
 func bookInfo() mesh.Registry {
-	var r mesh.Registry
+	r := mesh.Registry{Workloads: []*mesh.Workload{refuser}}
 	for _, service := range []struct {
 		name     string
 		versions []string

@@ -124,7 +124,7 @@ func (r router) subset(h mesh.Host, labels mesh.Labels) mesh.Subset {
 	var names []string
 	for _, p := range r.policies {
 		if p.Host == h && (len(p.Labels) == 0 || p.Labels.String() == labels.String()) {
-			names = append(names, p.Name)
+			names = append(names, p.Object.Path())
 		}
 	}
 	s.Policies = strings.Join(names, ",")

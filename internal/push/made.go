@@ -17,6 +17,7 @@ type made struct {
 	resource xds.Resource
 	needs    []view.ID // clusters
 	finds    bool      // a cluster that finds its endpoints without Lateen
+	view     view.View // that it was made from, to tell whose it is
 }
 
 // madeKey names a view by its content.
@@ -37,7 +38,7 @@ func (e *Engine) make(v view.View) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.key, m.uses = key, 1
+	m.key, m.uses, m.view = key, 1, v
 	e.made[key] = m
 	return m, nil
 }

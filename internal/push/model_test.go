@@ -59,9 +59,10 @@ type model struct {
 	behind map[string]map[xds.Type]string // listener to the names of what stands behind it
 	warm   map[string]bool                // clusters that have endpoints
 	opened map[xds.Type]bool
-	finds  map[string]bool // clusters that find their endpoints
-	asked  map[string]bool // virtual hosts
-	bad    map[string]bool // what was ever refused
+	finds  map[string]bool           // clusters that find their endpoints
+	asked  map[string]bool           // virtual hosts
+	bad    map[string]bool           // what was ever refused
+	told   map[view.ID][]toldVersion // what the proxy's resources were, oldest first
 	log    []string
 }
 
@@ -114,6 +115,47 @@ func (m *model) edit(what string, change func(*mesh.Draft)) {
 	var keys []mesh.Key
 	m.snapshot, keys = draft.Done()
 	m.engine.Apply(m.snapshot, keys)
+	if m.proxy != nil {
+		m.tell()
+	}
+}
+
+// toldVersion is the version of a resource since a revision.
+type toldVersion struct {
+	since   int64
+	version string
+}
+
+// tell notes which version each resource of the proxy has now.
+func (m *model) tell() {
+	for key, en := range m.engine.entries {
+		now := toldVersion{since: m.snapshot.Revision()}
+		if en.made != nil {
+			now.version = en.made.resource.Version
+		}
+		if before := m.told[key.id]; len(before) == 0 || before[len(before)-1].version != now.version {
+			m.told[key.id] = append(before, now)
+		}
+	}
+}
+
+// checkInForce looks whether the Envoy has all that is said to be in force.
+func (m *model) checkInForce() {
+	for id, told := range m.told {
+		if _, has := m.proxy.slots[id]; !has || m.refuse || m.proxy.settled < told[0].since {
+			continue
+		}
+		held, ok := m.held[typeOf[id.Kind]][id.Name], false
+		if held == "" {
+			continue // it was just asked for, and nothing leads to it yet
+		}
+		for i, v := range told {
+			ok = ok || (v.version == held && (i+1 == len(told) || told[i+1].since > m.proxy.settled))
+		}
+		if !ok {
+			m.fail("%s is %q at revision %d, which is said to be in force; it was %v", id, held, m.proxy.settled, told)
+		}
+	}
 }
 
 // change changes something in the mesh.
@@ -175,6 +217,7 @@ func (m *model) connect() {
 	before := m.opened
 	m.opened = map[xds.Type]bool{}
 	m.note("connect")
+	m.told = map[view.ID][]toldVersion{}
 	for _, typ := range inOrder {
 		if typ != xds.ClusterType && !before[typ] {
 			continue
@@ -221,6 +264,8 @@ func (m *model) lateen() {
 	}
 	m.toEnvoy = append(m.toEnvoy, responses...)
 	m.checkUses()
+	m.tell()
+	m.checkInForce()
 }
 
 // checkUses counts anew how many routes lead to each cluster.
@@ -230,8 +275,8 @@ func (m *model) checkUses() {
 		for _, id := range s.aimed {
 			uses[id.Name]++
 		}
-		for _, l := range s.leads {
-			for _, id := range l.clusters {
+		for _, c := range s.versions {
+			for _, id := range c.made.needs {
 				uses[id.Name]++
 			}
 		}

@@ -65,7 +65,10 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		extra:     map[view.ID]struct{}{},
 		idle:      map[view.ID]struct{}{},
 		gone:      map[view.Kind][]string{},
-		open:      map[view.Kind]bool{},
+		greet:     map[view.Kind]bool{},
+		open:      map[*slot]struct{}{},
+		leaving:   map[view.Kind]int64{},
+		left:      map[int64]int64{},
 		held:      map[view.Kind]int{},
 		now:       time.Now,
 	}

@@ -162,6 +162,7 @@ type refusal struct {
 	id       view.ID
 	reason   string
 	from, to int64
+	owners   []view.Owner
 }
 
 // refusals returns what the proxy should have and has refused, and what it does not get for that reason, sorted.
@@ -174,14 +175,14 @@ func (p *Proxy) refusals() []refusal {
 			for _, refused := range []*slot{p.slots[need], p.slots[view.ID{Kind: view.KindEndpoints, Name: need.Name}]} {
 				if refused != nil && refused.isRefused() && !told[id] {
 					told[id], told[refused.id] = true, true
-					list = append(list, refusal{id, refused.reason, s.from, s.to})
+					list = append(list, refusal{id, refused.reason, s.from, s.to, owners(refused, s)})
 				}
 			}
 		}
 	}
 	for id := range p.sore {
 		if s := p.slots[id]; s.isRefused() && !told[id] {
-			list = append(list, refusal{id, s.reason, s.from, s.to})
+			list = append(list, refusal{id, s.reason, s.from, s.to, owners(s)})
 		}
 	}
 	slices.SortFunc(list, func(a, b refusal) int { return compareIDs(a.id, b.id) })
@@ -199,22 +200,21 @@ func (p *Proxy) refusedOf(revision int64) []Refusal {
 	return list
 }
 
-// publish notes what the proxy refuses and, when it is settled, that it has confirmed everything else that it took
-// from the engine.
-func (e *Engine) publish(p *Proxy, refusals []refusal, settled bool) {
+// publish notes what the proxy refuses, and up to which revision it has confirmed everything else; -1: nobody knows.
+func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.notTaken = refusals
-	if !settled || p.evicted || p.settled == p.taken {
+	if confirmed <= p.settled || p.evicted {
 		return
 	}
 	first := p.settled < 0
-	p.settled = p.taken
+	p.settled = confirmed
 	p.counts = maps.Clone(p.held)
 	if first {
 		e.miss(p.id)
 	}
-	if e.progress.arrive(p, p.taken) || first {
+	if e.progress.arrive(p, confirmed) || first {
 		e.signal()
 	}
 }

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -34,17 +35,23 @@ type Proxy struct {
 
 	slots  map[view.ID]*slot
 	behind map[view.ID]struct{} // slots that may have something to send
-	stuck  map[view.ID]struct{} // slots that wait for another version of a cluster that was refused
+	open   map[*slot]struct{}   // slots of which something may not be confirmed
+	// Removals: since which revision they wait to be sent, by kind, and to be confirmed, by nonce.
+	leaving map[view.Kind]int64
+	left    map[int64]int64
+	stuck   map[view.ID]struct{} // slots that wait for another version of a cluster that was refused
 	// Routes that the proxy brought in another version than the newest: nobody knows which clusters those lead to.
 	unknown  map[view.ID]struct{}
 	idle     map[view.ID]struct{} // clusters that nothing leads to
 	gone     map[view.Kind][]string
 	extra    map[view.ID]struct{} // virtual hosts that are too many, or names that are no hosts: answered and forgotten
-	open     map[view.Kind]bool   // to be answered even with nothing
+	greet    map[view.Kind]bool   // to be answered even with nothing
 	held     map[view.Kind]int    // slots by kind
 	sore     map[view.ID]struct{} // slots of which some version was refused
 	taken    int64                // revision of what was last taken from the engine
 	before   int64                // the one before
+	taking   bool                 // what was taken is just being noted
+	begun    bool                 // it was settled once
 	complete bool                 // it has asked for everything that its type asks for
 	now      func() time.Time
 }
@@ -81,7 +88,7 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 
 // begin takes the first request for a kind, with what the proxy brought from an earlier stream.
 func (p *Proxy) begin(kind view.Kind, held map[string]string) {
-	p.open[kind] = len(held) == 0 && (kind == view.KindCluster || kind == view.KindListener)
+	p.greet[kind] = len(held) == 0 && (kind == view.KindCluster || kind == view.KindListener)
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		id := view.ID{Kind: kind, Name: name}
 		_, own := p.own[id]
@@ -135,7 +142,7 @@ func (p *Proxy) asked(id view.ID, have string) {
 	if s, ok := p.slots[id]; ok {
 		if have == "" {
 			s.again = true
-			p.behind[id] = struct{}{}
+			p.late(s)
 		}
 		return
 	}
@@ -150,7 +157,7 @@ func (p *Proxy) asked(id view.ID, have string) {
 	if cluster, ok := p.slots[view.ID{Kind: view.KindCluster, Name: id.Name}]; ok && id.Kind == view.KindEndpoints && cluster.sentAt >= 0 {
 		// The cluster was sent anew before its endpoints were asked for, as on a reconnection: it warms until they come.
 		s.again = true
-		p.behind[id] = struct{}{}
+		p.late(s)
 	}
 	if s.want == nil && id.Kind != view.KindSecret { // a certificate may come yet: what asks for it goes on waiting
 		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
@@ -165,9 +172,10 @@ func (p *Proxy) dropped(id view.ID) {
 		return
 	}
 	p.letGo(s.aimed)
-	for _, l := range s.leads {
-		p.letGo(l.clusters)
+	for _, c := range s.versions {
+		p.letGo(c.made.needs)
 	}
+	delete(p.open, s)
 	delete(p.slots, id)
 	p.held[id.Kind]--
 	delete(p.behind, id)
@@ -192,18 +200,69 @@ func (p *Proxy) aim(s *slot, m *made) {
 	if _, brought := p.unknown[s.id]; brought && m != nil && s.have == m.resource.Version && s.acked == s.have {
 		delete(p.unknown, s.id)
 		p.use(needs)
-		s.leads = append([]leadsTo{{0, needs}}, s.leads...)
+		s.versions = append([]carried{{0, m, settledForever}}, s.versions...)
 	}
 	if s.stale() {
-		p.behind[s.id] = struct{}{}
+		p.late(s)
+	} else {
+		s.since = 0
 	}
 	if s.id.Kind == view.KindCluster || s.id.Kind == view.KindEndpoints {
 		p.unblock()
 	}
 	if m == nil && s.have != "" && (s.id.Kind == view.KindCluster || s.id.Kind == view.KindListener) {
 		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
+		p.leaving[s.id.Kind] = cmp.Or(p.leaving[s.id.Kind], p.current())
 		s.have, s.acked = "", ""
 	}
+}
+
+// late notes that a slot has something to send.
+func (p *Proxy) late(s *slot) {
+	p.behind[s.id] = struct{}{}
+	p.open[s] = struct{}{}
+	s.since = min(cmp.Or(s.since, settledForever), p.current())
+}
+
+// current returns the revision that what is noted now belongs to: the first one that has just been taken; before the proxy
+// is settled for the first time, the first of all.
+func (p *Proxy) current() int64 {
+	switch {
+	case !p.begun:
+		return 1
+	case p.taking:
+		return p.before + 1
+	default:
+		return p.taken + 1
+	}
+}
+
+// confirmed returns the revision up to which the proxy has confirmed or refused everything that concerns it.
+func (p *Proxy) confirmed() int64 {
+	first := p.taken + 1
+	for s := range p.open {
+		nonce := int64(-1)
+		if s.id.Kind == view.KindCluster {
+			// A proxy that looks up another cluster confirms none meanwhile; that it has taken the endpoints is as good.
+			if e, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: s.id.Name}]; asked {
+				nonce = e.confirmedAt
+			}
+		}
+		_, stuck := p.stuck[s.id]
+		switch at := s.open(nonce); {
+		case at == settledForever:
+			delete(p.open, s)
+		case !stuck && !s.isRefused():
+			first = min(first, at)
+		}
+	}
+	for _, at := range p.leaving {
+		first = min(first, at)
+	}
+	for _, at := range p.left {
+		first = min(first, at)
+	}
+	return first - 1
 }
 
 // use counts a route that leads to clusters.
@@ -240,11 +299,12 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 		}
 		s.acked, s.ackedAt, s.confirmedAt, s.alone = version, d.Nonce, max(s.confirmedAt, d.Nonce), false
 		delete(p.unknown, s.id)
-		for len(s.leads) > 0 && s.leads[0].nonce < d.Nonce {
-			p.letGo(s.leads[0].clusters)
-			s.leads = s.leads[1:]
+		for len(s.versions) > 0 && s.versions[0].nonce < d.Nonce {
+			p.letGo(s.versions[0].made.needs)
+			s.versions = s.versions[1:]
 		}
 	}
+	delete(p.left, d.Nonce)
 }
 
 // addressInUse is how Envoy says that a listener's port is taken. That passes: the one who has it may go away.
@@ -262,11 +322,13 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			s.unsent()
 		}
 		s.again = kind == view.KindEndpoints // also in a version that the proxy has: a cluster may wait for them
-		s.leads = slices.DeleteFunc(s.leads, func(l leadsTo) bool {
-			if l.nonce == d.Nonce {
-				p.letGo(l.clusters)
+		s.versions = slices.DeleteFunc(s.versions, func(c carried) bool {
+			if c.nonce != d.Nonce {
+				return false
 			}
-			return l.nonce == d.Nonce
+			p.letGo(c.made.needs)
+			s.since = min(cmp.Or(s.since, settledForever), c.since)
+			return true
 		})
 		switch {
 		case len(d.Sent) > 1:
@@ -278,13 +340,14 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			p.sore[s.id] = struct{}{}
 			p.engine.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", s.id.String(), "err", reason)
 		}
-		p.behind[s.id] = struct{}{}
+		p.late(s)
 	}
 	for _, name := range d.Removed {
 		if _, again := p.slots[view.ID{Kind: kind, Name: name}]; !again && len(d.Sent) > 0 {
 			p.gone[kind] = append(p.gone[kind], name)
 		}
 	}
+	delete(p.left, d.Nonce)
 }
 
 // Close ends the proxy's subscriptions.
@@ -294,12 +357,13 @@ func (p *Proxy) Close() { p.engine.forget(p, slices.Collect(maps.Keys(p.slots)))
 // what leads to them; clusters that nothing leads to go last, after a grace.
 func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryResponse, time.Duration) {
 	changed, revision := p.engine.take(p)
-	p.before, p.taken = p.taken, revision
+	p.before, p.taken, p.taking = p.taken, revision, true
 	for id, m := range changed {
 		if s, ok := p.slots[id]; ok {
 			p.aim(s, m)
 		}
 	}
+	p.taking = false
 	if p.whole(session) {
 		p.expire()
 	}
@@ -312,7 +376,12 @@ func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryRespons
 			out = append(out, p.respond(session, kind)...)
 		}
 	}
-	p.engine.publish(p, p.refusals(), session.InFlight() == 0 && len(p.behind) == 0 && p.whole(session))
+	confirmed := int64(-1)
+	if p.whole(session) {
+		confirmed = p.confirmed()
+	}
+	p.begun = p.begun || confirmed > 0
+	p.engine.publish(p, p.refusals(), confirmed)
 	return out, p.wait(session)
 }
 

@@ -1,7 +1,6 @@
 package push
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +44,7 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 		switch {
 		case !s.stale():
 			delete(p.behind, id)
+			s.since = 0
 		case p.blocked(s):
 			delete(p.behind, id)
 			p.stuck[id] = struct{}{}
@@ -64,7 +64,7 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 		together = append(together, p.refuseExtra()...)
 	}
 	var out []*discoveryv3.DeltaDiscoveryResponse
-	if len(together)+len(removed) > 0 || p.open[kind] {
+	if len(together)+len(removed) > 0 || p.greet[kind] {
 		out = append(out, p.carry(session, kind, together, removed))
 	}
 	slices.SortFunc(alone, bySlotName)
@@ -81,7 +81,7 @@ func bySlotName(a, b *slot) int { return strings.Compare(a.id.Name, b.id.Name) }
 
 // carry puts slots and removals into one response.
 func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, removed []string) *discoveryv3.DeltaDiscoveryResponse {
-	delete(p.open, kind)
+	delete(p.greet, kind)
 	slices.SortFunc(slots, bySlotName)
 	slices.Sort(removed)
 	removed = slices.Compact(removed)
@@ -96,16 +96,15 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 		delete(p.behind, s.id)
 		s.sent(delivery.Nonce)
 		s.sentWhen = p.now()
-		if len(s.aimed) > 0 {
-			p.use(s.aimed)
-		}
-		if leading(kind) {
-			s.leads = append(s.leads, leadsTo{delivery.Nonce, s.aimed})
-		}
+		p.use(s.aimed)
 		if kind == view.KindCluster {
 			p.endpointsAgain(s.id)
 		}
 	}
+	if at := p.leaving[kind]; at != 0 && len(removed) > 0 {
+		p.left[delivery.Nonce] = at
+	}
+	delete(p.leaving, kind)
 	p.engine.counters.Sends.Add(int64(len(slots)))
 	p.engine.counters.Bytes.Add(int64(size))
 	return response
@@ -138,7 +137,7 @@ func (p *Proxy) refuseExtra() []*slot {
 func (p *Proxy) endpointsAgain(cluster view.ID) {
 	if s, ok := p.slots[view.ID{Kind: view.KindEndpoints, Name: cluster.Name}]; ok {
 		s.again = true
-		p.behind[s.id] = struct{}{}
+		p.late(s)
 	}
 }
 
@@ -176,7 +175,9 @@ func (p *Proxy) blocked(s *slot) bool {
 
 // unblock tries the blocked slots again, since a cluster changed.
 func (p *Proxy) unblock() {
-	maps.Copy(p.behind, p.stuck)
+	for id := range p.stuck {
+		p.late(p.slots[id])
+	}
 	clear(p.stuck)
 }
 

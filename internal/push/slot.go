@@ -1,6 +1,8 @@
 package push
 
 import (
+	"cmp"
+	"math"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -30,15 +32,16 @@ type slot struct {
 	uses int
 	idle time.Time
 
-	// Of routes: the clusters that its versions lead to.
-	aimed []view.ID // those of want
-	leads []leadsTo // those of versions that were sent and not superseded, oldest first
+	aimed    []view.ID // clusters that the newest version leads to
+	versions []carried // that were sent and not superseded by a confirmed one, oldest first
+	since    int64     // first revision of which nothing has been sent yet; 0: none
 }
 
-// leadsTo are the clusters of a version that was sent with a response.
-type leadsTo struct {
-	nonce    int64
-	clusters []view.ID
+// carried is a version that was sent with a response. One that the proxy brought has the nonce 0.
+type carried struct {
+	nonce int64
+	made  *made
+	since int64 // first revision that came with it
 }
 
 func newSlot(id view.ID) *slot {
@@ -63,6 +66,31 @@ func (s *slot) sent(nonce int64) {
 		s.firstSent = nonce
 	}
 	s.have, s.sentAt, s.again = s.want.resource.Version, nonce, false
+	s.versions = append(s.versions, carried{nonce, s.want, cmp.Or(s.since, settledForever)})
+	s.since = 0
+}
+
+// good is what the proxy has confirmed, or nil.
+func (s *slot) good() *made {
+	if len(s.versions) > 0 && s.versions[0].nonce <= max(s.ackedAt, 0) {
+		return s.versions[0].made
+	}
+	return nil
+}
+
+// settledForever is a revision that nobody waits for.
+const settledForever = math.MaxInt64
+
+// open returns the first revision of which the proxy has not confirmed its part. What was sent with responses before
+// nonce counts as confirmed.
+func (s *slot) open(nonce int64) int64 {
+	first := cmp.Or(s.since, settledForever)
+	for _, c := range s.versions {
+		if c.nonce > max(s.ackedAt, nonce) {
+			first = min(first, c.since)
+		}
+	}
+	return first
 }
 
 // foundBy returns until when routes wait for a cluster whose endpoints the proxy looks up: zero for one that is confirmed,

@@ -108,3 +108,51 @@ func TestChangedScopeEndsTheStream(t *testing.T) {
 		t.Error("other labels have not ended the stream")
 	}
 }
+
+// A change is in force when the proxy has confirmed its part of it, even while later changes are on their way.
+func TestInForceWhileOthersTravel(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{})
+	c := newConversation(t, w, f)
+	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.ClusterType)}))
+	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.ListenerType)}))
+	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.RouteType), ResourceNamesSubscribe: []string{"out"}}))
+	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{"out/reviews:9080"}}))
+	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.EndpointsType), ResourceNamesSubscribe: []string{subset("")}}))
+
+	rule := w.Edit(func(d *mesh.Draft) {
+		d.SetRules(reviews, mesh.NewRuleSet(reviews, []*mesh.RouteRule{{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "slow"}, Destination: reviews, Precedence: 1,
+			URI: &mesh.StringMatch{Kind: mesh.MatchExact, Value: "/slow"},
+		}}))
+	})
+	sent := c.next()
+	endpoints := w.Edit(func(d *mesh.Draft) {
+		d.SetEndpoints(reviews, &mesh.EndpointSet{Host: reviews, Endpoints: []mesh.Endpoint{{
+			Address: "127.201.0.9", Ports: map[string]int{"http": 9080}, Health: mesh.Healthy,
+		}}})
+	})
+	later := c.next()
+	if p := w.Engine.Progress(t.Context(), rule, 0); p.Confirmed != 0 {
+		t.Errorf("before it is confirmed the rule is in force: %+v", p)
+	}
+	c.answer(sent)
+	if p := w.Engine.Progress(t.Context(), rule, 0); p.Confirmed != 1 {
+		t.Errorf("the rule is not in force: %+v", p)
+	}
+	if p := w.Engine.Progress(t.Context(), endpoints, 0); p.Confirmed != 0 {
+		t.Errorf("before they are confirmed the endpoints are in force: %+v", p)
+	}
+	c.answer(later)
+	if p := w.Engine.Progress(t.Context(), endpoints, 0); p.Confirmed != 1 {
+		t.Errorf("the endpoints are not in force: %+v", p)
+	}
+}
+
+// answer confirms responses and those that are sent upon it.
+func (c *conversation) answer(sent []*discoveryv3.DeltaDiscoveryResponse) {
+	c.t.Helper()
+	for len(sent) > 0 {
+		sent = append(sent[1:], c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: sent[0].GetTypeUrl(), ResponseNonce: sent[0].GetNonce()})...)
+	}
+}

@@ -16,11 +16,14 @@ type Cluster struct {
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 	Balancer       mesh.Balancer `json:"balancer,omitempty"` // "": the default
 	Breaker        *mesh.Breaker `json:"breaker,omitempty"`  // nil: the default
+	// Policies are those that say Balancer and Breaker.
+	Policies []*mesh.DestinationPolicy `json:"policies,omitempty"`
 	Outside        *Outside      `json:"outside,omitempty"`  // nil: the endpoints come by themselves
 }
 
 // Outside is how a host outside the mesh is found, as an EgressRule allows it.
 type Outside struct {
+	Rule       *mesh.EgressRule `json:"rule"`
 	SkipVerify bool     `json:"skipVerify,omitempty"`
 	Resolvers  []string `json:"resolvers,omitempty"`
 	CABundle   string   `json:"caBundle,omitempty"`
@@ -58,13 +61,13 @@ func (r *reader) cluster(name string) View {
 	} else if rule := r.egress(subset.Host); rule != nil {
 		if port, ok := rule.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
-			v.Outside = &Outside{Resolvers: settings.DNSResolvers}
+			v.Outside = &Outside{Rule: rule, Resolvers: settings.DNSResolvers}
 			if port.Protocol == mesh.HTTPS && !subset.Raw {
 				v.Outside.SkipVerify, v.Outside.CABundle = rule.SkipVerify, settings.CABundle
 			}
 		}
 	}
-	v.Balancer, v.Breaker = decide(subset, r.policiesFor(subset.Host))
+	v.decide(r.policiesFor(subset.Host))
 	return v
 }
 
@@ -73,21 +76,21 @@ func (r *reader) settings() *mesh.Settings {
 	return r.snapshot.Settings()
 }
 
-// decide returns what the policies of a host say of a subset: each part from the most specific policy that says something about
-// it. A policy with the subset's very labels goes before one without labels, of those one for the caller before one for
-// everybody, of those the first one.
-func decide(s mesh.Subset, policies []*mesh.DestinationPolicy) (mesh.Balancer, *mesh.Breaker) {
-	own := strings.Split(s.Policies, ",")
+// decide takes what the policies of a host say of the subset: each part from the most specific policy that says something
+// about it. A policy with the subset's very labels goes before one without labels, of those one for the caller before one
+// for everybody, of those the first one.
+func (v *Cluster) decide(policies []*mesh.DestinationPolicy) {
+	own := strings.Split(v.Subset.Policies, ",")
 	var applying []*mesh.DestinationPolicy
 	for _, p := range policies {
 		mine := p.Source == nil || slices.Contains(own, p.Object.Path())
-		if mine && (len(p.Labels) == 0 || p.Labels.String() == s.Labels.String()) {
+		if mine && (len(p.Labels) == 0 || p.Labels.String() == v.Subset.Labels.String()) {
 			applying = append(applying, p)
 		}
 	}
 	rank := func(p *mesh.DestinationPolicy) int {
 		rank := 0
-		if len(p.Labels) == 0 && len(s.Labels) > 0 {
+		if len(p.Labels) == 0 && len(v.Subset.Labels) > 0 {
 			rank += 2
 		}
 		if p.Source == nil {
@@ -96,13 +99,13 @@ func decide(s mesh.Subset, policies []*mesh.DestinationPolicy) (mesh.Balancer, *
 		return rank
 	}
 	slices.SortStableFunc(applying, func(a, b *mesh.DestinationPolicy) int { return cmp.Compare(rank(a), rank(b)) })
-	var balancer mesh.Balancer
-	var breaker *mesh.Breaker
 	for _, p := range applying {
-		balancer = cmp.Or(balancer, p.Balancer)
-		breaker = cmp.Or(breaker, p.Breaker)
+		balancer, breaker := cmp.Or(v.Balancer, p.Balancer), cmp.Or(v.Breaker, p.Breaker)
+		if balancer != v.Balancer || breaker != v.Breaker {
+			v.Balancer, v.Breaker = balancer, breaker
+			v.Policies = append(v.Policies, p)
+		}
 	}
-	return balancer, breaker
 }
 
 func (r *reader) subsetEndpoints(name string) View {

@@ -29,9 +29,10 @@ type VirtualHost struct {
 // Policy is a source-specific DestinationPolicy that the caller meets: endpoints to which one applies form a cluster of
 // their own.
 type Policy struct {
-	Name   string      `json:"name"` // "default/reviews-for-productpage"
-	Host   mesh.Host   `json:"host"`
-	Labels mesh.Labels `json:"labels,omitempty"`
+	Object mesh.Ref      `json:"object"`
+	Origin mesh.Position `json:"origin"`
+	Host   mesh.Host     `json:"host"`
+	Labels mesh.Labels   `json:"labels,omitempty"`
 }
 
 // LocalRoutes is what the routes behind a local address of a workload depend on, where the port speaks HTTP.
@@ -185,12 +186,12 @@ func (r *reader) policies(c Caller, h mesh.Host, rules []*mesh.RouteRule) []Poli
 	for host := range hosts {
 		for _, p := range r.policiesFor(host) {
 			if p.Source != nil && r.meets(c, p.Source) {
-				policies = append(policies, Policy{Name: p.Object.Path(), Host: host, Labels: p.Labels})
+				policies = append(policies, Policy{Object: p.Object, Origin: p.Origin, Host: host, Labels: p.Labels})
 			}
 		}
 	}
 	slices.SortFunc(policies, func(a, b Policy) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Host, b.Host))
+		return cmp.Or(a.Object.Compare(b.Object), cmp.Compare(a.Host, b.Host))
 	})
 	return policies
 }
