@@ -46,6 +46,13 @@ func (p *proxies) Connected() []push.Connected {
 
 func (p *proxies) Problems() []mesh.Problem { return nil }
 
+func (p *proxies) Uses() ([]push.Use, int64) {
+	return []push.Use{{
+		Scope: view.Caller{Type: mesh.Sidecar, Namespace: "default", Labels: mesh.Labels{"app": "a"}},
+		Names: []push.UsedName{{Name: "reviews:9080", Asked: time.Unix(1000, 5)}},
+	}}, 1
+}
+
 func (p *proxies) Progress(ctx context.Context, revision int64, _ time.Duration) push.Progress {
 	if revision == 99 {
 		p.waits <- struct{}{}
@@ -333,6 +340,10 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	}
 	if status, err = s.client.Status(ctx); err != nil || !status.Ready || status.Revision != revision {
 		t.Errorf("%+v, %v", status, err)
+	}
+	uses, err := s.client.Uses(ctx)
+	if err != nil || len(uses) != 1 || uses[0].Labels["app"] != "a" || len(uses[0].Hosts) != 1 || uses[0].Hosts[0].Host != "reviews:9080" {
+		t.Errorf("uses are %+v, %v", uses, err)
 	}
 	proxies, err := s.client.Proxies(ctx)
 	if diff := cmp.Diff([]api.Proxy{

@@ -30,6 +30,7 @@ func (s *Server) api() http.Handler {
 		"GET /v1/status":                        s.status,
 		"GET /v1/problems":                      s.problems,
 		"GET /v1/proxies":                       s.proxies,
+		"GET /v1/uses":                          s.uses,
 		"GET /v1/revisions/{revision}/progress": s.progress,
 		"GET /v1/decide":                        s.decide,
 		"/":                                     unknown,
@@ -149,6 +150,20 @@ func (s *Server) proxies(*http.Request) (any, error) {
 		proxies = append(proxies, p)
 	}
 	return proxies, nil
+}
+
+// uses tells which hosts the next replica of each workload is given.
+func (s *Server) uses(*http.Request) (any, error) {
+	uses, _ := s.config.Proxies.Uses()
+	answer := []api.Use{}
+	for _, u := range uses {
+		use := api.Use{Type: u.Scope.Type, Namespace: u.Scope.Namespace, Account: u.Scope.Account, Labels: u.Scope.Labels}
+		for _, n := range u.Names {
+			use.Hosts = append(use.Hosts, api.UsedHost{Host: n.Name, Asked: n.Asked.UTC().Truncate(time.Second)})
+		}
+		answer = append(answer, use)
+	}
+	return answer, nil
 }
 
 func (s *Server) progress(r *http.Request) (any, error) {

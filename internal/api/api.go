@@ -8,7 +8,11 @@
 // the answer beside what was done for the other objects.
 package api
 
-import "github.com/lateen-mesh/lateen/internal/mesh"
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
 
 // Op says what a [Write] does with each object.
 type Op string
@@ -142,6 +146,22 @@ type Proxy struct {
 	Current  bool           `json:"current"`           // everything that concerns it is in force
 	Holds    map[string]int `json:"holds"`             // number of resources by kind: "cluster", "virtual-host"
 	Refused  []string       `json:"refused,omitempty"` // "RESOURCE: the proxy's own words"
+}
+
+// Use tells which hosts the proxies of a workload have asked for: GET /v1/uses answers with a list of them. The next
+// replica is given these at once.
+type Use struct {
+	Type      mesh.ProxyType `json:"type"`
+	Namespace string         `json:"namespace"`
+	Account   string         `json:"account,omitempty"`
+	Labels    mesh.Labels    `json:"labels,omitempty"`
+	Hosts     []UsedHost     `json:"hosts"` // sorted
+}
+
+// UsedHost is a host as callers spell it, and when it was asked for last or was still in use by who had asked.
+type UsedHost struct {
+	Host  string    `json:"host"`
+	Asked time.Time `json:"asked"`
 }
 
 // Explain says what is to be shown: GET /v1/explain?proxy=&resource=&stage= answers with text.

@@ -106,6 +106,11 @@ func (c *Client) Problems(ctx context.Context) ([]mesh.Problem, error) {
 	return answer.Problems, err
 }
 
+// Uses lists the hosts that the next replica of each workload is given at once.
+func (c *Client) Uses(ctx context.Context) ([]Use, error) {
+	return call[[]Use](ctx, c, http.MethodGet, "/v1/uses", nil)
+}
+
 // Proxies lists the connected proxies.
 func (c *Client) Proxies(ctx context.Context) ([]Proxy, error) {
 	return call[[]Proxy](ctx, c, http.MethodGet, "/v1/proxies", nil)

@@ -105,8 +105,7 @@ func (e *example) refuse(text string) {
 	go func() { ended <- fake.Run(ctx, conn) }()
 	e.t.Cleanup(func() {
 		stop()
-		<-ended
-		if err := conn.Close(); err != nil {
+		if err := errors.Join(<-ended, conn.Close()); ctx.Err() == nil {
 			e.t.Error(err)
 		}
 	})

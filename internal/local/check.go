@@ -3,6 +3,7 @@ package local
 import (
 	"cmp"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -62,6 +63,7 @@ func (r *reader) address(path string, w *Workload, s workloadSpec) {
 		{"ready", s.Ready != nil},
 		{"replicas", s.Replicas != nil},
 		{"dependsOn", s.DependsOn != nil},
+		{"uses", s.Uses != nil},
 	} {
 		if field.there {
 			r.Tell(mesh.Problem{
@@ -114,6 +116,9 @@ func (r *reader) process(path string, w *Workload, s workloadSpec) {
 			continue
 		}
 		r.mentions = append(r.mentions, mention{object: r.Object, workload: w, path: at, service: name})
+	}
+	if s.Uses != nil {
+		r.uses(path+".uses", w, s.Uses)
 	}
 	w.Ready = Ready{Timeout: readyTimeout}
 	if s.Ready != nil {
@@ -168,3 +173,28 @@ func (r *reader) text(w *Workload, path, text string) {
 
 // CodeUnknownVariable is the code of a problem: a ${…} that has no meaning. It is fixed like those of package config.
 const CodeUnknownVariable = "unknown-variable"
+
+// maxUses bounds how many hosts a workload may list.
+const maxUses = 256
+
+// uses reads which hosts the workload's proxies are given, and which they are not.
+func (r *reader) uses(path string, w *Workload, s *usesSpec) {
+	host := func(at, text string) {
+		name, port, err := net.SplitHostPort(text)
+		if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 1 || n > 65535 || !config.IsDomain(strings.ToLower(name)) {
+			r.invalid(at, "this is no host with a port", `write it as the workload does: "reviews:9080"`)
+		}
+	}
+	for i, text := range s.Pin {
+		host(config.Item(path+".pin", i), text)
+	}
+	for i, text := range s.Forbid {
+		if text != "*" {
+			host(config.Item(path+".forbid", i), text)
+		}
+	}
+	if len(s.Pin) > maxUses || len(s.Forbid) > maxUses {
+		r.Tell(mesh.Problem{Field: path, Code: config.CodeOutOfRange, Message: "there can be at most 256 hosts in each list"})
+	}
+	w.Uses = mesh.Uses{Pin: s.Pin, Forbid: s.Forbid}
+}

@@ -75,8 +75,17 @@ type workloadSpec struct {
 	Ready     *readySpec        `yaml:"ready"`
 	Address   string            `yaml:"address"`
 	DependsOn []string          `yaml:"dependsOn"`
+	Uses      *usesSpec         `yaml:"uses"`
 	Capture   yaml.Node         `yaml:"capture" lateen:"later"`
 }
+
+type usesSpec struct {
+	Pin    []string `yaml:"pin"`
+	Forbid []string `yaml:"forbid"`
+}
+
+// Example shows how hosts are pinned.
+func (usesSpec) Example() string { return "{pin: [reviews:9080]}" }
 
 type readySpec struct {
 	HTTP    string           `yaml:"http"`

@@ -52,6 +52,7 @@ type Workload struct {
 
 	DependsOn []mesh.Host // it starts when these are ready; sorted
 	Upstreams []Upstream  // sorted by host and port
+	Uses      mesh.Uses
 	// unsound tells that it names a service or port that there is not, or waits for itself: whatever runs for it goes on.
 	unsound bool
 
@@ -78,6 +79,7 @@ func (w *Workload) sameProcess(o *Workload) bool {
 	a.Labels, b.Labels = nil, nil
 	a.Replicas, b.Replicas = 0, 0
 	a.DependsOn, b.DependsOn = nil, nil
+	a.Uses, b.Uses = mesh.Uses{}, mesh.Uses{}
 	a.Origin, b.Origin = mesh.Position{}, mesh.Position{}
 	a.Door.Origin, b.Door.Origin = mesh.Position{}, mesh.Position{}
 	return reflect.DeepEqual(a, b)
@@ -143,7 +145,7 @@ func (i *Instance) MeshWorkload() *mesh.Workload {
 	w := i.Workload
 	m := &mesh.Workload{
 		Name: i.Name, Namespace: w.Namespace, Type: w.Type, Account: w.Account, Labels: maps.Clone(w.Labels),
-		Address: i.Address.String(), Outbound: i.Outbound,
+		Address: i.Address.String(), Outbound: i.Outbound, Uses: w.Uses,
 	}
 	if w.Type == mesh.Ingress {
 		m.Door, m.DoorTLS = w.Door.Address, w.Door.HTTPSPort

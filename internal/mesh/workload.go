@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -79,6 +80,8 @@ type Workload struct {
 	DoorTLS   int        `json:"doorTLS,omitempty"` // of an ingress: port of the door for TLS; 0: none
 	Serves    []Serving  `json:"serves,omitempty"`
 	Upstreams []Upstream `json:"upstreams,omitempty"`
+	// Uses says which hosts its proxy is given before it asks.
+	Uses Uses `json:"uses,omitzero"`
 	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
 	// stream with the control plane is cut.
 	Running bool `json:"running,omitempty"`
@@ -94,6 +97,18 @@ type Serving struct {
 	Protocol Protocol `json:"protocol"`
 	Listen   int      `json:"listen"` // port on the workload's address where the proxy listens
 	Target   string   `json:"target"` // address and port of the application, "127.0.0.1:43121"
+}
+
+// Uses says what is done with the experience of which hosts a workload calls. Hosts are written as it spells them, with
+// their ports: "reviews:9080".
+type Uses struct {
+	Pin    []string `json:"pin,omitempty"`    // every new proxy is given these at once
+	Forbid []string `json:"forbid,omitempty"` // these are not learned; "*": none is
+}
+
+// Forbids tells whether a host, as it is spelled, is not to be learned.
+func (u Uses) Forbids(spelling string) bool {
+	return slices.Contains(u.Forbid, "*") || slices.Contains(u.Forbid, spelling)
 }
 
 // Upstream is a local address that leads a workload to one port of a service: for TCP, and for programs that know no

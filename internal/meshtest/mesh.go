@@ -101,6 +101,9 @@ func (m *Mesh) RestartWith(edit func(*mesh.Registry)) {
 	m.change(edit)
 }
 
+// Stop stops the control plane. [Mesh.Restart] brings one back.
+func (m *Mesh) Stop() { m.stopPlane() }
+
 // Sent counts the resources that the control plane has sent since it started.
 func (m *Mesh) Sent() int64 { return m.plane.Engine().Counters().Sends.Load() }
 

@@ -27,6 +27,7 @@ import (
 type Config struct {
 	Log   *slog.Logger
 	Grace time.Duration // how long a proxy keeps what nothing leads to any more; 0: 10 s
+	Uses  []Use         // what was learned before
 }
 
 const (
@@ -54,6 +55,7 @@ type Engine struct {
 	proxies  map[*Proxy]struct{}
 	byID     map[mesh.ProxyID]map[*Proxy]struct{}
 	progress *progress
+	learned  learned
 	absent   map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
 	changed  chan struct{}              // closed and replaced whenever something that others wait for happens
 }
@@ -95,6 +97,7 @@ func NewEngine(c Config) *Engine {
 		proxies:  map[*Proxy]struct{}{},
 		byID:     map[mesh.ProxyID]map[*Proxy]struct{}{},
 		progress: newProgress(),
+		learned:  newLearned(c.Uses),
 		absent:   map[mesh.ProxyID]time.Time{},
 		changed:  make(chan struct{}),
 	}

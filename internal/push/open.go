@@ -56,6 +56,7 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		typ:       n.Type,
 		caller:    caller,
 		callerKey: caller.Key(),
+		scope:     caller.Project(view.InitHost()),
 		own:       ownOf(w),
 		slots:     map[view.ID]*slot{},
 		behind:    map[view.ID]struct{}{},

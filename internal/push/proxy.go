@@ -31,6 +31,7 @@ type Proxy struct {
 	typ       mesh.ProxyType
 	caller    view.Caller
 	callerKey string
+	scope     view.Caller // the facts that it shares with the replicas of its workload
 	own       map[view.ID]struct{}
 
 	slots  map[view.ID]*slot
@@ -78,7 +79,11 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 	}
 	if kind != view.KindCluster && kind != view.KindListener { // those are sent whether asked for or not
 		for _, name := range e.Subscribed {
-			p.asked(view.ID{Kind: kind, Name: name}, e.Held[name])
+			id := view.ID{Kind: kind, Name: name}
+			p.asked(id, e.Held[name])
+			if s, ok := p.slots[id]; ok && kind == view.KindVirtualHost {
+				p.engine.learn(p, s)
+			}
 		}
 		for _, name := range e.Unsubscribed {
 			p.dropped(view.ID{Kind: kind, Name: name})
@@ -110,6 +115,11 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 	}
 	if kind == view.KindVirtualHost {
 		p.asked(view.InitHost(), held[view.InitHost().Name])
+		if len(held) == 0 {
+			for _, name := range p.engine.given(p) {
+				p.asked(view.VirtualHostOf(name), "")
+			}
+		}
 	}
 	for id := range p.own {
 		if id.Kind == kind {
@@ -174,6 +184,9 @@ func (p *Proxy) dropped(id view.ID) {
 	p.letGo(s.aimed)
 	for _, c := range s.versions {
 		p.letGo(c.made.needs)
+	}
+	if s.learned {
+		p.engine.unlearn(p, s)
 	}
 	delete(p.open, s)
 	delete(p.slots, id)
@@ -351,7 +364,14 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 }
 
 // Close ends the proxy's subscriptions.
-func (p *Proxy) Close() { p.engine.forget(p, slices.Collect(maps.Keys(p.slots))) }
+func (p *Proxy) Close() {
+	for _, s := range p.slots {
+		if s.learned {
+			p.engine.unlearn(p, s)
+		}
+	}
+	p.engine.forget(p, slices.Collect(maps.Keys(p.slots)))
+}
 
 // Next returns what is to be sent now. Its order makes before it breaks: clusters, their endpoints, and only then
 // what leads to them; clusters that nothing leads to go last, after a grace.
@@ -378,9 +398,10 @@ func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryRespons
 	}
 	confirmed := int64(-1)
 	if p.whole(session) {
-		confirmed = p.confirmed()
+		if at := p.confirmed(); at > 0 { // else it has not confirmed what it was sent first
+			confirmed, p.begun = at, true
+		}
 	}
-	p.begun = p.begun || confirmed > 0
 	p.engine.publish(p, p.refusals(), confirmed)
 	return out, p.wait(session)
 }

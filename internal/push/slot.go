@@ -28,6 +28,8 @@ type slot struct {
 	alone       bool      // to be sent in a response of its own, to find out who is refused
 	retryAt     time.Time // not before, when it was refused for a reason that passes
 
+	learned bool // of a virtual host: the proxy asked for it, and its scope has learned it
+
 	// Of a cluster: how many routes lead to it, and since when none does.
 	uses int
 	idle time.Time

@@ -18,15 +18,15 @@ type Cluster struct {
 	Breaker        *mesh.Breaker `json:"breaker,omitempty"`  // nil: the default
 	// Policies are those that say Balancer and Breaker.
 	Policies []*mesh.DestinationPolicy `json:"policies,omitempty"`
-	Outside        *Outside      `json:"outside,omitempty"`  // nil: the endpoints come by themselves
+	Outside  *Outside                  `json:"outside,omitempty"` // nil: the endpoints come by themselves
 }
 
 // Outside is how a host outside the mesh is found, as an EgressRule allows it.
 type Outside struct {
 	Rule       *mesh.EgressRule `json:"rule"`
-	SkipVerify bool     `json:"skipVerify,omitempty"`
-	Resolvers  []string `json:"resolvers,omitempty"`
-	CABundle   string   `json:"caBundle,omitempty"`
+	SkipVerify bool             `json:"skipVerify,omitempty"`
+	Resolvers  []string         `json:"resolvers,omitempty"`
+	CABundle   string           `json:"caBundle,omitempty"`
 }
 
 // Endpoints is what the endpoints of a subset depend on.

@@ -50,6 +50,12 @@ func InitHost() ID { return ID{KindVirtualHost, virtualHostRoot + initName} }
 // VirtualHostOf names the virtual host for a host as a client spells it, port included: "reviews:9080".
 func VirtualHostOf(spelling string) ID { return ID{KindVirtualHost, virtualHostRoot + spelling} }
 
+// HostOf returns the spelling that a virtual host is named for, or false for any other resource.
+func HostOf(id ID) (spelling string, ok bool) {
+	spelling, ok = strings.CutPrefix(id.Name, virtualHostRoot)
+	return spelling, ok && id.Kind == KindVirtualHost
+}
+
 // maxSpelling bounds a host as a client spells it: a DNS name of 253 bytes and a port.
 const maxSpelling = 259
 

@@ -1,0 +1,212 @@
+package push
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// Bounds of what is learned.
+const (
+	maxLearned = 256                // names of a scope: the longest unused one makes room
+	maxScopes  = 4096               // scopes: likewise
+	keptUnused = 7 * 24 * time.Hour // after which a new proxy is not given a name any more
+)
+
+// Use is what the proxies of a scope have asked for: their next replica is given it at once. A name stays as long as a
+// proxy lives that asked for it by itself, and for a week after; a proxy that was given a name says nothing by having it.
+type Use struct {
+	Scope view.Caller `json:"scope"`
+	Names []UsedName  `json:"names"` // sorted by name
+}
+
+// UsedName is one host as callers spell it, "reviews:9080".
+type UsedName struct {
+	Name  string    `json:"name"`
+	Asked time.Time `json:"asked"` // when a proxy asked for it last, or had asked and was still there
+}
+
+// learned holds what the scopes use. The engine's lock guards it.
+type learned struct {
+	scopes  map[string]*scopeUse
+	changes int64 // rises when there is something new to be kept
+}
+
+type scopeUse struct {
+	scope view.Caller
+	names map[string]*usedName
+}
+
+type usedName struct {
+	asked time.Time // when last, but for those who live
+	live  int       // proxies that asked for it and are still there
+}
+
+// newLearned takes up what was kept.
+func newLearned(kept []Use) learned {
+	l := learned{scopes: map[string]*scopeUse{}}
+	for _, u := range kept[:min(len(kept), maxScopes)] {
+		s := &scopeUse{u.Scope, map[string]*usedName{}}
+		for _, n := range u.Names[:min(len(u.Names), maxLearned)] {
+			if view.VirtualHostOf(n.Name).Nameable() {
+				s.names[n.Name] = &usedName{asked: n.Asked}
+			}
+		}
+		l.scopes[u.Scope.Key()] = s
+	}
+	return l
+}
+
+// last returns when the name was in use last.
+func (n *usedName) last(now time.Time) time.Time {
+	if n.live > 0 {
+		return now
+	}
+	return n.asked
+}
+
+// last returns when anything of the scope was in use last.
+func (s *scopeUse) last(now time.Time) time.Time {
+	var last time.Time
+	for _, n := range s.names {
+		if at := n.last(now); at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// ask notes that a proxy of the scope asked for a name, and tells whether it counts it: one that is full of names which
+// living proxies use takes no more.
+func (l *learned) ask(scope view.Caller, name string, now time.Time) bool {
+	key := scope.Key()
+	s := l.scopes[key]
+	if s == nil {
+		if len(l.scopes) >= maxScopes {
+			oldest := slices.MinFunc(slices.Collect(maps.Keys(l.scopes)), func(a, b string) int {
+				return l.scopes[a].last(now).Compare(l.scopes[b].last(now))
+			})
+			if l.scopes[oldest].last(now).Equal(now) {
+				return false
+			}
+			delete(l.scopes, oldest)
+		}
+		s = &scopeUse{scope, map[string]*usedName{}}
+		l.scopes[key] = s
+	}
+	n := s.names[name]
+	if n == nil {
+		if len(s.names) >= maxLearned && !s.makeRoom(now) {
+			return false
+		}
+		n = &usedName{}
+		s.names[name] = n
+		l.changes++
+	}
+	n.asked = now
+	n.live++
+	return true
+}
+
+// makeRoom forgets the name that is unused for the longest time, if there is one.
+func (s *scopeUse) makeRoom(now time.Time) bool {
+	oldest := slices.MinFunc(slices.Collect(maps.Keys(s.names)), func(a, b string) int {
+		return cmp.Or(s.names[a].last(now).Compare(s.names[b].last(now)), cmp.Compare(a, b))
+	})
+	if s.names[oldest].live > 0 {
+		return false
+	}
+	delete(s.names, oldest)
+	return true
+}
+
+// leave notes that a proxy that asked for a name is gone.
+func (l *learned) leave(scope view.Caller, name string, now time.Time) {
+	if s := l.scopes[scope.Key()]; s != nil && s.names[name] != nil && s.names[name].live > 0 {
+		s.names[name].live--
+		s.names[name].asked = now
+		l.changes++
+	}
+}
+
+// of returns the names that a new proxy of the scope is given, sorted.
+func (l *learned) of(scope view.Caller, now time.Time) []string {
+	s := l.scopes[scope.Key()]
+	if s == nil {
+		return nil
+	}
+	var names []string
+	for name, n := range s.names {
+		if now.Sub(n.last(now)) < keptUnused {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Uses returns what is learned, sorted, for people and to be kept over a restart, and a number that rises when that
+// changes.
+func (e *Engine) Uses() ([]Use, int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	uses := []Use{}
+	for _, key := range slices.Sorted(maps.Keys(e.learned.scopes)) {
+		s := e.learned.scopes[key]
+		u := Use{Scope: s.scope}
+		for _, name := range slices.Sorted(maps.Keys(s.names)) {
+			if at := s.names[name].last(now); now.Sub(at) < keptUnused {
+				u.Names = append(u.Names, UsedName{name, at})
+			}
+		}
+		if len(u.Names) > 0 {
+			uses = append(uses, u)
+		}
+	}
+	return uses, e.learned.changes
+}
+
+// given returns the names that the proxy is given before it asks: those that its scope uses and those that its workload
+// pins, but for those that it forbids.
+func (e *Engine) given(p *Proxy) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names := e.learned.of(p.scope, time.Now())
+	if w := e.snapshot.Workload(p.id); w != nil {
+		names = slices.DeleteFunc(names, w.Uses.Forbids)
+		names = append(names, w.Uses.Pin...)
+		slices.Sort(names)
+		names = slices.Compact(names)
+	}
+	return names
+}
+
+// learn notes that a proxy asked for a host by itself. Only hosts that there are count: who asks for random names teaches
+// nothing.
+func (e *Engine) learn(p *Proxy, s *slot) {
+	if s.want == nil || s.learned {
+		return
+	}
+	v, ok := s.want.view.(view.VirtualHost)
+	if !ok || v.Protocol == "" {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.snapshot.Workload(p.id); w == nil || w.Uses.Forbids(v.Domain) {
+		return
+	}
+	s.learned = e.learned.ask(p.scope, v.Domain, time.Now())
+}
+
+// unlearn notes that the proxy is gone, or does not want the host any more.
+func (e *Engine) unlearn(p *Proxy, s *slot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name, _ := view.HostOf(s.id)
+	e.learned.leave(p.scope, name, time.Now())
+}
