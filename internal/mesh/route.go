@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -34,11 +35,24 @@ func (r *RouteRule) CatchesAll() bool {
 	return r.TCP == nil && len(r.Headers) == 0 && (r.URI == nil || (r.URI.Kind == MatchPrefix && r.URI.Value == "/"))
 }
 
+// AddHosts adds the hosts to which the rule sends requests or copies of them.
+func (r *RouteRule) AddHosts(hosts map[Host]bool) {
+	for _, to := range r.Routes {
+		hosts[to.Host] = true
+	}
+	if r.Mirror != nil {
+		hosts[r.Mirror.Host] = true
+	}
+}
+
 // SourceMatch selects callers by what is known of their own workload, never by what a request claims.
 type SourceMatch struct {
 	Host   Host   `json:"host,omitempty"` // the caller serves this host; "": any
 	Labels Labels `json:"labels,omitempty"`
 }
+
+// Equal tells whether two select the same callers.
+func (s *SourceMatch) Equal(o SourceMatch) bool { return s.Host == o.Host && maps.Equal(s.Labels, o.Labels) }
 
 // CatchesBytes tells whether the rule takes every connection too whose bytes are not requests: it then speaks of nothing
 // that only requests have.

@@ -82,9 +82,9 @@ func TestOneRuleCostsWhatReadsIt(t *testing.T) {
 		t.Errorf("the change concerns %d proxies, want %d", concerned, calls)
 	}
 
-	// One view of the virtual host for each of the three callers, whose labels differ; one cluster and its endpoints
-	// for the new subset, cut once for all of them.
-	const cuts = calls + 2
+	// The three callers' labels differ, but no rule asks for them: one view of the virtual host, one of the cluster for the
+	// new subset and one of its endpoints, cut once for all of them.
+	const cuts = 3
 	if got := work(w).cuts - before.cuts; got != cuts {
 		t.Errorf("%d views were cut, want %d", got, cuts)
 	}
@@ -176,8 +176,8 @@ func TestSameBytesAreNotSent(t *testing.T) {
 		t.Errorf("the change concerns %d proxies, want none", n)
 	}
 	after := work(w)
-	if after.cuts-before.cuts != calls || after.sends != before.sends {
-		t.Errorf("work went from %+v to %+v: want %d cuts and nothing sent", before, after, calls)
+	if after.cuts-before.cuts != 1 || after.sends != before.sends {
+		t.Errorf("work went from %+v to %+v: want one cut and nothing sent", before, after)
 	}
 }
 
@@ -187,4 +187,55 @@ type counted struct{ cuts, makes, sends int64 }
 func work(w *meshtest.FakeMesh) counted {
 	c := w.Engine.Counters()
 	return counted{c.Cuts.Load(), c.Makes.Load(), c.Sends.Load()}
+}
+
+// A rule for some callers divides those who share a view, and costs one cut for each side; only they are sent anything for
+// whom it changes something. When it goes they are one again.
+func TestSourceRuleDividesCallers(t *testing.T) {
+	t.Parallel()
+	w := meshtest.NewFakeMesh(t, push.Config{})
+	registry := meshtest.Bulk(3)
+	var fakes []*meshtest.FakeProxy
+	for i := range 10 {
+		workload, fake := caller(i, "svc-001:9080")
+		registry.Workloads, fakes = append(registry.Workloads, workload), append(fakes, fake)
+	}
+	w.Edit(func(d *mesh.Draft) { meshtest.Put(d, registry) })
+	for _, f := range fakes {
+		w.Connect(f)
+		if err := f.Await(t.Context(), xds.VirtualHostType, "out/svc-001:9080"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host := hostNumber(1)
+	rule := func(set bool) int64 {
+		return w.Edit(func(d *mesh.Draft) {
+			if !set {
+				d.SetRules(host, nil)
+				return
+			}
+			d.SetRules(host, mesh.NewRuleSet(host, []*mesh.RouteRule{{
+				Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "one"}, Destination: host,
+				Source: &mesh.SourceMatch{Labels: mesh.Labels{"number": "4"}}, Timeout: new(mesh.Duration),
+			}}))
+		})
+	}
+	for _, set := range []bool{true, false} {
+		before := work(w)
+		if n := w.Confirmed(rule(set)); n != 1 {
+			t.Errorf("the rule concerns %d proxies, want 1", n)
+		}
+		after := work(w)
+		want := int64(1)
+		if set {
+			want = 2
+		}
+		if cuts := after.cuts - before.cuts; cuts != want || after.sends-before.sends != 1 {
+			t.Errorf("with the rule %v: %d cuts and %d resources sent, want %d and 1", set, cuts, after.sends-before.sends, want)
+		}
+	}
+	got := fakes[4].Got()
+	if last := got[len(got)-1]; last.Name != "out/svc-001:9080" {
+		t.Errorf("the proxy was sent %v last, want its virtual host", last)
+	}
 }

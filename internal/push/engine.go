@@ -13,13 +13,11 @@ package push
 import (
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
-	"github.com/lateen-mesh/lateen/internal/plan"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
@@ -49,8 +47,8 @@ type Engine struct {
 
 	mu       sync.Mutex
 	snapshot *mesh.Snapshot // nil until the first Apply
-	entries  map[entryKey]*entry
-	readers  map[mesh.Key]map[*entry]struct{}
+	groups   map[view.Group]*group
+	readers  map[mesh.Key]map[reader]struct{}
 	made     map[madeKey]*made
 	proxies  map[*Proxy]struct{}
 	byID     map[mesh.ProxyID]map[*Proxy]struct{}
@@ -69,21 +67,6 @@ type Counters struct {
 	Marks atomic.Int64 // proxies told that a resource of theirs changed
 }
 
-// entryKey names a resource for all proxies that agree in the facts which its view may read.
-type entryKey struct {
-	caller string
-	id     view.ID
-}
-
-// entry is one resource that proxies subscribe to.
-type entry struct {
-	key         entryKey
-	caller      view.Caller
-	reads       []mesh.Key
-	made        *made // nil: there is no such resource now
-	subscribers map[*Proxy]struct{}
-}
-
 // NewEngine returns an engine without a snapshot: proxies wait for the first [Engine.Apply].
 func NewEngine(c Config) *Engine {
 	if c.Grace == 0 {
@@ -91,8 +74,8 @@ func NewEngine(c Config) *Engine {
 	}
 	return &Engine{
 		config:   c,
-		entries:  map[entryKey]*entry{},
-		readers:  map[mesh.Key]map[*entry]struct{}{},
+		groups:   map[view.Group]*group{},
+		readers:  map[mesh.Key]map[reader]struct{}{},
 		made:     map[madeKey]*made{},
 		proxies:  map[*Proxy]struct{}{},
 		byID:     map[mesh.ProxyID]map[*Proxy]struct{}{},
@@ -111,10 +94,15 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.snapshot = s
-	affected := map[*entry]struct{}{}
+	entries, groups := map[*entry]struct{}{}, map[*group]struct{}{}
 	for _, k := range keys {
-		for en := range e.readers[k] {
-			affected[en] = struct{}{}
+		for r := range e.readers[k] {
+			switch r := r.(type) {
+			case *entry:
+				entries[r] = struct{}{}
+			case *group:
+				groups[r] = struct{}{}
+			}
 		}
 		if k.Kind == mesh.KindWorkload {
 			e.moveProxies(mesh.ProxyID(k.Name))
@@ -122,16 +110,19 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 		}
 	}
 	concerned := map[*Proxy]struct{}{}
-	for en := range affected {
+	for g := range groups {
+		e.regroup(g, concerned)
+	}
+	for en := range entries {
+		if en.group.entries[en.class] != en {
+			continue // its group was divided anew
+		}
 		before := en.made
-		e.cut(en)
-		if en.made == before || (en.made != nil && before != nil && en.made.resource.Version == before.resource.Version) {
+		if e.cut(en); sameBytes(before, en.made) {
 			continue
 		}
 		for p := range en.subscribers {
-			p.mark(en)
-			concerned[p] = struct{}{}
-			e.counters.Marks.Add(1)
+			e.mark(p, en, concerned)
 		}
 	}
 	for p := range concerned {
@@ -174,90 +165,6 @@ func (e *Engine) signal() {
 	e.changed = make(chan struct{})
 }
 
-// subscribe makes the proxy a subscriber of the resource and returns the resource as it is now, or nil.
-func (e *Engine) subscribe(p *Proxy, id view.ID) *made {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	en := e.entry(p.caller, id)
-	en.subscribers[p] = struct{}{}
-	return en.made
-}
-
-// entry finds or makes the entry for a resource. The lock is held.
-func (e *Engine) entry(c view.Caller, id view.ID) *entry {
-	c = c.Project(id)
-	key := entryKey{c.Key(), id}
-	en, ok := e.entries[key]
-	if !ok {
-		en = &entry{key: key, caller: c, subscribers: map[*Proxy]struct{}{}}
-		e.entries[key] = en
-		e.cut(en)
-	}
-	return en
-}
-
-// unsubscribe ends a subscription.
-func (e *Engine) unsubscribe(p *Proxy, id view.ID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if en, ok := e.entries[entryKey{p.caller.Project(id).Key(), id}]; ok {
-		delete(en.subscribers, p)
-		delete(p.dirty, en)
-		e.dropUnused(en)
-	}
-}
-
-// dropUnused forgets an entry that nobody subscribes to. The lock is held.
-func (e *Engine) dropUnused(en *entry) {
-	if len(en.subscribers) > 0 {
-		return
-	}
-	e.index(en, nil)
-	e.release(en.made)
-	delete(e.entries, en.key)
-}
-
-// cut cuts the entry's view anew and makes the resource, unless one is known for an equal view. The lock is held.
-func (e *Engine) cut(en *entry) {
-	e.counters.Cuts.Add(1)
-	v, reads := view.Cut(e.snapshot, en.caller, en.key.id)
-	e.index(en, reads)
-	m, err := e.make(v)
-	if err != nil {
-		// Objects are checked before they get here, so this is a mistake of ours. Proxies keep what they have, and
-		// requests of those that have nothing yet are told.
-		e.config.Log.Error("make resource", "resource", en.key.id.String(), "err", err)
-		if en.made == nil && en.key.id.Kind == view.KindVirtualHost {
-			if m, err := makeResource(plan.CannotMake(en.key.id.Name)); err == nil {
-				en.made = m
-			}
-		}
-		return
-	}
-	e.release(en.made)
-	en.made = m
-}
-
-// index replaces the keys that lead to the entry. The lock is held.
-func (e *Engine) index(en *entry, reads []mesh.Key) {
-	if slices.Equal(en.reads, reads) {
-		return
-	}
-	for _, k := range en.reads {
-		delete(e.readers[k], en)
-		if len(e.readers[k]) == 0 {
-			delete(e.readers, k)
-		}
-	}
-	for _, k := range reads {
-		if e.readers[k] == nil {
-			e.readers[k] = map[*entry]struct{}{}
-		}
-		e.readers[k][en] = struct{}{}
-	}
-	en.reads = reads
-}
-
 // take returns the resources of the proxy that changed since it last asked, as they are now (nil: gone), and the
 // revision that they belong to.
 func (e *Engine) take(p *Proxy) (map[view.ID]*made, int64) {
@@ -265,7 +172,7 @@ func (e *Engine) take(p *Proxy) (map[view.ID]*made, int64) {
 	defer e.mu.Unlock()
 	changed := make(map[view.ID]*made, len(p.dirty))
 	for en := range p.dirty {
-		changed[en.key.id] = en.made
+		changed[en.group.key.ID] = en.made
 	}
 	clear(p.dirty)
 	return changed, e.snapshot.Revision()

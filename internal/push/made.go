@@ -75,6 +75,11 @@ func makeResource(p plan.Plan) (*made, error) {
 	return m, nil
 }
 
+// sameBytes tells whether two are the same resource, or both none.
+func sameBytes(a, b *made) bool {
+	return a == b || (a != nil && b != nil && a.resource.Version == b.resource.Version)
+}
+
 // leading tells whether resources of the kind lead to clusters.
 func leading(kind view.Kind) bool {
 	return kind == view.KindVirtualHost || kind == view.KindRoutes || kind == view.KindFilter

@@ -128,13 +128,14 @@ type toldVersion struct {
 
 // tell notes which version each resource of the proxy has now.
 func (m *model) tell() {
-	for key, en := range m.engine.entries {
+	for key, group := range m.engine.groups {
+		en := slices.Collect(maps.Values(group.entries))[0] // there is one proxy
 		now := toldVersion{since: m.snapshot.Revision()}
 		if en.made != nil {
 			now.version = en.made.resource.Version
 		}
-		if before := m.told[key.id]; len(before) == 0 || before[len(before)-1].version != now.version {
-			m.told[key.id] = append(before, now)
+		if before := m.told[key.ID]; len(before) == 0 || before[len(before)-1].version != now.version {
+			m.told[key.ID] = append(before, now)
 		}
 	}
 }
@@ -455,7 +456,7 @@ func (m *model) end() {
 		m.fail("revisions %v are not arrived in the end: in flight %d, behind %v", m.proxy.marks, m.session.InFlight(), m.proxy.behind)
 	}
 	m.proxy.Close()
-	if n := len(m.engine.entries) + len(m.engine.made) + len(m.engine.readers) + len(m.engine.proxies) + len(m.engine.byID); n != 0 {
+	if n := len(m.engine.groups) + len(m.engine.made) + len(m.engine.readers) + len(m.engine.proxies) + len(m.engine.byID); n != 0 {
 		m.fail("the engine holds %d things for nobody", n)
 	}
 }

@@ -69,13 +69,22 @@ func (r *reader) virtualHost(c Caller, name string) View {
 		v.Domain = initName + ".invalid"
 		return v
 	}
-	host, port, ok := splitAuthority(domain)
+	if r.resolve(&v, c.Namespace, name); v.Protocol != "" {
+		v.Rules = r.rules(c, v.ruleHosts()...)
+		v.Policies = r.policies(c, v.Host, v.Rules)
+	}
+	return v
+}
+
+// resolve finds which port of which host a virtual host is for, as a caller in the namespace spells it.
+func (r *reader) resolve(v *VirtualHost, namespace, name string) {
+	host, port, ok := splitAuthority(strings.TrimPrefix(name, virtualHostRoot))
 	if !ok {
-		return v
+		return
 	}
 	host = strings.TrimSuffix(host, ".") // a name that is complete (RFC 1034, 3.1)
 	v.AskedHost, v.AskedPort, v.Foreign = mesh.Host(host), port, r.isForeign(mesh.Host(host))
-	for _, candidate := range mesh.Candidates(host, c.Namespace, r.snapshot.Domain()) {
+	for _, candidate := range mesh.Candidates(host, namespace, r.snapshot.Domain()) {
 		if svc := r.service(candidate); svc != nil {
 			v.Service, v.Host = svc, candidate
 			break
@@ -88,16 +97,17 @@ func (r *reader) virtualHost(c Caller, name string) View {
 		v.Host = mesh.Host(host)
 		found, ok = v.Egress.Port(port)
 	}
-	if v.Host == "" || !ok {
-		return v
+	if v.Host != "" && ok {
+		v.Port, v.Protocol = port, found.Protocol
 	}
-	v.Port, v.Protocol = port, found.Protocol
-	v.Rules = r.rules(c, v.Host)
+}
+
+// ruleHosts returns the destinations whose rules hold for the virtual host.
+func (v *VirtualHost) ruleHosts() []mesh.Host {
 	if v.Egress != nil && v.Egress.Destination != v.Host {
-		v.Rules = r.rules(c, v.Host, v.Egress.Destination)
+		return []mesh.Host{v.Host, v.Egress.Destination}
 	}
-	v.Policies = r.policies(c, v.Host, v.Rules)
-	return v
+	return []mesh.Host{v.Host}
 }
 
 // splitAuthority splits a request's authority into a lower-case host and a port, 80 when it names none. An IPv6 address
@@ -142,19 +152,10 @@ func (r *reader) egress(h mesh.Host) *mesh.EgressRule {
 
 // rules returns the rules of hosts that the caller meets, up to the first one that takes every request.
 func (r *reader) rules(c Caller, hosts ...mesh.Host) []*mesh.RouteRule {
-	var all []*mesh.RouteRule
-	for _, h := range hosts {
-		r.note(mesh.KindRules, string(h))
-		if set := r.snapshot.Rules(h); set != nil {
-			all = append(all, set.Rules...)
-		}
-	}
-	if len(hosts) > 1 {
-		all = mesh.NewRuleSet(hosts[0], all).Rules
-	}
+	c = r.asSource(c)
 	var rules []*mesh.RouteRule
-	for _, rule := range all {
-		if !r.meets(c, rule.Source) {
+	for _, rule := range r.allRules(hosts...) {
+		if !c.meets(rule.Source) {
 			continue
 		}
 		rules = append(rules, rule)
@@ -165,9 +166,23 @@ func (r *reader) rules(c Caller, hosts ...mesh.Host) []*mesh.RouteRule {
 	return rules
 }
 
+// allRules returns the rules of hosts, whoever calls, in the order in which they are tried.
+func (r *reader) allRules(hosts ...mesh.Host) []*mesh.RouteRule {
+	var all []*mesh.RouteRule
+	for _, h := range hosts {
+		r.note(mesh.KindRules, string(h))
+		if set := r.snapshot.Rules(h); set != nil {
+			all = append(all, set.Rules...)
+		}
+	}
+	if len(hosts) > 1 {
+		all = mesh.NewRuleSet(hosts[0], all).Rules
+	}
+	return all
+}
+
 // meets tells whether a rule for the source is for this caller.
-func (r *reader) meets(c Caller, source *mesh.SourceMatch) bool {
-	c = r.asSource(c)
+func (c Caller) meets(source *mesh.SourceMatch) bool {
 	return source == nil || ((source.Host == "" || c.serves(source.Host)) && source.Labels.Select(c.Labels))
 }
 
@@ -175,17 +190,13 @@ func (r *reader) meets(c Caller, source *mesh.SourceMatch) bool {
 func (r *reader) policies(c Caller, h mesh.Host, rules []*mesh.RouteRule) []Policy {
 	hosts := map[mesh.Host]bool{h: true}
 	for _, rule := range rules {
-		for _, to := range rule.Routes {
-			hosts[to.Host] = true
-		}
-		if rule.Mirror != nil {
-			hosts[rule.Mirror.Host] = true
-		}
+		rule.AddHosts(hosts)
 	}
+	c = r.asSource(c)
 	var policies []Policy
 	for host := range hosts {
 		for _, p := range r.policiesFor(host) {
-			if p.Source != nil && r.meets(c, p.Source) {
+			if p.Source != nil && c.meets(p.Source) {
 				policies = append(policies, Policy{Object: p.Object, Origin: p.Origin, Host: host, Labels: p.Labels})
 			}
 		}

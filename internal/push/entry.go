@@ -1,0 +1,167 @@
+package push
+
+import (
+	"slices"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// group is one resource for the callers that nothing but rules and policies can tell apart. In most groups nothing does,
+// and there is one entry.
+type group struct {
+	key     view.Group
+	classes view.Classes
+	reads   []mesh.Key
+	entries map[string]*entry // by class
+}
+
+// entry is one resource that proxies subscribe to, for one class of callers.
+type entry struct {
+	group       *group
+	class       string
+	caller      view.Caller // any one of them: they all get the same
+	reads       []mesh.Key
+	made        *made // nil: there is no such resource now
+	subscribers map[*Proxy]struct{}
+}
+
+// reader is an [*entry] or a [*group]: what depends on parts of the snapshot.
+type reader interface{ read() *[]mesh.Key }
+
+func (g *group) read() *[]mesh.Key  { return &g.reads }
+func (en *entry) read() *[]mesh.Key { return &en.reads }
+
+// subscribe makes the proxy a subscriber of the resource and returns the resource as it is now, or nil.
+func (e *Engine) subscribe(p *Proxy, id view.ID) *made {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := view.GroupOf(p.caller, id)
+	g := e.groups[key]
+	if g == nil {
+		g = &group{key: key, entries: map[string]*entry{}}
+		classes, reads := view.ClassesOf(e.snapshot, key)
+		g.classes = classes
+		e.index(g, reads)
+		e.groups[key] = g
+	}
+	en := e.entryOf(g, p.caller)
+	en.subscribers[p] = struct{}{}
+	return en.made
+}
+
+// entryOf finds or makes the entry of a group for a caller. The lock is held.
+func (e *Engine) entryOf(g *group, c view.Caller) *entry {
+	class := g.classes.Of(c)
+	en := g.entries[class]
+	if en == nil {
+		en = &entry{group: g, class: class, caller: c.Project(g.key.ID), subscribers: map[*Proxy]struct{}{}}
+		g.entries[class] = en
+		e.cut(en)
+	}
+	return en
+}
+
+// unsubscribe ends a subscription.
+func (e *Engine) unsubscribe(p *Proxy, id view.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	g := e.groups[view.GroupOf(p.caller, id)]
+	if g == nil {
+		return
+	}
+	if en := g.entries[g.classes.Of(p.caller)]; en != nil {
+		delete(en.subscribers, p)
+		delete(p.dirty, en)
+		if len(en.subscribers) == 0 {
+			e.drop(en)
+			delete(g.entries, en.class)
+		}
+	}
+	if len(g.entries) == 0 {
+		e.index(g, nil)
+		delete(e.groups, g.key)
+	}
+}
+
+// drop forgets an entry. The lock is held.
+func (e *Engine) drop(en *entry) {
+	e.index(en, nil)
+	e.release(en.made)
+}
+
+// regroup divides the subscribers of a group anew, if what tells them apart has changed. The lock is held.
+func (e *Engine) regroup(g *group, concerned map[*Proxy]struct{}) {
+	classes, reads := view.ClassesOf(e.snapshot, g.key)
+	e.index(g, reads)
+	if classes.Equal(g.classes) {
+		return
+	}
+	before := g.entries
+	g.classes, g.entries = classes, map[string]*entry{}
+	for _, old := range before {
+		for p := range old.subscribers {
+			en := e.entryOf(g, p.caller)
+			en.subscribers[p] = struct{}{}
+			_, dirty := p.dirty[old]
+			delete(p.dirty, old)
+			if dirty || !sameBytes(old.made, en.made) {
+				e.mark(p, en, concerned)
+			}
+		}
+	}
+	for _, old := range before {
+		e.drop(old)
+	}
+}
+
+// mark tells a proxy that a resource of its changed. The lock is held.
+func (e *Engine) mark(p *Proxy, en *entry, concerned map[*Proxy]struct{}) {
+	p.mark(en)
+	concerned[p] = struct{}{}
+	e.counters.Marks.Add(1)
+}
+
+// cut cuts the entry's view anew and makes the resource, unless one is known for an equal view. The lock is held.
+func (e *Engine) cut(en *entry) {
+	e.counters.Cuts.Add(1)
+	id := en.group.key.ID
+	v, reads := view.Cut(e.snapshot, en.caller, id)
+	e.index(en, reads)
+	m, err := e.make(v)
+	if err != nil {
+		// Objects are checked before they get here, so this is a mistake of ours. Proxies keep what they have, and
+		// requests of those that have nothing yet are told.
+		e.config.Log.Error("make resource", "resource", id.String(), "err", err)
+		if en.made == nil && id.Kind == view.KindVirtualHost {
+			if m, err := makeResource(plan.CannotMake(id.Name)); err == nil {
+				en.made = m
+			}
+		}
+		return
+	}
+	e.release(en.made)
+	en.made = m
+}
+
+// index replaces the keys that lead to an entry or group. The lock is held.
+func (e *Engine) index(r reader, reads []mesh.Key) {
+	before := r.read()
+	if slices.Equal(*before, reads) {
+		return
+	}
+	for _, k := range *before {
+		delete(e.readers[k], r)
+		if len(e.readers[k]) == 0 {
+			delete(e.readers, k)
+		}
+	}
+	for _, k := range reads {
+		if e.readers[k] == nil {
+			e.readers[k] = map[reader]struct{}{}
+		}
+		e.readers[k][r] = struct{}{}
+	}
+	*before = reads
+}
