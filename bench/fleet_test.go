@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,9 +27,6 @@ type fleet struct {
 	mu      sync.Mutex
 	filling arrivals // proxies that have all virtual hosts that they want
 	watched atomic.Pointer[watch]
-
-	stop    context.CancelFunc
-	running *errgroup.Group
 }
 
 // arrivals are moments at which proxies got something.
@@ -144,22 +140,18 @@ func (f *fleet) await(a *arrivals, what string) {
 
 // connect has all proxies connect at once.
 func (f *fleet) connect() {
-	f.tb.Helper()
-	ctx, stop := context.WithCancel(context.WithoutCancel(f.tb.Context()))
-	f.stop, f.running = stop, &errgroup.Group{}
 	for _, p := range f.proxies {
-		f.running.Go(func() error { return p.run(ctx) })
+		p.come(context.WithoutCancel(f.tb.Context()))
 	}
 }
 
 // disconnect ends all streams. What the proxies hold stays.
 func (f *fleet) disconnect() {
-	if f.stop == nil {
-		return
+	var leaving errgroup.Group
+	for _, p := range f.proxies {
+		leaving.Go(p.leave)
 	}
-	f.stop()
-	f.stop = nil
-	if err := f.running.Wait(); err != nil {
+	if err := leaving.Wait(); err != nil {
 		f.tb.Error(err)
 	}
 }
@@ -196,9 +188,4 @@ func newFleet(tb testing.TB, socket string, w *world) *fleet {
 	}
 	tb.Cleanup(f.disconnect)
 	return f
-}
-
-// String says how many messages, resources and bytes there were.
-func (c counted) String() string {
-	return fmt.Sprintf("%d messages, %d resources, %d bytes", c.messages, c.resources, c.bytes)
 }

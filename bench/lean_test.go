@@ -35,15 +35,43 @@ type lean struct {
 	said   bool // who it is, on this stream
 	stream grpc.ClientStream
 	empty  int // wanted virtual hosts that it does not hold
+
+	stop  context.CancelFunc // nil: it does not run
+	ended chan error
 }
 
 func newLean(f *fleet, node string, spellings []string) *lean {
-	p := &lean{fleet: f, node: node, wants: map[string]bool{}, held: map[xds.Type]map[*name]string{}, opened: map[xds.Type]bool{}}
+	p := &lean{fleet: f, node: node}
+	p.forget(spellings)
+	return p
+}
+
+// come has the proxy connect.
+func (p *lean) come(ctx context.Context) {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.ended = make(chan error, 1)
+	go func() { p.ended <- p.run(ctx) }()
+}
+
+// leave ends the proxy's stream and waits for that. What it holds stays.
+func (p *lean) leave() error {
+	if p.stop == nil {
+		return nil
+	}
+	p.stop()
+	p.stop = nil
+	return <-p.ended
+}
+
+// forget makes a proxy that has left a new one, which wants what it is given.
+func (p *lean) forget(spellings []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.opened, p.wants = map[xds.Type]map[*name]string{}, map[xds.Type]bool{}, map[string]bool{}
 	for _, s := range spellings {
 		p.wants[view.VirtualHostOf(s).Name] = true
 	}
 	p.empty = len(p.wants)
-	return p
 }
 
 // run keeps a stream until ctx ends, and comes back as fast as Envoy does.
@@ -171,7 +199,11 @@ func (p *lean) ask(spelling string) error {
 	if p.stream == nil || !p.opened[xds.VirtualHostType] {
 		return nil // it will be asked for
 	}
-	return p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{host}})
+	err := p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{host}})
+	if errors.Is(err, io.EOF) { // the stream has just ended: it will be asked for on the next one
+		return nil
+	}
+	return err
 }
 
 // clusters returns the clusters whose endpoints the proxy asks for.

@@ -8,18 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
-// scale is a mesh of one size while it is measured.
+// scale is a rig while it is measured.
 type scale struct {
-	*testing.B
-	*world
-	server *server
-	fleet  *fleet
-	row    row
+	*rig
+	row row
 }
 
 // row is what was measured, by name.
@@ -44,10 +40,14 @@ func BenchmarkScale(b *testing.B) {
 		{100, 1000, 1000}, {1000, 1000, 1000},
 	} {
 		b.Run(fmt.Sprintf("proxies=%d/services=%d/uses=%d", n.proxies, n.services, n.uses), func(b *testing.B) {
-			s := &scale{B: b, world: newWorld(n.proxies, n.services, n.uses), row: row{
+			s := &scale{newRig(b, newWorld(n.proxies, n.services, n.uses), cpu), row{
 				"proxies": float64(n.proxies), "services": float64(n.services), "uses": float64(n.uses),
 			}}
-			s.measure(cpu)
+			s.measure()
+			for name, value := range s.row {
+				b.ReportMetric(value, name)
+			}
+			b.ReportMetric(0, "ns/op")
 			rows = append(rows, s.row)
 		})
 	}
@@ -55,11 +55,7 @@ func BenchmarkScale(b *testing.B) {
 }
 
 // measure takes one mesh through everything.
-func (s *scale) measure(cpu int) {
-	s.server = newServer(s, cpu)
-	s.fleet = newFleet(s, s.server.socket(), s.world)
-	s.tell()
-	s.write(s.rules())
+func (s *scale) measure() {
 	s.profiled("cold", s.cold)
 	s.settled()
 	s.profiled("endpoint", func() {
@@ -85,73 +81,13 @@ func (s *scale) measure(cpu int) {
 	s.idle()
 	s.profiled("reconnect", s.reconnect)
 	s.restart()
-	for name, value := range s.row {
-		s.ReportMetric(value, name)
-	}
-	s.ReportMetric(0, "ns/op")
-}
-
-// tell says what there is, all of it.
-func (s *scale) tell() (revision int64) {
-	s.Helper()
-	revision, err := s.server.api.PutRegistry(s.Context(), s.registry)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return revision
-}
-
-// moveAll moves an endpoint of each of these services.
-func (s *scale) moveAll(hosts ...int) (revision int64) {
-	for _, h := range hosts {
-		s.move(h)
-	}
-	return s.tell()
-}
-
-// write writes objects.
-func (s *scale) write(text string) {
-	s.Helper()
-	written, err := s.server.api.Write(s.Context(), api.Write{Op: api.Apply, Files: []api.File{{Name: "bench", Text: text}}})
-	if err != nil {
-		s.Fatal(err)
-	}
-	if len(written.Problems) > 0 {
-		s.Fatal(written.Problems)
-	}
-}
-
-// inSync waits until every proxy has confirmed all that concerns it, and the server says so.
-func (s *scale) inSync() {
-	s.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		status, err := s.server.api.Status(s.Context())
-		if err != nil {
-			s.Fatal(err)
-		}
-		progress, err := s.server.api.Progress(s.Context(), status.Revision, patience)
-		if err != nil {
-			s.Fatal(err)
-		}
-		if !progress.Done() || status.Proxies < s.proxies {
-			continue
-		}
-		proxies, err := s.server.api.Proxies(s.Context())
-		if err != nil {
-			s.Fatal(err)
-		}
-		if len(proxies) == s.proxies && !slices.ContainsFunc(proxies, func(p api.Proxy) bool { return !p.Current || p.Revision < 0 }) {
-			return
-		}
-	}
-	s.Fatalf("not in sync after %v", patience)
 }
 
 // cold has all proxies connect at once to a server that knows the mesh.
 func (s *scale) cold() {
 	begun, used := time.Now(), s.server.cpuTime()
 	all := s.fleet.fill()
-	s.inSync()
+	s.inSync(s.proxies)
 	s.row["cold-first-ms"] = ms(all.first.Sub(begun))
 	s.row["cold-last-ms"] = ms(all.last.Sub(begun))
 	s.row["cold-sync-ms"] = ms(time.Since(begun))
@@ -207,7 +143,7 @@ func (s *scale) appear() {
 		s.fleet.await(&s.fleet.filling, "new service")
 		times = append(times, ms(s.fleet.filling.last.Sub(begun)))
 	}
-	s.inSync()
+	s.inSync(s.proxies)
 	s.fleet.whole()
 	s.row["new-service-p50-ms"], s.row["new-service-p99-ms"] = percentile(times, 50), percentile(times, 99)
 }
@@ -246,15 +182,10 @@ func (s *scale) idle() {
 // reconnect has all proxies lose their streams and come back at once, with what they hold.
 func (s *scale) reconnect() {
 	s.fleet.disconnect()
-	for status := (api.Status{Proxies: 1}); status.Proxies > 0; {
-		var err error
-		if status, err = s.server.api.Status(s.Context()); err != nil {
-			s.Fatal(err)
-		}
-	}
+	s.inSync(0)
 	begun, used, sent := time.Now(), s.server.cpuTime(), s.fleet.counted()
 	s.fleet.connect()
-	s.inSync()
+	s.inSync(s.proxies)
 	s.row["reconnect-ms"] = ms(time.Since(begun))
 	s.row["reconnect-cpu-ms"] = ms(s.server.cpuTime() - used)
 	s.row["reconnect-resources"] = float64(s.fleet.counted().since(sent).resources)
@@ -270,7 +201,7 @@ func (s *scale) restart() {
 	s.server.start()
 	s.server.answers()
 	s.tell()
-	s.inSync()
+	s.inSync(s.proxies)
 	s.row["restart-ms"] = ms(time.Since(begun))
 	s.row["restart-cpu-ms"] = ms(s.server.cpuTime())
 	s.row["restart-resources"] = float64(s.fleet.counted().since(sent).resources)
