@@ -2,6 +2,9 @@ package bench
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -188,4 +192,17 @@ func newFleet(tb testing.TB, socket string, w *world) *fleet {
 	}
 	tb.Cleanup(f.disconnect)
 	return f
+}
+
+// asked returns every host that some proxy wants, as it is spelled.
+func (f *fleet) asked() []string {
+	all := map[string]bool{}
+	for _, p := range f.proxies {
+		p.mu.Lock()
+		for host := range p.wants {
+			all[strings.TrimPrefix(host, view.VirtualHostOf("").Name)] = true
+		}
+		p.mu.Unlock()
+	}
+	return slices.Sorted(maps.Keys(all))
 }

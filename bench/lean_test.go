@@ -131,9 +131,6 @@ func (p *lean) talk(ctx context.Context, conn *grpc.ClientConn) error {
 			err = p.take(r, time.Now())
 		}
 	}
-	if errors.Is(err, io.EOF) {
-		err = stream.RecvMsg(&response{}) // why it ended
-	}
 	p.mu.Lock()
 	p.stream = nil
 	p.mu.Unlock()
