@@ -73,6 +73,7 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		held:      map[view.Kind]int{},
 		now:       time.Now,
 	}
+	p.seat = &seat{p}
 	e.proxies[p] = struct{}{}
 	if e.byID[p.id] == nil {
 		e.byID[p.id] = map[*Proxy]struct{}{}
@@ -98,6 +99,7 @@ func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.proxies, p)
+	p.seat.proxy = nil
 	delete(e.byID[p.id], p)
 	if len(e.byID[p.id]) == 0 {
 		delete(e.byID, p.id)

@@ -30,9 +30,13 @@ type Refusal struct {
 
 // travel is how far one revision has come.
 type travel struct {
-	concerned []*Proxy
+	concerned []*seat
 	waiting   map[*Proxy]struct{} // those that have neither confirmed nor refused it, and are still connected
 }
+
+// seat is the place of a proxy among those that a revision concerns. Past revisions are remembered for longer than
+// proxies that have gone, of which nothing may be left.
+type seat struct{ proxy *Proxy }
 
 // progress remembers how far past revisions have come.
 type progress struct {
@@ -44,8 +48,9 @@ func newProgress() *progress { return &progress{travels: map[int64]*travel{}} }
 
 // add begins a revision. The engine's lock is held.
 func (p *progress) add(revision int64, concerned map[*Proxy]struct{}) {
-	t := &travel{concerned: slices.Collect(maps.Keys(concerned)), waiting: concerned}
+	t := &travel{concerned: make([]*seat, 0, len(concerned)), waiting: concerned}
 	for proxy := range concerned {
+		t.concerned = append(t.concerned, proxy.seat)
 		proxy.marks = append(proxy.marks, revision)
 	}
 	p.travels[revision] = t
@@ -133,8 +138,9 @@ func (e *Engine) sumUp(revision int64) Progress {
 	if t == nil {
 		return now
 	}
-	for _, p := range t.concerned {
-		if _, connected := e.proxies[p]; !connected {
+	for _, seat := range t.concerned {
+		p := seat.proxy
+		if p == nil {
 			continue
 		}
 		now.Concerned++

@@ -17,6 +17,7 @@ import (
 // Proxy is one stream's proxy: what it has, what it is to have, and the order in between. It is an [xds.Client]; the
 // fields of the first group belong to the engine and its lock, all others to the stream's goroutine.
 type Proxy struct {
+	seat     *seat
 	dirty    map[*entry]struct{}
 	wake     chan struct{}
 	evicted  bool

@@ -1,0 +1,268 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// churn changes a mesh at random.
+type churn struct {
+	*rig
+	random *rand.Rand
+	first  mesh.Registry // what there was in the beginning
+	gone   map[int]bool  // services that are not there now
+	ruled  map[int]bool  // services that have a rule now
+	away   map[int]bool  // proxies that have left
+	ended  map[int]bool  // those of them whose workload has ended
+	made   int           // changes
+	told   bool          // the server knows the registry as it is
+}
+
+const (
+	churnChecks = 5
+	slackBytes  = 1 << 20 // by which the heap may differ between two checks
+	slackRoutes = 8       // goroutines: connections of the API's client come and go
+)
+
+// After many random changes of everything at once no proxy lacks the newest version of anything, and nothing is left
+// in the server's memory: five times the mesh and its proxies are made what they were in the beginning, and taken away.
+func TestLoadChurn(t *testing.T) {
+	t.Parallel()
+	changes, w := 2000, newWorld(10, 20, 5)
+	if meshtest.FullLoad() {
+		changes, w = 1_000_000, newWorld(50, 100, 5)
+	}
+	c := &churn{
+		rig: newRig(t, w, -1), random: rand.New(rand.NewPCG(1, 2)), first: w.registry,
+		gone: map[int]bool{}, ruled: map[int]bool{}, away: map[int]bool{}, ended: map[int]bool{},
+	}
+	for i := 0; i < c.services; i += ruledEvery {
+		c.ruled[i] = true
+	}
+	var full, bare []size
+	for check := range churnChecks {
+		c.begin()
+		for c.made < changes*(check+1)/churnChecks {
+			c.call(1 + c.random.IntN(20))
+		}
+		c.agree()
+		c.begin()
+		full = append(full, c.server.size())
+		c.end()
+		bare = append(bare, c.server.size())
+		t.Logf("after %d changes: heap %d kB, %d goroutines; without a mesh %d kB, %d goroutines",
+			c.made, full[check].Heap>>10, full[check].Goroutines, bare[check].Heap>>10, bare[check].Goroutines)
+	}
+	flat(t, "with the mesh", full)
+	flat(t, "without", bare)
+}
+
+// flat wants what a server takes to stay what it was at the first check.
+func flat(t *testing.T, what string, sizes []size) {
+	t.Helper()
+	for i, s := range sizes {
+		if s.Heap > sizes[0].Heap+slackBytes || s.Goroutines > sizes[0].Goroutines+slackRoutes {
+			t.Errorf("%s: at check %d the server takes %d kB and %d goroutines more than at the first", what, i+1,
+				(s.Heap-sizes[0].Heap)>>10, s.Goroutines-sizes[0].Goroutines)
+		}
+	}
+}
+
+// call makes changes, and tells the server those of the registry in one call.
+func (c *churn) call(changes int) {
+	c.told = true
+	for range changes {
+		c.made++
+		switch roll := c.random.IntN(100); {
+		case roll < 65:
+			c.move(c.random.IntN(c.services))
+			c.told = false
+		case roll < 73:
+			flip(c.gone, c.random.IntN(c.services))
+			c.told = false
+		case roll < 77:
+			c.rule(c.random.IntN(c.services))
+		case roll < 80:
+			c.passBy(c.random.IntN(c.proxies))
+		default:
+			c.ask()
+		}
+	}
+	if !c.told {
+		c.tellAll()
+	}
+}
+
+func flip(set map[int]bool, i int) {
+	if set[i] {
+		delete(set, i)
+	} else {
+		set[i] = true
+	}
+}
+
+// rule writes another rule for a service, or deletes it.
+func (c *churn) rule(i int) {
+	c.Helper()
+	var err error
+	if c.ruled[i] && c.random.IntN(3) == 0 {
+		delete(c.ruled, i)
+		ref := mesh.Ref{Kind: "RouteRule", Namespace: namespaceAt(i), Name: fmt.Sprintf("svc-%04d", i)}
+		_, err = c.server.api.Delete(c.Context(), api.Delete{Objects: []mesh.Ref{ref}})
+	} else {
+		c.ruled[i] = true
+		// Its service may be away, which is a problem that is told and no error.
+		text := rule(i, []int{0, 100, c.random.IntN(100)}[c.random.IntN(3)])
+		_, err = c.server.api.Write(c.Context(), api.Write{Op: api.Apply, Files: []api.File{{Name: "churn", Text: text}}})
+	}
+	if err != nil {
+		c.Fatal(err)
+	}
+}
+
+// passBy has a proxy leave, or one that has left come back: with what it holds, or as a new one.
+func (c *churn) passBy(i int) {
+	c.Helper()
+	p := c.fleet.proxies[i]
+	if !c.away[i] {
+		if err := p.leave(); err != nil {
+			c.Fatal(err)
+		}
+		c.away[i] = true
+		c.ended[i] = c.random.IntN(2) == 0
+		c.told = c.told && !c.ended[i]
+		return
+	}
+	c.told = c.told && !c.ended[i]
+	delete(c.away, i)
+	delete(c.ended, i)
+	if c.random.IntN(2) == 0 {
+		p.forget(c.spellings(i))
+	}
+	p.come(context.WithoutCancel(c.Context()))
+}
+
+// ask has a proxy ask for a name: mostly that of a service, of one that there never was, or any.
+func (c *churn) ask() {
+	c.Helper()
+	host := spelling(c.random.IntN(2 * c.services))
+	if c.random.IntN(5) == 0 {
+		host = fmt.Sprintf("any-%d.example.org:80", c.random.IntN(1_000_000))
+	}
+	if err := c.fleet.proxies[c.random.IntN(c.proxies)].ask(host); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// tellAll tells the registry as it is now.
+func (c *churn) tellAll() {
+	c.Helper()
+	var now mesh.Registry
+	for i := range c.services {
+		if !c.gone[i] {
+			now.Services = append(now.Services, c.registry.Services[i])
+			now.Endpoints = append(now.Endpoints, c.registry.Endpoints[i])
+		}
+	}
+	for i, w := range c.registry.Workloads {
+		if !c.ended[i] {
+			now.Workloads = append(now.Workloads, w)
+		}
+	}
+	if _, err := c.server.api.PutRegistry(c.Context(), now); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// begin makes everything what it was in the beginning, with proxies that hold nothing yet.
+func (c *churn) begin() {
+	c.Helper()
+	c.fleet.disconnect()
+	clear(c.away)
+	clear(c.ended)
+	clear(c.gone)
+	c.registry.Endpoints = slices.Clone(c.first.Endpoints)
+	for i, p := range c.fleet.proxies {
+		p.forget(c.spellings(i))
+	}
+	c.tellAll()
+	c.unrule(func(i int) bool { return i%ruledEvery != 0 })
+	c.write(c.rules())
+	for i := 0; i < c.services; i += ruledEvery {
+		c.ruled[i] = true
+	}
+	c.fleet.connect()
+	c.inSync(c.proxies)
+	c.fleet.whole()
+}
+
+// end takes everything away.
+func (c *churn) end() {
+	c.Helper()
+	c.fleet.disconnect()
+	c.unrule(func(int) bool { return true })
+	if _, err := c.server.api.PutRegistry(c.Context(), mesh.Registry{}); err != nil {
+		c.Fatal(err)
+	}
+	c.inSync(0)
+}
+
+// unrule deletes rules.
+func (c *churn) unrule(which func(int) bool) {
+	c.Helper()
+	var refs []mesh.Ref
+	for _, i := range slices.Sorted(maps.Keys(c.ruled)) {
+		if which(i) {
+			refs = append(refs, mesh.Ref{Kind: "RouteRule", Namespace: namespaceAt(i), Name: fmt.Sprintf("svc-%04d", i)})
+			delete(c.ruled, i)
+		}
+	}
+	if len(refs) == 0 {
+		return
+	}
+	if _, err := c.server.api.Delete(c.Context(), api.Delete{Objects: refs}); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// agree has all proxies come back, one of them as a new one that asks for all that anybody has, and wants those that
+// have a resource to have it in the same version.
+func (c *churn) agree() {
+	c.Helper()
+	for i := range c.proxies {
+		if c.away[i] {
+			c.passBy(i)
+		}
+	}
+	c.tellAll()
+	newest := c.fleet.proxies[0]
+	if err := newest.leave(); err != nil {
+		c.Fatal(err)
+	}
+	newest.forget(c.fleet.asked())
+	newest.come(context.WithoutCancel(c.Context()))
+	c.inSync(c.proxies)
+	for _, p := range c.fleet.proxies {
+		for _, t := range []xds.Type{xds.ClusterType, xds.EndpointsType, xds.VirtualHostType} {
+			for n, version := range p.held[t] {
+				want, ok := newest.held[t][n]
+				own := t == xds.ClusterType && !n.subset
+				if ok && want != version && !own {
+					c.Errorf("after %d changes: proxy %s has %s in version %s, want %s", c.made, p.node, n.text, version, want)
+				}
+				if !ok && t == xds.VirtualHostType {
+					c.Errorf("after %d changes: a new proxy was not given %s", c.made, n.text)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// lean is a proxy of which a thousand fit on one processor. Like [meshtest.FakeProxy] it asks in Envoy's order over a
+// connection of its own and confirms everything; it reads names and versions only. What it holds outlives its stream.
+type lean struct {
+	fleet *fleet
+	node  string
+
+	mu     sync.Mutex
+	wants  map[string]bool // virtual hosts
+	held   map[xds.Type]map[*name]string
+	opened map[xds.Type]bool
+	said   bool // who it is, on this stream
+	stream grpc.ClientStream
+	empty  int // wanted virtual hosts that it does not hold
+
+	stop  context.CancelFunc // nil: it does not run
+	ended chan error
+}
+
+func newLean(f *fleet, node string, spellings []string) *lean {
+	p := &lean{fleet: f, node: node}
+	p.forget(spellings)
+	return p
+}
+
+// come has the proxy connect.
+func (p *lean) come(ctx context.Context) {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.ended = make(chan error, 1)
+	go func() { p.ended <- p.run(ctx) }()
+}
+
+// leave ends the proxy's stream and waits for that. What it holds stays.
+func (p *lean) leave() error {
+	if p.stop == nil {
+		return nil
+	}
+	p.stop()
+	p.stop = nil
+	return <-p.ended
+}
+
+// forget makes a proxy that has left a new one, which wants what it is given.
+func (p *lean) forget(spellings []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.opened, p.wants = map[xds.Type]map[*name]string{}, map[xds.Type]bool{}, map[string]bool{}
+	for _, s := range spellings {
+		p.wants[view.VirtualHostOf(s).Name] = true
+	}
+	p.empty = len(p.wants)
+}
+
+// run keeps a stream until ctx ends, and comes back as fast as Envoy does.
+func (p *lean) run(ctx context.Context) error {
+	conn, err := grpc.NewClient("unix:"+p.fleet.socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 20 * time.Second,
+		}),
+		grpc.WithInitialWindowSize(16<<20), grpc.WithInitialConnWindowSize(24<<20), // as Envoy
+		grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(leanCodec{}), grpc.MaxCallRecvMsgSize(64<<20), grpc.WaitForReady(true)),
+		grpc.WithDisableServiceConfig(),
+	)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for {
+		err := p.talk(ctx, conn)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if mistake := (*mistake)(nil); errors.As(err, &mistake) {
+			return fmt.Errorf("proxy %s: %w", p.node, err)
+		}
+		select {
+		case <-time.After(time.Duration(rand.Int64N(int64(100 * time.Millisecond)))):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// mistake is an error that a new stream would not mend.
+type mistake struct{ what string }
+
+func (m *mistake) Error() string { return m.what }
+
+// talk opens a stream and answers until it ends.
+func (p *lean) talk(ctx context.Context, conn *grpc.ClientConn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+		discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResources_FullMethodName)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.stream, p.said = stream, false
+	err = p.reopen()
+	p.mu.Unlock()
+	for err == nil {
+		r := &response{names: &p.fleet.names}
+		if err = stream.RecvMsg(r); err == nil {
+			err = p.take(r, time.Now())
+		}
+	}
+	p.mu.Lock()
+	p.stream = nil
+	p.mu.Unlock()
+	return err
+}
+
+// reopen asks for clusters, and on a later stream for everything that was asked for on the one before.
+func (p *lean) reopen() error {
+	before := p.opened
+	p.opened = map[xds.Type]bool{}
+	if err := p.open(xds.ClusterType, nil); err != nil {
+		return err
+	}
+	for _, t := range []xds.Type{xds.ListenerType, xds.RouteType, xds.VirtualHostType, xds.EndpointsType} {
+		if !before[t] {
+			continue
+		}
+		var asked []string
+		switch t {
+		case xds.VirtualHostType:
+			asked = slices.Collect(maps.Keys(p.wants))
+		case xds.RouteType:
+			asked = []string{view.OutboundRoutes}
+		case xds.EndpointsType:
+			asked = p.clusters()
+		}
+		if err := p.open(t, asked); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open sends the first request for a type, with what the proxy still holds of it.
+func (p *lean) open(t xds.Type, asked []string) error {
+	p.opened[t] = true
+	versions := make(map[string]string, len(p.held[t]))
+	for n, version := range p.held[t] {
+		versions[n.text] = version
+	}
+	return p.send(&discoveryv3.DeltaDiscoveryRequest{
+		TypeUrl: string(t), ResourceNamesSubscribe: asked, InitialResourceVersions: versions,
+	})
+}
+
+func (p *lean) send(request *discoveryv3.DeltaDiscoveryRequest) error {
+	if !p.said {
+		request.Node, p.said = &corev3.Node{Id: p.node}, true
+	}
+	return p.stream.SendMsg(request)
+}
+
+// ask asks for another virtual host, as when the workload calls a name for the first time.
+func (p *lean) ask(spelling string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	host := view.VirtualHostOf(spelling).Name
+	if p.wants[host] {
+		return nil
+	}
+	p.wants[host] = true
+	p.empty++
+	if p.stream == nil || !p.opened[xds.VirtualHostType] {
+		return nil // it will be asked for
+	}
+	err := p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{host}})
+	if errors.Is(err, io.EOF) { // the stream has just ended: it will be asked for on the next one
+		return nil
+	}
+	return err
+}
+
+// clusters returns the clusters whose endpoints the proxy asks for.
+func (p *lean) clusters() []string {
+	var list []string
+	for n := range p.held[xds.ClusterType] {
+		if n.subset {
+			list = append(list, n.text)
+		}
+	}
+	return list
+}
+
+// take stores a response, answers it, and asks for what follows from it. The answer to a response goes first.
+func (p *lean) take(r *response, at time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh, lost := p.store(r, at)
+	err := p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(r.typ), ResponseNonce: r.nonce})
+	if err != nil {
+		return err
+	}
+	switch r.typ {
+	case xds.ClusterType:
+		return p.follow(fresh, lost)
+	case xds.ListenerType:
+		if !p.opened[xds.RouteType] {
+			return p.open(xds.RouteType, []string{view.OutboundRoutes})
+		}
+	case xds.RouteType:
+		if !p.opened[xds.VirtualHostType] {
+			return p.open(xds.VirtualHostType, slices.Collect(maps.Keys(p.wants)))
+		}
+	}
+	return nil
+}
+
+// store notes what a response brings, and returns the names that are new and those that are gone.
+func (p *lean) store(r *response, at time.Time) (fresh, lost []*name) {
+	held := p.held[r.typ]
+	if held == nil {
+		held = make(map[*name]string, len(r.resources))
+		p.held[r.typ] = held
+	}
+	p.fleet.count(r)
+	for _, c := range r.resources {
+		before, known := held[c.name]
+		if !known {
+			fresh = append(fresh, c.name)
+			if r.typ == xds.VirtualHostType && p.wants[c.name.text] {
+				p.empty--
+				p.fleet.filled(p.empty, at)
+			}
+		}
+		if before != c.version {
+			p.fleet.arrived(r.typ, c.name, at)
+		}
+		held[c.name] = c.version
+	}
+	for _, n := range r.removed {
+		if _, known := held[n]; known {
+			delete(held, n)
+			lost = append(lost, n)
+		}
+	}
+	return fresh, lost
+}
+
+// follow asks for the endpoints of new clusters, and for listeners once the first clusters are there.
+func (p *lean) follow(fresh, lost []*name) error {
+	request := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.EndpointsType)}
+	for _, n := range fresh {
+		if n.subset {
+			request.ResourceNamesSubscribe = append(request.ResourceNamesSubscribe, n.text)
+		}
+	}
+	for _, n := range lost {
+		if n.subset {
+			request.ResourceNamesUnsubscribe = append(request.ResourceNamesUnsubscribe, n.text)
+			delete(p.held[xds.EndpointsType], n)
+		}
+	}
+	switch {
+	case !p.opened[xds.EndpointsType]:
+		if asked := p.clusters(); len(asked) > 0 {
+			if err := p.open(xds.EndpointsType, asked); err != nil {
+				return err
+			}
+		}
+	case len(request.ResourceNamesSubscribe)+len(request.ResourceNamesUnsubscribe) > 0:
+		if err := p.send(request); err != nil {
+			return err
+		}
+	}
+	if !p.opened[xds.ListenerType] {
+		return p.open(xds.ListenerType, nil)
+	}
+	return nil
+}
+
+// whole tells whether the proxy holds a virtual host for each name that it wants, and the endpoints of every cluster.
+func (p *lean) whole() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.empty != 0 {
+		return fmt.Errorf("proxy %s lacks %d of %d virtual hosts", p.node, p.empty, len(p.wants))
+	}
+	subsets := map[string]bool{}
+	for n := range p.held[xds.ClusterType] {
+		if !n.subset {
+			continue
+		}
+		if _, ok := p.held[xds.EndpointsType][n]; !ok {
+			return fmt.Errorf("proxy %s lacks the endpoints of %s", p.node, n.text)
+		}
+		subsets[n.text[strings.LastIndexByte(n.text, '|')+1:]] = true
+	}
+	for host := range p.wants {
+		spelling := strings.TrimPrefix(host, view.VirtualHostOf("").Name)
+		if full, _, _ := strings.Cut(spelling, ":"); !subsets[full] {
+			return fmt.Errorf("proxy %s lacks a cluster for %s", p.node, full)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// scale is a rig while it is measured.
+type scale struct {
+	*rig
+	row row
+}
+
+// row is what was measured, by name.
+type row map[string]float64
+
+const (
+	changes = 50
+	newOnes = 20
+	burst   = 200
+	idleFor = 10 * time.Second
+)
+
+// BenchmarkScale measures what each change costs the control plane on one processor, at several sizes. Each size is
+// measured once, whatever -benchtime says; the tables come at the end.
+func BenchmarkScale(b *testing.B) {
+	cpu := part(b)
+	var rows []row
+	for _, n := range []struct{ proxies, services, uses int }{
+		{10, 10, 5}, {10, 100, 5}, {10, 1000, 5},
+		{100, 10, 5}, {100, 100, 5}, {100, 1000, 5},
+		{1000, 10, 5}, {1000, 100, 5}, {1000, 1000, 5},
+		{100, 1000, 1000}, {1000, 1000, 1000},
+	} {
+		b.Run(fmt.Sprintf("proxies=%d/services=%d/uses=%d", n.proxies, n.services, n.uses), func(b *testing.B) {
+			s := &scale{newRig(b, newWorld(n.proxies, n.services, n.uses), cpu), row{
+				"proxies": float64(n.proxies), "services": float64(n.services), "uses": float64(n.uses),
+			}}
+			s.measure()
+			for name, value := range s.row {
+				b.ReportMetric(value, name)
+			}
+			b.ReportMetric(0, "ns/op")
+			rows = append(rows, s.row)
+		})
+	}
+	fmt.Fprint(os.Stdout, tables(rows))
+}
+
+// measure takes one mesh through everything.
+func (s *scale) measure() {
+	s.profiled("cold", s.cold)
+	s.settled()
+	s.profiled("endpoint", func() {
+		s.each("endpoint", changes, func(i int) *watch {
+			hosts := s.used(false)
+			h := hosts[i%len(hosts)]
+			w := s.fleet.watch(xds.EndpointsType, endpointsAt(h))
+			s.moveAll(h)
+			return w
+		})
+	})
+	s.profiled("route", func() {
+		s.each("route", changes, func(i int) *watch {
+			hosts := s.used(true)
+			h := hosts[i%len(hosts)]
+			w := s.fleet.watch(xds.VirtualHostType, view.VirtualHostOf(spelling(h)).Name)
+			s.write(rule(h, 1+i%80))
+			return w
+		})
+	})
+	s.appear()
+	s.profiled("burst", s.burst)
+	s.idle()
+	s.profiled("reconnect", s.reconnect)
+	s.restart()
+}
+
+// cold has all proxies connect at once to a server that knows the mesh.
+func (s *scale) cold() {
+	begun, used := time.Now(), s.server.cpuTime()
+	all := s.fleet.fill()
+	s.inSync(s.proxies)
+	s.row["cold-first-ms"] = ms(all.first.Sub(begun))
+	s.row["cold-last-ms"] = ms(all.last.Sub(begun))
+	s.row["cold-sync-ms"] = ms(time.Since(begun))
+	s.row["cold-cpu-ms"] = ms(s.server.cpuTime() - used)
+	sent := s.fleet.counted()
+	s.row["kB/proxy"] = float64(sent.bytes) / 1000 / float64(s.proxies)
+	s.row["resources/proxy"] = float64(sent.resources) / float64(s.proxies)
+	s.row["messages/proxy"] = float64(sent.messages) / float64(s.proxies)
+	_, highest := s.server.resident()
+	s.row["peak-MiB"] = float64(highest) / (1 << 20)
+}
+
+// settled tells what the server takes when nothing happens.
+func (s *scale) settled() {
+	s.row["heap-MiB"] = float64(s.server.size().Heap) / (1 << 20)
+	now, _ := s.server.resident()
+	s.row["settled-MiB"] = float64(now) / (1 << 20)
+}
+
+// each makes changes one after another and waits for each until all subscribers have it.
+func (s *scale) each(name string, times int, change func(i int) *watch) {
+	var first, last []float64
+	used, sent := s.server.cpuTime(), s.fleet.counted()
+	for i := range times {
+		begun := time.Now()
+		w := change(i)
+		s.fleet.await(&w.arrivals, name+" of "+w.name)
+		first = append(first, ms(w.first.Sub(begun)))
+		last = append(last, ms(w.last.Sub(begun)))
+	}
+	s.row[name+"-cpu-ms"] = ms(s.server.cpuTime()-used) / float64(times)
+	s.row[name+"-messages"] = float64(s.fleet.counted().since(sent).messages) / float64(times)
+	s.row[name+"-first-p50-ms"] = percentile(first, 50)
+	s.row[name+"-last-p50-ms"] = percentile(last, 50)
+	s.row[name+"-last-p99-ms"] = percentile(last, 99)
+}
+
+// appear adds services, each of which one proxy calls as soon as it is there.
+func (s *scale) appear() {
+	var times []float64
+	for i := range newOnes {
+		begun := time.Now()
+		next := s.services + i
+		s.add(next)
+		s.tell()
+		p := s.fleet.proxies[i%s.proxies]
+		s.fleet.mu.Lock()
+		s.fleet.filling = newArrivals(1)
+		s.fleet.mu.Unlock()
+		if err := p.ask(spelling(next)); err != nil {
+			s.Fatal(err)
+		}
+		s.fleet.await(&s.fleet.filling, "new service")
+		times = append(times, ms(s.fleet.filling.last.Sub(begun)))
+	}
+	s.inSync(s.proxies)
+	s.fleet.whole()
+	s.row["new-service-p50-ms"], s.row["new-service-p99-ms"] = percentile(times, 50), percentile(times, 99)
+}
+
+// burst changes endpoints in as many calls as fast as the server takes them, and waits until all are in force.
+func (s *scale) burst() {
+	hosts := s.used(false)
+	before, err := s.server.api.Status(s.Context())
+	if err != nil {
+		s.Fatal(err)
+	}
+	begun, used, sent := time.Now(), s.server.cpuTime(), s.fleet.counted()
+	var revision int64
+	for i := range burst {
+		revision = s.moveAll(hosts[i%len(hosts)])
+	}
+	told := time.Since(begun)
+	progress, err := s.server.api.Progress(s.Context(), revision, patience)
+	if err != nil || !progress.Done() {
+		s.Fatal(progress, err)
+	}
+	s.row["burst-ms"] = ms(time.Since(begun))
+	s.row["burst-told-ms"] = ms(told)
+	s.row["burst-cpu-ms"] = ms(s.server.cpuTime() - used)
+	s.row["burst-snapshots"] = float64(revision - before.Revision)
+	s.row["burst-messages"] = float64(s.fleet.counted().since(sent).messages)
+}
+
+// idle lets the server do nothing for a while.
+func (s *scale) idle() {
+	used := s.server.cpuTime()
+	<-time.After(idleFor)
+	s.row["idle-cpu-%"] = 100 * (s.server.cpuTime() - used).Seconds() / idleFor.Seconds()
+}
+
+// reconnect has all proxies lose their streams and come back at once, with what they hold.
+func (s *scale) reconnect() {
+	s.fleet.disconnect()
+	s.inSync(0)
+	begun, used, sent := time.Now(), s.server.cpuTime(), s.fleet.counted()
+	s.fleet.connect()
+	s.inSync(s.proxies)
+	s.row["reconnect-ms"] = ms(time.Since(begun))
+	s.row["reconnect-cpu-ms"] = ms(s.server.cpuTime() - used)
+	s.row["reconnect-resources"] = float64(s.fleet.counted().since(sent).resources)
+	s.row["reconnect-bytes"] = float64(s.fleet.counted().since(sent).bytes)
+}
+
+// restart kills the server and starts it again, as a supervisor does; the proxies come back by themselves.
+func (s *scale) restart() {
+	_, highest := s.server.resident()
+	sent := s.fleet.counted()
+	begun := time.Now()
+	s.server.kill()
+	s.server.start()
+	s.server.answers()
+	s.tell()
+	s.inSync(s.proxies)
+	s.row["restart-ms"] = ms(time.Since(begun))
+	s.row["restart-cpu-ms"] = ms(s.server.cpuTime())
+	s.row["restart-resources"] = float64(s.fleet.counted().since(sent).resources)
+	s.row["restart-bytes"] = float64(s.fleet.counted().since(sent).bytes)
+	_, again := s.server.resident()
+	s.row["highest-MiB"] = float64(max(highest, again)) / (1 << 20)
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// percentile returns the value that so many percent do not exceed.
+func percentile(values []float64, percent float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[int(math.Ceil(percent/100*float64(len(sorted))))-1]
+}

@@ -1,0 +1,248 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/cli"
+	"github.com/lateen-mesh/lateen/internal/serve"
+)
+
+// What the process of a server is told by its environment.
+const (
+	probeVariable = "LATEEN_BENCH_PROBE" // the socket on which it tells how it is
+	cpuVariable   = "LATEEN_BENCH_CPU"   // the one processor on which it runs
+)
+
+// TestMain makes the test binary `lateen` itself, so that the server under test is a process of its own.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 2 || os.Args[1] != "serve" {
+		os.Exit(m.Run())
+	}
+	if err := prepareServer(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(cli.Main(context.Background(), os.Args[1:])) //nolint:forbidigo // this is main
+}
+
+// prepareServer does in the server's process what the benchmark needs and `lateen serve` does not have.
+func prepareServer() error {
+	if cpu, err := strconv.Atoi(os.Getenv(cpuVariable)); err == nil {
+		if err := pin([]int{cpu}); err != nil {
+			return err
+		}
+	}
+	probe, err := net.Listen("unix", os.Getenv(probeVariable)) //nolint:noctx // the process ends with it
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/size", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(sizeNow()) })
+	var profile bytes.Buffer
+	mux.HandleFunc("/begin", func(w http.ResponseWriter, _ *http.Request) {
+		profile.Reset()
+		if err := pprof.StartCPUProfile(&profile); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("/cpu", func(w http.ResponseWriter, _ *http.Request) {
+		pprof.StopCPUProfile()
+		_, _ = profile.WriteTo(w)
+	})
+	mux.HandleFunc("/heap", func(w http.ResponseWriter, _ *http.Request) { _ = pprof.WriteHeapProfile(w) })
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(probe) }()
+	return nil
+}
+
+// size is what a server takes after its garbage is collected.
+type size struct {
+	Heap       int64 `json:"heap"` // bytes of objects that are alive
+	Goroutines int   `json:"goroutines"`
+}
+
+func sizeNow() size {
+	runtime.GC()
+	debug.FreeOSMemory() // collects once more, and hands back what is free
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return size{int64(m.HeapAlloc), runtime.NumGoroutine()}
+}
+
+// server is a control plane in a process of its own, on one processor.
+type server struct {
+	tb    testing.TB
+	dir   string
+	cpu   int // -1: any
+	cmd   *exec.Cmd
+	api   *api.Client
+	probe *http.Client
+}
+
+// newServer starts a control plane that knows nothing and waits until it answers.
+func newServer(tb testing.TB, cpu int) *server {
+	tb.Helper()
+	s := &server{tb: tb, dir: tb.TempDir(), cpu: cpu}
+	socket, err := api.Socket(s.dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.api = api.NewClient(socket)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "probe.sock"))
+	}
+	s.probe = &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	s.start()
+	tb.Cleanup(s.kill)
+	s.answers()
+	return s
+}
+
+// socket is where proxies connect.
+func (s *server) socket() string { return serve.XDSSocket(s.dir) }
+
+// start starts the process. It does not wait.
+func (s *server) start() {
+	s.tb.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	defer log.Close()
+	probe := filepath.Join(s.dir, "probe.sock")
+	if err := os.Remove(probe); err != nil && !os.IsNotExist(err) {
+		s.tb.Fatal(err)
+	}
+	//nolint:noctx // it is killed in a clean-up, and by the kernel if this process is
+	s.cmd = exec.Command(program, "serve", "--state-dir", s.dir, "--admin-port", "0")
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", probeVariable+"="+probe)
+	if s.cpu >= 0 {
+		s.cmd.Env = append(s.cmd.Env, cpuVariable+"="+strconv.Itoa(s.cpu))
+	}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
+// kill ends the process at once.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	if s.tb.Failed() {
+		if log, err := os.ReadFile(filepath.Join(s.dir, "log")); err == nil {
+			s.tb.Logf("the server's log ends with:\n%s", log[max(0, len(log)-4000):])
+		}
+	}
+}
+
+// answers waits until the API does.
+func (s *server) answers() {
+	s.tb.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		_, err := s.api.Status(s.tb.Context())
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			s.tb.Fatal(err)
+		}
+	}
+}
+
+// cpuTime returns the processor time that the server has taken.
+func (s *server) cpuTime() time.Duration {
+	s.tb.Helper()
+	// The clock of another process, as in clock_getcpuclockid(3).
+	clock := ^int32(s.cmd.Process.Pid)<<3 | 2
+	var used unix.Timespec
+	if err := unix.ClockGettime(clock, &used); err != nil {
+		s.tb.Fatal(err)
+	}
+	return time.Duration(used.Nano())
+}
+
+// resident returns the resident memory in bytes, now and at its highest since the start.
+func (s *server) resident() (now, highest int64) {
+	s.tb.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 || fields[2] != "kB" {
+			continue
+		}
+		kB, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			s.tb.Fatal(err)
+		}
+		switch fields[0] {
+		case "VmRSS:":
+			now = kB << 10
+		case "VmHWM:":
+			highest = kB << 10
+		}
+	}
+	if now == 0 || highest == 0 {
+		s.tb.Fatalf("no memory in %s", text)
+	}
+	return now, highest
+}
+
+// size has the server collect its garbage and tells what is left.
+func (s *server) size() size {
+	s.tb.Helper()
+	var answer size
+	if err := json.Unmarshal(s.ask("/size"), &answer); err != nil {
+		s.tb.Fatal(err)
+	}
+	return answer
+}
+
+// ask asks the probe in the server's process.
+func (s *server) ask(path string) []byte {
+	s.tb.Helper()
+	request, err := http.NewRequestWithContext(s.tb.Context(), http.MethodGet, "http://server"+path, nil)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	response, err := s.probe.Do(request)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		s.tb.Fatalf("%s: %s %v", path, response.Status, err)
+	}
+	return body
+}
