@@ -94,6 +94,12 @@ func (s *inFull) changeTo(t testing.TB, i int, o config.Object) {
 	s.do(t, ofObjects, func(f *fold) error { f.setObjects("state", s.objects, nil); return nil })
 }
 
+// editTo says of one rule only that it is another one now.
+func (s *inFull) editTo(t testing.TB, o config.Object) {
+	t.Helper()
+	s.do(t, ofObjects, func(f *fold) error { return f.editObjects("state", []config.Object{o}, nil) })
+}
+
 // TestCostIsThatOfTheChange shows that what a change costs is the same in a small mesh and in one a hundred times as big:
 // what is looked at, what is made anew and how often memory is taken.
 func TestCostIsThatOfTheChange(t *testing.T) {
@@ -107,6 +113,12 @@ func TestCostIsThatOfTheChange(t *testing.T) {
 			{"endpoints", func() { s.changeEndpoints(t, n/2) }},
 			{"rule", func() { s.changeRule(t, n/2) }},
 			{"nothing", func() { s.do(t, ofObjects, func(f *fold) error { f.setObjects("state", s.objects, nil); return nil }) }},
+			{"rule edited", func() { s.editTo(t, s.rule(t, n/2)) }},
+			{"rule removed", func() {
+				s.do(t, ofObjects, func(f *fold) error { return f.editObjects("state", nil, []mesh.Ref{s.objects[1].Ref}) })
+			}},
+			{"rule put", func() { s.editTo(t, s.objects[1]) }},
+			{"edited to what it is", func() { s.editTo(t, s.objects[1]) }},
 		} {
 			looked, parts, published := s.counters.Looked.Load(), s.counters.Parts.Load(), s.counters.Published.Load()
 			step.change()
@@ -118,6 +130,10 @@ func TestCostIsThatOfTheChange(t *testing.T) {
 	const want = `endpoints: 1 looked at, 1 made, 1 published
 rule: 1 looked at, 1 made, 1 published
 nothing: 0 looked at, 0 made, 0 published
+rule edited: 1 looked at, 1 made, 1 published
+rule removed: 1 looked at, 1 made, 1 published
+rule put: 1 looked at, 1 made, 1 published
+edited to what it is: 1 looked at, 0 made, 0 published
 `
 	for _, n := range []int{20, 2000} {
 		if got := costs(n); got != want {
@@ -149,6 +165,12 @@ func BenchmarkChange(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				edit := &mesh.RegistryEdit{Endpoints: edits[i%100 : i%100+1]}
 				s.do(b, ofRegistries, func(f *fold) error { return f.editRegistry("local", edit) })
+			}
+		})
+		b.Run(fmt.Sprintf("edited rule/%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				s.editTo(b, objects[i%100])
 			}
 		})
 		b.Run(fmt.Sprintf("rule/%d", n), func(b *testing.B) {

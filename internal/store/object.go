@@ -82,6 +82,48 @@ func (f *fold) setObjects(source string, objects []config.Object, problems []mes
 	f.reclaim(gone, added)
 }
 
+// editObjects puts objects of a source in the place of those of the same name, and removes names. Nothing else is looked
+// at.
+func (f *fold) editObjects(source string, objects []config.Object, removed []mesh.Ref) error {
+	if !f.reported[source] {
+		return ErrOtherBase
+	}
+	named := make(map[mesh.Ref]bool, len(objects)+len(removed))
+	for i := range objects {
+		named[objects[i].Ref] = true
+	}
+	for _, ref := range removed {
+		named[ref] = true
+	}
+	var before []*entry
+	for ref := range named {
+		c, _ := f.claims.get(ref)
+		for _, e := range c.entries {
+			if e.source == source {
+				before = append(before, e)
+			}
+		}
+	}
+	_, gone, added := f.match(source, before, objects)
+	f.objects[source] = append(without(f.objects[source], gone), added...)
+	f.reclaim(gone, added)
+	return nil
+}
+
+// without removes entries from a list. Of few entries each is searched for: that is a look at pointers.
+func without(all []*entry, gone map[*entry]bool) []*entry {
+	const few = 8
+	if len(gone) > few {
+		return slices.DeleteFunc(all, func(e *entry) bool { return gone[e] })
+	}
+	for e := range gone {
+		if i := slices.Index(all, e); i >= 0 {
+			all = slices.Delete(all, i, i+1)
+		}
+	}
+	return all
+}
+
 // match finds an entry for each object: one of those before that says it, else a new one.
 func (f *fold) match(source string, before []*entry, objects []config.Object) (entries []*entry, gone map[*entry]bool, added []*entry) {
 	f.counters.Looked.Add(int64(max(len(before), len(objects))))

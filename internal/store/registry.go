@@ -9,10 +9,6 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// ErrOtherBase is returned for an edit that was made from a registry that the store does not have: whoever sent it hands
-// in the whole.
-var ErrOtherBase = errors.New("the registry is not the one that the edit was made from")
-
 // ErrTooLarge is returned for a registry, or an edit of one, with more names than a store takes from one source.
 var ErrTooLarge = errors.New("the registry has too many names")
 
@@ -70,7 +66,7 @@ func (f *fold) setRegistry(source string, whole *mesh.Registry) error {
 func (f *fold) editRegistry(source string, edit *mesh.RegistryEdit) error {
 	r := f.registries[source]
 	switch {
-	case r == nil || r.generation != edit.Base:
+	case r == nil || !f.reported[source] || r.generation != edit.Base:
 		return ErrOtherBase
 	case r.len()+edit.Len() > maxNames:
 		return ErrTooLarge

@@ -41,6 +41,9 @@ type Config struct {
 	Log     *slog.Logger
 }
 
+// ErrOtherBase is returned for an edit of something else than the store has: whoever sent it hands in the whole.
+var ErrOtherBase = errors.New("the store has something else than what the edit was made from")
+
 // ErrStopped is returned for changes to a store whose Run has ended.
 var ErrStopped = errors.New("the store has stopped")
 
@@ -135,6 +138,13 @@ func (s *Store) SetObjects(ctx context.Context, source string, objects []config.
 		f.setObjects(source, objects, problems)
 		return nil
 	})
+}
+
+// EditObjects puts objects of a source in the place of those of the same name, and removes names. What the edit does not
+// name costs nothing, and stays, as do the problems. It is refused with [ErrOtherBase] when the source never handed in the
+// whole, and else returns like [Store.SetObjects].
+func (s *Store) EditObjects(ctx context.Context, source string, objects []config.Object, removed []mesh.Ref) (int64, error) {
+	return s.change(ctx, ofObjects, func(f *fold) error { return f.editObjects(source, objects, removed) })
 }
 
 // SetRegistry replaces the services, endpoints and workloads of a source. It returns like [Store.SetObjects]. The store
