@@ -41,6 +41,7 @@ type Store interface {
 // Registry takes what the one-machine supervisor says runs.
 type Registry interface {
 	SetRegistry(ctx context.Context, source string, r mesh.Registry) (revision int64, err error)
+	EditRegistry(ctx context.Context, source string, e mesh.RegistryEdit) (revision int64, err error)
 }
 
 // Files holds the objects that belong to watched files.
@@ -78,7 +79,8 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// RegistrySource is the name of the source under which the store knows what PUT /v1/registry says.
+// RegistrySource is the name of the source under which the store knows what PUT and PATCH
+// /v1/registry say.
 const RegistrySource = "local"
 
 // Bounds of a connection.

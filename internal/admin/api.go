@@ -13,6 +13,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/store"
 )
 
 // maxWait bounds how long one request may wait for a revision to arrive.
@@ -27,6 +28,7 @@ func (s *Server) api() http.Handler {
 		"POST /v1/objects/diff":                 s.compareObjects,
 		"GET /v1/objects":                       s.listObjects,
 		"PUT /v1/registry":                      s.putRegistry,
+		"PATCH /v1/registry":                    s.patchRegistry,
 		"GET /v1/status":                        s.status,
 		"GET /v1/problems":                      s.problems,
 		"GET /v1/proxies":                       s.proxies,
@@ -116,7 +118,26 @@ func (s *Server) putRegistry(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	revision, err := s.config.Registry.SetRegistry(r.Context(), RegistrySource, registry)
+	return accepted(s.config.Registry.SetRegistry(r.Context(), RegistrySource, registry))
+}
+
+func (s *Server) patchRegistry(r *http.Request) (any, error) {
+	edit, err := read[mesh.RegistryEdit](r)
+	if err != nil {
+		return nil, err
+	}
+	return accepted(s.config.Registry.EditRegistry(r.Context(), RegistrySource, edit))
+}
+
+func accepted(revision int64, err error) (any, error) {
+	switch {
+	case errors.Is(err, store.ErrOtherBase):
+		refused := refuse(http.StatusConflict, "%v", err)
+		refused.answer.Hint = "hand in the whole registry with PUT"
+		return nil, refused
+	case errors.Is(err, store.ErrTooLarge):
+		return nil, refuse(http.StatusRequestEntityTooLarge, "%v", err)
+	}
 	return api.Accepted{Revision: revision}, err
 }
 

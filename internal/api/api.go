@@ -97,7 +97,8 @@ const (
 	SourceCommand = "api"  // it was written with a command
 )
 
-// Accepted answers PUT /v1/registry, whose body is a [mesh.Registry].
+// Accepted answers PUT /v1/registry, whose body is a [mesh.Registry], and PATCH /v1/registry, whose body is a
+// [mesh.RegistryEdit].
 type Accepted struct {
 	Revision int64 `json:"revision"`
 }
@@ -175,6 +176,7 @@ type Explain struct {
 type Error struct {
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
+	Status  int    `json:"-"` // of the answer, as HTTP has it
 }
 
 // Error returns the message without the hint.

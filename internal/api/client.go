@@ -37,6 +37,9 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
+// ErrOtherBase is the error when the control plane has another registry than the one that an edit was made from.
+var ErrOtherBase = errors.New("the control plane has another registry")
+
 // Unreachable is the error when no control plane answers on a socket.
 type Unreachable struct {
 	Socket string
@@ -86,6 +89,17 @@ func (c *Client) Objects(ctx context.Context, q Query) ([]Object, error) {
 // PutRegistry says what services there are and what runs, and returns the revision that holds it.
 func (c *Client) PutRegistry(ctx context.Context, r mesh.Registry) (revision int64, err error) {
 	accepted, err := call[Accepted](ctx, c, http.MethodPut, "/v1/registry", r)
+	return accepted.Revision, err
+}
+
+// EditRegistry says what changed since the registry of the edit's base was handed in, and returns the revision that holds
+// it. When the control plane has another one, as after it was started again, the error is [ErrOtherBase], and the whole
+// must be handed in with [Client.PutRegistry].
+func (c *Client) EditRegistry(ctx context.Context, e mesh.RegistryEdit) (revision int64, err error) {
+	accepted, err := call[Accepted](ctx, c, http.MethodPatch, "/v1/registry", e)
+	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusConflict {
+		err = fmt.Errorf("%w: %w", ErrOtherBase, refused)
+	}
 	return accepted.Revision, err
 }
 
@@ -161,7 +175,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 	case len(text) > maxAnswer:
 		return nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, path, maxAnswer)
 	case response.StatusCode >= http.StatusBadRequest:
-		return nil, refusal(response.Status, text)
+		return nil, refusal(response, text)
 	}
 	return text, nil
 }
@@ -177,10 +191,10 @@ func (c *Client) unanswered(ctx context.Context, err error) error {
 	return &Unreachable{Socket: c.socket, Cause: err}
 }
 
-func refusal(status string, text []byte) error {
-	var refused Error
+func refusal(response *http.Response, text []byte) error {
+	refused := Error{Status: response.StatusCode}
 	if err := json.Unmarshal(text, &refused); err != nil || refused.Message == "" {
-		return &Error{Message: "the control plane answers " + status}
+		return &Error{Message: "the control plane answers " + response.Status, Status: response.StatusCode}
 	}
 	return &refused
 }

@@ -51,6 +51,9 @@ func asksRegistry(code string) bool {
 	return slices.Contains([]string{config.CodeUnknownHost, config.CodeUnknownPort, config.CodeEmptySubset, config.CodeUnknownSecret}, code)
 }
 
+// somewhere is the address of what does not run yet.
+const somewhere = "127.0.0.1"
+
 // registryOf returns what is known of a mesh when all that it wants runs.
 func registryOf(m *local.Mesh) mesh.Registry {
 	r := mesh.Registry{Services: m.Services, Settings: &m.Settings, Certificates: m.Certificates}
@@ -61,7 +64,7 @@ func registryOf(m *local.Mesh) mesh.Registry {
 	}
 	for _, w := range m.Workloads {
 		if set := sets[w.Host]; set != nil && (w.Replicas > 0 || w.Runs.IsValid()) {
-			set.Endpoints = append(set.Endpoints, mesh.Endpoint{Workload: w.Name, Labels: w.Labels, Health: mesh.Healthy})
+			set.Endpoints = append(set.Endpoints, mesh.Endpoint{Address: somewhere, Workload: w.Name, Labels: w.Labels, Health: mesh.Healthy})
 		}
 	}
 	return r

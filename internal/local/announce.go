@@ -2,8 +2,12 @@ package local
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 const announceRetry = 100 * time.Millisecond
@@ -13,6 +17,7 @@ type announcer struct {
 	api    API
 	roster *roster
 	anew   chan struct{} // has a value when the control plane may have forgotten
+	base   int64         // generation of what the control plane has; 0: it must be told everything
 
 	mu       sync.Mutex
 	number   int64 // of the last change that arrived
@@ -47,6 +52,7 @@ func (a *announcer) run(ctx context.Context) {
 			return
 		case <-a.roster.changed:
 		case <-a.anew:
+			a.base = 0
 		}
 		a.announce(ctx)
 	}
@@ -57,8 +63,10 @@ func (a *announcer) announce(ctx context.Context) {
 	tick := time.NewTicker(announceRetry)
 	defer tick.Stop()
 	for {
-		registry, number := a.roster.registry()
-		revision, err := a.api.PutRegistry(ctx, registry)
+		revision, number, err := a.tell(ctx)
+		if errors.Is(err, api.ErrOtherBase) {
+			continue // with everything, which has no base
+		}
 		if err == nil {
 			a.mu.Lock()
 			a.number, a.revision = number, revision
@@ -73,6 +81,27 @@ func (a *announcer) announce(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// tell tells the control plane what changed, or everything when it may have something else than was told last. After an
+// error nobody knows what arrived.
+func (a *announcer) tell(ctx context.Context) (revision, number int64, err error) {
+	var generation int64
+	if a.base == 0 {
+		var registry mesh.Registry
+		registry, number = a.roster.registry()
+		generation = registry.Generation
+		revision, err = a.api.PutRegistry(ctx, registry)
+	} else {
+		var edit mesh.RegistryEdit
+		edit, number = a.roster.edit()
+		edit.Base, generation = a.base, edit.Generation
+		revision, err = a.api.EditRegistry(ctx, edit)
+	}
+	if a.base = generation; err != nil {
+		a.base = 0
+	}
+	return revision, number, err
 }
 
 // settle returns true when the control plane has the change and all proxies that it concerns have confirmed it, and

@@ -26,6 +26,7 @@ import (
 // API is what the supervisor needs of the control plane.
 type API interface {
 	PutRegistry(ctx context.Context, r mesh.Registry) (revision int64, err error)
+	EditRegistry(ctx context.Context, e mesh.RegistryEdit) (revision int64, err error)
 	Progress(ctx context.Context, revision int64, wait time.Duration) (api.Progress, error)
 }
 

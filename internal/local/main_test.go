@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,9 +56,10 @@ func runAgent(ctx context.Context, args []string) error {
 
 // told is a line of what the control plane was told.
 type told struct {
-	Registry *mesh.Registry `json:"registry,omitempty"`
-	Asked    int64          `json:"asked,omitempty"` // the revision whose progress was asked for
-	Started  int            `json:"started,omitempty"`
+	Registry *mesh.Registry     `json:"registry,omitempty"` // all of it, also when only an edit was sent
+	Edit     *mesh.RegistryEdit `json:"edit,omitempty"`
+	Asked    int64              `json:"asked,omitempty"` // the revision whose progress was asked for
+	Started  int                `json:"started,omitempty"`
 }
 
 const toldFile = "told.log"
@@ -83,6 +86,7 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	var revision atomic.Int64
+	var known mesh.Registry // the supervisor makes one request after the other
 	routes := http.NewServeMux()
 	routes.HandleFunc("PUT /v1/registry", func(w http.ResponseWriter, r *http.Request) {
 		var registry mesh.Registry
@@ -90,7 +94,22 @@ func serve(ctx context.Context, args []string) error {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		known = registry
 		write(told{Registry: &registry})
+		_ = json.NewEncoder(w).Encode(api.Accepted{Revision: revision.Add(1)})
+	})
+	routes.HandleFunc("PATCH /v1/registry", func(w http.ResponseWriter, r *http.Request) {
+		var edit mesh.RegistryEdit
+		if err := json.NewDecoder(r.Body).Decode(&edit); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if known.Generation == 0 || known.Generation != edit.Base {
+			http.Error(w, "another base", http.StatusConflict)
+			return
+		}
+		known = edited(known, edit)
+		write(told{Registry: &known, Edit: &edit})
 		_ = json.NewEncoder(w).Encode(api.Accepted{Revision: revision.Add(1)})
 	})
 	routes.HandleFunc("GET /v1/revisions/{number}/progress", func(w http.ResponseWriter, r *http.Request) {
@@ -103,6 +122,28 @@ func serve(ctx context.Context, args []string) error {
 		_ = json.NewEncoder(w).Encode(p)
 	})
 	return serveUntil(ctx, l, routes)
+}
+
+// edited returns a registry with what an edit says.
+func edited(r mesh.Registry, e mesh.RegistryEdit) mesh.Registry {
+	r.Generation = e.Generation
+	r.Services = replaced(r.Services, e.Services, e.RemovedServices, func(s *mesh.Service) mesh.Host { return s.Host })
+	r.Endpoints = replaced(r.Endpoints, e.Endpoints, e.RemovedEndpoints, func(s *mesh.EndpointSet) mesh.Host { return s.Host })
+	r.Workloads = replaced(r.Workloads, e.Workloads, e.RemovedWorkloads, (*mesh.Workload).ID)
+	if e.Settings != nil {
+		r.Settings = e.Settings
+	}
+	if e.Certificates != nil {
+		r.Certificates = e.Certificates
+	}
+	return r
+}
+
+func replaced[V any, K cmp.Ordered](all, put []V, removed []K, name func(V) K) []V {
+	all = slices.DeleteFunc(slices.Clone(all), func(v V) bool {
+		return slices.Contains(removed, name(v)) || slices.ContainsFunc(put, func(p V) bool { return name(p) == name(v) })
+	})
+	return slices.SortedFunc(slices.Values(append(all, put...)), func(a, b V) int { return cmp.Compare(name(a), name(b)) })
 }
 
 // app answers on PORT. It can be asked for its process ID and its environment, and to hold a request until a file is there.

@@ -96,6 +96,9 @@ func New(c Config) (*Plane, error) {
 		Sink: func(ctx context.Context, objects []config.Object, problems []mesh.Problem) (int64, error) {
 			return p.store.SetObjects(ctx, stateSource, objects, problems)
 		},
+		Edit: func(ctx context.Context, written []config.Object, deleted []mesh.Ref) (int64, error) {
+			return p.store.EditObjects(ctx, stateSource, written, deleted)
+		},
 	})
 	if err != nil {
 		return nil, err

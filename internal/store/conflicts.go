@@ -5,26 +5,31 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// conflicts tells which objects are not applied since an object before them, by kind, namespace and name, says something
-// about the same thing. It is a pure function of the claims, which are in that order.
-func conflicts(claims []claim) []mesh.Problem {
+// conflicts tells which of the entries that have a say in a part are not applied there, since one before them, by kind,
+// namespace and name, says something about the same thing.
+func conflicts(k mesh.Key, entries []*entry) []mesh.Problem {
 	var problems []mesh.Problem
 	rules, policies := map[mesh.Host]mesh.Ref{}, map[policySubject]mesh.Ref{}
-	for _, c := range claims {
-		o := c.holder().object
-		for _, rule := range c.holder().meaning.Egress {
+	for _, e := range entries {
+		for _, rule := range e.meaning.Egress {
+			if egressKey(rule) != k {
+				continue
+			}
 			if first, taken := rules[rule.Destination]; taken {
-				problems = append(problems, beaten(o, config.CodeDuplicateDestination, "is not applied: %s has the same destination", first))
+				problems = append(problems, beaten(e.object, config.CodeDuplicateDestination, "is not applied: %s has the same destination", first))
 			} else {
-				rules[rule.Destination] = o.Ref
+				rules[rule.Destination] = e.object.Ref
 			}
 		}
-		for _, p := range c.holder().meaning.Policies {
+		for _, p := range e.meaning.Policies {
+			if policyKey(p) != k {
+				continue
+			}
 			if first, taken := policies[subjectOf(p)]; taken {
-				problems = append(problems, beaten(o, config.CodeDuplicatePolicy,
+				problems = append(problems, beaten(e.object, config.CodeDuplicatePolicy,
 					"is not applied: %s is for the same destination, labels and source", first))
 			} else {
-				policies[subjectOf(p)] = o.Ref
+				policies[subjectOf(p)] = e.object.Ref
 			}
 		}
 	}

@@ -8,28 +8,34 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// fold is everything that the owner goroutine works on.
+// fold is everything that the owner goroutine works on. A change touches what it names: the parts of the snapshot and the
+// problems that may differ then are noted, and made anew before the change is shown.
 type fold struct {
 	kinds    config.Kinds
 	required []string
+	counters *Counters
 	snapshot *mesh.Snapshot // the last one published
 	open     bool           // whether one was published
 
 	reported   map[string]bool
 	objects    map[string][]*entry
-	told       map[string][]mesh.Problem    // by source, as handed in; replaced, never changed
-	claims     []claim                      // sorted by ref; replaced, never changed
+	claims     *shelfDraft[mesh.Ref, claim]
 	index      map[mesh.Key]map[*entry]bool // by part of the snapshot: the holders that have a say in it
 	registries map[string]*registry
-	clashes    []mesh.Problem    // of registries; replaced, never changed
+	ranked     []string          // the sources that have a registry, by rank
 	stale      map[mesh.Key]bool // parts that must be made anew for the next snapshot
+
+	problems *shelfDraft[subject, []mesh.Problem]
+	doubtful map[mesh.Key]bool // parts of which it must be told anew what is wrong
+	fresh    []mesh.Problem    // that nobody was told yet
 }
 
-func newFold(c Config) *fold {
+func newFold(c Config, counters *Counters) *fold {
 	return &fold{
-		kinds: c.Kinds, required: slices.Clone(c.Sources), snapshot: mesh.NewSnapshot(c.Domain),
-		reported: map[string]bool{}, objects: map[string][]*entry{}, told: map[string][]mesh.Problem{},
+		kinds: c.Kinds, required: slices.Clone(c.Sources), counters: counters, snapshot: mesh.NewSnapshot(c.Domain),
+		reported: map[string]bool{}, objects: map[string][]*entry{}, claims: newShelfDraft[mesh.Ref, claim](),
 		index: map[mesh.Key]map[*entry]bool{}, registries: map[string]*registry{}, stale: map[mesh.Key]bool{},
+		problems: newShelfDraft[subject, []mesh.Problem](), doubtful: map[mesh.Key]bool{},
 	}
 }
 
@@ -60,11 +66,11 @@ func (f *fold) next() (keys []mesh.Key, fresh bool) {
 		return nil, false
 	}
 	draft := f.snapshot.Edit()
-	sources := f.registrySources()
+	f.counters.Parts.Add(int64(len(f.stale)))
 	for k := range f.stale {
-		f.remake(draft, k, sources)
+		f.remake(draft, k)
 	}
-	clear(f.stale)
+	f.stale = map[mesh.Key]bool{} // a map that was large once stays so, and costs by its size
 	fresh = !f.open
 	f.open = true
 	f.snapshot, keys = draft.Done()

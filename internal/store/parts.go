@@ -16,7 +16,7 @@ func parts(m *config.Meaning) []mesh.Key {
 		keys = append(keys, mesh.Key{Kind: mesh.KindRules, Name: string(r.Destination)})
 	}
 	for _, p := range m.Policies {
-		keys = append(keys, mesh.Key{Kind: mesh.KindPolicies, Name: string(p.Destination)})
+		keys = append(keys, policyKey(p))
 	}
 	for _, r := range m.Egress {
 		keys = append(keys, egressKey(r))
@@ -30,6 +30,10 @@ func parts(m *config.Meaning) []mesh.Key {
 	return keys
 }
 
+func policyKey(p *mesh.DestinationPolicy) mesh.Key {
+	return mesh.Key{Kind: mesh.KindPolicies, Name: string(p.Destination)}
+}
+
 // egressKey returns the key of the part in which the rule stands: that of its host, or that of all patterns.
 func egressKey(r *mesh.EgressRule) mesh.Key {
 	if r.IsPattern() {
@@ -38,18 +42,17 @@ func egressKey(r *mesh.EgressRule) mesh.Key {
 	return mesh.Key{Kind: mesh.KindEgress, Name: string(r.Destination)}
 }
 
-// remake puts into the draft what the objects and the registries of the sources, which are in their order, now say about
-// a part.
-func (f *fold) remake(d *mesh.Draft, k mesh.Key, sources []string) {
+// remake puts into the draft what the objects and the registries now say about a part.
+func (f *fold) remake(d *mesh.Draft, k mesh.Key) {
 	switch host := mesh.Host(k.Name); k.Kind {
 	case mesh.KindService:
-		d.SetService(host, f.serviceOf(host, sources))
+		d.SetService(host, f.serviceOf(host))
 	case mesh.KindEndpoints:
-		d.SetEndpoints(host, f.endpointsOf(host, sources))
+		d.SetEndpoints(host, f.endpointsOf(host))
 	case mesh.KindWorkload:
-		d.SetWorkload(mesh.ProxyID(k.Name), f.workloadOf(mesh.ProxyID(k.Name), sources))
+		d.SetWorkload(mesh.ProxyID(k.Name), f.workloadOf(mesh.ProxyID(k.Name)))
 	case mesh.KindSettings:
-		d.SetSettings(f.settingsOf(sources))
+		d.SetSettings(f.settingsOf())
 	case mesh.KindRules:
 		d.SetRules(host, rulesOf(host, f.speakers(k)))
 	case mesh.KindPolicies:
@@ -59,7 +62,7 @@ func (f *fold) remake(d *mesh.Draft, k mesh.Key, sources []string) {
 	case mesh.KindDoor:
 		d.SetDoor(doorOf(f.speakers(k)))
 	case mesh.KindSecret:
-		d.SetCertificate(k.Name, cmp.Or(certificateOf(k.Name, f.speakers(k)), f.registeredCertificate(k.Name, sources)))
+		d.SetCertificate(k.Name, cmp.Or(certificateOf(k.Name, f.speakers(k)), f.registeredCertificate(k.Name)))
 	}
 }
 
@@ -79,12 +82,17 @@ func (f *fold) remakeEgress(d *mesh.Draft, k mesh.Key) {
 
 // speakers returns the meanings that have a say in a part, by object.
 func (f *fold) speakers(k mesh.Key) []*config.Meaning {
-	entries := slices.SortedFunc(maps.Keys(f.index[k]), func(a, b *entry) int { return a.object.Compare(b.object.Ref) })
+	entries := f.speaking(k)
 	meanings := make([]*config.Meaning, len(entries))
 	for i, e := range entries {
 		meanings[i] = &e.meaning
 	}
 	return meanings
+}
+
+// speaking returns the entries that have a say in a part, by object.
+func (f *fold) speaking(k mesh.Key) []*entry {
+	return slices.SortedFunc(maps.Keys(f.index[k]), func(a, b *entry) int { return a.object.Compare(b.object.Ref) })
 }
 
 func rulesOf(h mesh.Host, meanings []*config.Meaning) *mesh.RuleSet {

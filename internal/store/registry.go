@@ -1,129 +1,177 @@
 package store
 
 import (
-	"cmp"
-	"fmt"
+	"errors"
 	"maps"
+	"reflect"
 	"slices"
 
-	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// registry is what one source knows, by name. It is immutable.
+// ErrTooLarge is returned for a registry, or an edit of one, with more names than a store takes from one source.
+var ErrTooLarge = errors.New("the registry has too many names")
+
+// maxNames bounds how many services, endpoint sets, workloads and certificates one source may know.
+const maxNames = 500_000
+
+// registry is what one source knows, by name. It belongs to the owner goroutine; the values in it are never changed.
 type registry struct {
+	generation   int64
 	services     map[mesh.Host]*mesh.Service
 	endpoints    map[mesh.Host]*mesh.EndpointSet
 	workloads    map[mesh.ProxyID]*mesh.Workload
 	settings     *mesh.Settings
 	certificates map[string]mesh.Certificate // by path
-	problems     []mesh.Problem              // names that it has twice
+	problems     map[mesh.Key][]mesh.Problem // by what they are about
 }
 
-// setRegistry replaces what a source knows.
-func (f *fold) setRegistry(source string, r mesh.Registry) {
-	f.reported[source] = true
-	before := f.registries[source]
-	if before == nil {
-		before = &registry{}
+func (r *registry) len() int {
+	return len(r.services) + len(r.endpoints) + len(r.workloads) + len(r.certificates)
+}
+
+// setRegistry replaces what a source knows: an edit that also removes what it does not name.
+func (f *fold) setRegistry(source string, whole *mesh.Registry) error {
+	edit := &mesh.RegistryEdit{
+		Generation: whole.Generation, Services: whole.Services, Endpoints: whole.Endpoints, Workloads: whole.Workloads,
+		Certificates: whole.Certificates,
 	}
-	next := newRegistry(source, r)
-	f.registries[source] = next
-	f.clashes = f.registryClashes()
-	touch(f.stale, mesh.KindService, before.services, next.services)
-	touch(f.stale, mesh.KindEndpoints, before.services, next.services) // whose endpoints count depends on whose service does
-	touch(f.stale, mesh.KindEndpoints, before.endpoints, next.endpoints)
-	touch(f.stale, mesh.KindWorkload, before.workloads, next.workloads)
-	touch(f.stale, mesh.KindSecret, before.certificates, next.certificates)
-	if before.settings != next.settings {
+	if edit.Len() > maxNames {
+		return ErrTooLarge
+	}
+	r := f.registries[source]
+	if r == nil {
+		r = &registry{
+			services: map[mesh.Host]*mesh.Service{}, endpoints: map[mesh.Host]*mesh.EndpointSet{},
+			workloads: map[mesh.ProxyID]*mesh.Workload{}, problems: map[mesh.Key][]mesh.Problem{},
+		}
+		f.registries[source] = r
+		f.ranked = slices.SortedFunc(maps.Keys(f.registries), f.compareSources)
+	}
+	f.reported[source] = true
+	r.generation = whole.Generation
+	g := f.sift(source, edit)
+	putAll(f, r, g, mesh.KindService, r.services, g.services)
+	putAll(f, r, g, mesh.KindEndpoints, r.endpoints, g.endpoints)
+	putAll(f, r, g, mesh.KindWorkload, r.workloads, g.workloads)
+	keepOnly(f, r, mesh.KindService, r.services, g.services)
+	keepOnly(f, r, mesh.KindEndpoints, r.endpoints, g.endpoints)
+	keepOnly(f, r, mesh.KindWorkload, r.workloads, g.workloads)
+	f.setSettings(r, whole.Settings)
+	f.setCertificates(r, whole.Certificates)
+	return nil
+}
+
+// editRegistry changes what a source knows. Nothing is looked at that the edit does not name.
+func (f *fold) editRegistry(source string, edit *mesh.RegistryEdit) error {
+	r := f.registries[source]
+	switch {
+	case r == nil || !f.reported[source] || r.generation != edit.Base:
+		return ErrOtherBase
+	case r.len()+edit.Len() > maxNames:
+		return ErrTooLarge
+	}
+	r.generation = edit.Generation
+	g := f.sift(source, edit)
+	removeAll(f, r, mesh.KindService, r.services, g.services, edit.RemovedServices)
+	removeAll(f, r, mesh.KindEndpoints, r.endpoints, g.endpoints, edit.RemovedEndpoints)
+	removeAll(f, r, mesh.KindWorkload, r.workloads, g.workloads, edit.RemovedWorkloads)
+	putAll(f, r, g, mesh.KindService, r.services, g.services)
+	putAll(f, r, g, mesh.KindEndpoints, r.endpoints, g.endpoints)
+	putAll(f, r, g, mesh.KindWorkload, r.workloads, g.workloads)
+	if edit.Settings != nil {
+		f.setSettings(r, edit.Settings)
+	}
+	if edit.Certificates != nil {
+		f.setCertificates(r, edit.Certificates)
+	}
+	return nil
+}
+
+// putAll puts values. One that says the same as before keeps its pointer, and costs nothing more.
+func putAll[K ~string, V any](f *fold, r *registry, g *given, kind mesh.Kind, have, values map[K]*V) {
+	for name, value := range values {
+		k := mesh.Key{Kind: kind, Name: string(name)}
+		old, known := have[name]
+		if !known || (old != value && !reflect.DeepEqual(old, value)) {
+			have[name] = value
+			f.touch(k, !known)
+		}
+		if problems := g.problems[k]; !slices.Equal(r.problems[k], problems) {
+			r.tell(k, problems)
+			f.doubtful[k] = true
+		}
+	}
+}
+
+// removeAll removes names, but for those that are put.
+func removeAll[K ~string, V any](f *fold, r *registry, kind mesh.Kind, have, put map[K]*V, names []K) {
+	for _, name := range names {
+		_, known := have[name]
+		if _, stays := put[name]; known && !stays {
+			k := mesh.Key{Kind: kind, Name: string(name)}
+			delete(have, name)
+			r.tell(k, nil)
+			f.touch(k, true)
+		}
+	}
+}
+
+// keepOnly removes all names but those that were put.
+func keepOnly[K ~string, V any](f *fold, r *registry, kind mesh.Kind, have, put map[K]*V) {
+	if len(have) > len(put) { // everything that was put is there
+		removeAll(f, r, kind, have, put, slices.Collect(maps.Keys(have)))
+	}
+}
+
+// touch notes that what a registry says about a part differs, and whether it says something at all.
+func (f *fold) touch(k mesh.Key, presence bool) {
+	f.stale[k], f.doubtful[k] = true, true
+	if k.Kind == mesh.KindService && presence {
+		f.stale[mesh.Key{Kind: mesh.KindEndpoints, Name: k.Name}] = true // whose endpoints count depends on whose service does
+	}
+}
+
+func (r *registry) tell(k mesh.Key, problems []mesh.Problem) {
+	if len(problems) == 0 {
+		delete(r.problems, k)
+	} else {
+		r.problems[k] = problems
+	}
+}
+
+func (f *fold) setSettings(r *registry, settings *mesh.Settings) {
+	if r.settings != settings {
+		r.settings = settings
 		f.stale[mesh.Key{Kind: mesh.KindSettings}] = true
 	}
 }
 
-// touch notes the parts of a kind whose values differ.
-func touch[K ~string, V comparable](stale map[mesh.Key]bool, kind mesh.Kind, before, after map[K]V) {
-	for name, value := range before {
-		if after[name] != value {
-			stale[mesh.Key{Kind: kind, Name: string(name)}] = true
-		}
-	}
-	for name := range after {
-		if _, ok := before[name]; !ok {
-			stale[mesh.Key{Kind: kind, Name: string(name)}] = true
-		}
-	}
-}
-
-func newRegistry(source string, r mesh.Registry) *registry {
-	n := &registry{
-		services:  make(map[mesh.Host]*mesh.Service, len(r.Services)),
-		endpoints: make(map[mesh.Host]*mesh.EndpointSet, len(r.Endpoints)),
-		workloads: make(map[mesh.ProxyID]*mesh.Workload, len(r.Workloads)),
-		settings:  r.Settings, certificates: make(map[string]mesh.Certificate, len(r.Certificates)),
-	}
-	for _, s := range r.Services {
-		if n.services[s.Host] != nil {
-			n.problems = append(n.problems, duplicate(serviceRef(s), source, source))
-			continue
-		}
-		n.services[s.Host] = sortedService(s)
-	}
-	for _, e := range r.Endpoints {
-		if known := n.endpoints[e.Host]; known != nil {
-			e = &mesh.EndpointSet{Host: e.Host, Endpoints: slices.Concat(known.Endpoints, e.Endpoints)}
-		}
-		n.endpoints[e.Host] = sortedEndpoints(e)
-	}
-	for _, w := range r.Workloads {
-		if n.workloads[w.ID()] != nil {
-			n.problems = append(n.problems, duplicate(workloadRef(w), source, source))
-			continue
-		}
-		n.workloads[w.ID()] = w
-	}
-	for _, c := range r.Certificates {
+func (f *fold) setCertificates(r *registry, sealed []mesh.SealedCertificate) {
+	next := make(map[string]mesh.Certificate, len(sealed))
+	for _, c := range sealed {
 		certificate := mesh.Certificate{
 			Namespace: c.Namespace, Name: c.Name, Origin: c.Origin, Chain: c.Chain, Key: mesh.NewSecret(c.Key.Reveal()),
 		}
-		if _, twice := n.certificates[certificate.Path()]; !twice {
-			n.certificates[certificate.Path()] = certificate
+		if _, twice := next[certificate.Path()]; !twice {
+			next[certificate.Path()] = certificate
 		}
 	}
-	return n
-}
-
-// sortedService returns the service with its ports in order: itself if they are.
-func sortedService(s *mesh.Service) *mesh.Service {
-	byNumber := func(a, b mesh.Port) int {
-		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Name, b.Name))
+	for path, certificate := range r.certificates {
+		if next[path] != certificate {
+			f.stale[mesh.Key{Kind: mesh.KindSecret, Name: path}] = true
+		}
 	}
-	if slices.IsSortedFunc(s.Ports, byNumber) {
-		return s
+	for path := range next {
+		if _, known := r.certificates[path]; !known {
+			f.stale[mesh.Key{Kind: mesh.KindSecret, Name: path}] = true
+		}
 	}
-	c := *s
-	c.Ports = slices.SortedFunc(slices.Values(s.Ports), byNumber)
-	return &c
+	r.certificates = next
 }
 
-func compareEndpoints(a, b mesh.Endpoint) int {
-	return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Workload, b.Workload))
-}
-
-// sortedEndpoints returns the set in order: itself if it is.
-func sortedEndpoints(e *mesh.EndpointSet) *mesh.EndpointSet {
-	if slices.IsSortedFunc(e.Endpoints, compareEndpoints) {
-		return e
-	}
-	return &mesh.EndpointSet{Host: e.Host, Endpoints: slices.SortedStableFunc(slices.Values(e.Endpoints), compareEndpoints)}
-}
-
-// registrySources returns the sources that have reported a registry, by rank.
-func (f *fold) registrySources() []string {
-	return slices.SortedFunc(maps.Keys(f.registries), f.compareSources)
-}
-
-func (f *fold) serviceOf(h mesh.Host, sources []string) *mesh.Service {
-	for _, source := range sources {
+func (f *fold) serviceOf(h mesh.Host) *mesh.Service {
+	for _, source := range f.ranked {
 		if s := f.registries[source].services[h]; s != nil {
 			return s
 		}
@@ -133,10 +181,10 @@ func (f *fold) serviceOf(h mesh.Host, sources []string) *mesh.Service {
 
 // endpointsOf returns the endpoints of a host: those of the source whose service counts, and of every source that knows
 // endpoints but no service of the host.
-func (f *fold) endpointsOf(h mesh.Host, sources []string) *mesh.EndpointSet {
+func (f *fold) endpointsOf(h mesh.Host) *mesh.EndpointSet {
 	var sets []*mesh.EndpointSet
 	owned := false
-	for _, source := range sources {
+	for _, source := range f.ranked {
 		r := f.registries[source]
 		_, owner := r.services[h]
 		if set := r.endpoints[h]; set != nil && (!owner || !owned) {
@@ -159,8 +207,8 @@ func (f *fold) endpointsOf(h mesh.Host, sources []string) *mesh.EndpointSet {
 	return all
 }
 
-func (f *fold) workloadOf(id mesh.ProxyID, sources []string) *mesh.Workload {
-	for _, source := range sources {
+func (f *fold) workloadOf(id mesh.ProxyID) *mesh.Workload {
+	for _, source := range f.ranked {
 		if w := f.registries[source].workloads[id]; w != nil {
 			return w
 		}
@@ -169,8 +217,8 @@ func (f *fold) workloadOf(id mesh.ProxyID, sources []string) *mesh.Workload {
 }
 
 // settingsOf returns the settings of the first source that has some, or nil.
-func (f *fold) settingsOf(sources []string) *mesh.Settings {
-	for _, source := range sources {
+func (f *fold) settingsOf() *mesh.Settings {
+	for _, source := range f.ranked {
 		if s := f.registries[source].settings; s != nil {
 			return s
 		}
@@ -179,54 +227,11 @@ func (f *fold) settingsOf(sources []string) *mesh.Settings {
 }
 
 // registeredCertificate returns the certificate that the first source knows which has one of this path, or nil.
-func (f *fold) registeredCertificate(path string, sources []string) *mesh.Certificate {
-	for _, source := range sources {
+func (f *fold) registeredCertificate(path string) *mesh.Certificate {
+	for _, source := range f.ranked {
 		if c, ok := f.registries[source].certificates[path]; ok {
 			return &c
 		}
 	}
 	return nil
-}
-
-// registryClashes tells the services and workloads that a source knows in vain, since one before it has the name.
-func (f *fold) registryClashes() []mesh.Problem {
-	var problems []mesh.Problem
-	services, workloads := map[mesh.Host]string{}, map[mesh.ProxyID]string{}
-	for _, source := range f.registrySources() {
-		r := f.registries[source]
-		problems = append(problems, r.problems...)
-		for h, s := range r.services {
-			if first, taken := services[h]; taken {
-				problems = append(problems, duplicate(serviceRef(s), first, source))
-			} else {
-				services[h] = source
-			}
-		}
-		for id, w := range r.workloads {
-			if first, taken := workloads[id]; taken {
-				problems = append(problems, duplicate(workloadRef(w), first, source))
-			} else {
-				workloads[id] = source
-			}
-		}
-	}
-	return problems
-}
-
-func serviceRef(s *mesh.Service) mesh.Ref {
-	return mesh.Ref{Kind: "Service", Namespace: s.Namespace, Name: s.Name}
-}
-
-func workloadRef(w *mesh.Workload) mesh.Ref {
-	return mesh.Ref{Kind: "Workload", Namespace: w.Namespace, Name: w.Name}
-}
-
-func duplicate(object mesh.Ref, first, second string) mesh.Problem {
-	p := mesh.Problem{Object: object, Code: config.CodeDuplicateService, Severity: mesh.Warning}
-	if first == second {
-		p.Message = fmt.Sprintf("source %q knows it twice; the first one counts", first)
-	} else {
-		p.Message = fmt.Sprintf("source %q knows it, and so does %q, which counts", second, first)
-	}
-	return p
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -10,39 +9,49 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// state is what a store shows at one moment. It is immutable.
+// state is what a store shows at one moment. It is immutable; what costs as much as the mesh holds is worked out when
+// somebody asks for it.
 type state struct {
 	snapshot *mesh.Snapshot
 	missing  []string
-	claims   []claim
-	direct   []mesh.Problem // all but those of the review
-	review   func() []mesh.Problem
+	objects  *shelf[mesh.Ref, claim]
+	told     *shelf[subject, []mesh.Problem]
+
+	claims func() []claim        // sorted by ref
+	direct func() []mesh.Problem // all but those of the review
+	review func() []mesh.Problem
 }
 
-// state returns what is to be shown after the last change.
-func (f *fold) state() *state {
-	s := &state{snapshot: f.snapshot, missing: f.missing(), claims: f.claims}
-	for _, source := range slices.Sorted(maps.Keys(f.told)) {
-		s.direct = append(s.direct, f.told[source]...)
+// state returns what is to be shown after the last change. Of the state before it takes over what did not change.
+func (f *fold) state(before *state) *state {
+	objects, told := f.claims.show(), f.problems.show() // all that the functions hold on to: they may outlive the snapshot
+	s := &state{snapshot: f.snapshot, missing: f.missing(), objects: objects, told: told}
+	if before != nil && before.objects == objects {
+		s.claims = before.claims
+	} else {
+		s.claims = sync.OnceValue(func() []claim { return sortedClaims(objects) })
 	}
-	for _, c := range f.claims {
-		for i, e := range c.entries {
-			s.direct = append(s.direct, e.problems...)
-			if i > 0 {
-				s.direct = append(s.direct, e.loses(c.holder()))
-			}
-		}
+	if before != nil && before.told == told {
+		s.direct = before.direct
+	} else {
+		s.direct = sync.OnceValue(func() []mesh.Problem { return sortedProblems(told) })
 	}
-	s.direct = append(s.direct, f.clashes...)
-	s.direct = append(s.direct, conflicts(f.claims)...)
-	mesh.SortProblems(s.direct)
 	s.review = sync.OnceValue(func() []mesh.Problem {
 		if len(s.missing) > 0 {
 			return nil // the snapshot does not hold everything yet
 		}
-		return review(s.snapshot, s.claims)
+		return review(s.snapshot, s.claims())
 	})
 	return s
+}
+
+func sortedClaims(objects *shelf[mesh.Ref, claim]) []claim {
+	claims := make([]claim, 0, objects.len())
+	for _, c := range objects.all() {
+		claims = append(claims, c)
+	}
+	slices.SortFunc(claims, func(a, b claim) int { return a.ref.Compare(b.ref) })
+	return claims
 }
 
 // loses says that the entry's name is held by another one.
@@ -61,30 +70,16 @@ func whereabouts(e *entry) string {
 }
 
 func (s *state) stored() []Stored {
-	all := make([]Stored, 0, len(s.claims))
-	for _, c := range s.claims {
+	claims := s.claims()
+	all := make([]Stored, 0, len(claims))
+	for _, c := range claims {
 		all = append(all, Stored{Object: *c.holder().object, Source: c.holder().source})
 	}
 	return all
 }
 
 func (s *state) problems() []mesh.Problem {
-	all := slices.Concat(s.direct, s.review())
+	all := slices.Concat(s.direct(), s.review())
 	mesh.SortProblems(all)
 	return all
-}
-
-// since returns the direct problems that were not there before.
-func (s *state) since(before *state) []mesh.Problem {
-	known := make(map[mesh.Problem]bool, len(before.direct))
-	for _, p := range before.direct {
-		known[p] = true
-	}
-	var fresh []mesh.Problem
-	for _, p := range s.direct {
-		if !known[p] {
-			fresh = append(fresh, p)
-		}
-	}
-	return fresh
 }

@@ -1,9 +1,13 @@
 // Package store folds what the sources say into one [mesh.Snapshot] after another.
 //
-// Sources hand in their whole state: objects with [Store.SetObjects], services and workloads with [Store.SetRegistry].
-// One goroutine, [Store.Run], owns everything; it translates the objects that are new, makes the next snapshot, in which
-// unchanged parts keep their pointer, and publishes it with the keys of the parts that differ. A change that arrives
-// while the goroutine is idle is published at once; those that arrive while it is busy become one snapshot.
+// Sources hand in their whole state: objects with [Store.SetObjects], services and workloads with [Store.SetRegistry],
+// and say with [Store.EditRegistry] what changed in the latter. One goroutine, [Store.Run], owns everything; it translates
+// the objects that are new, makes the next snapshot, in which unchanged parts keep their pointer, and publishes it with
+// the keys of the parts that differ. What that costs depends on what changed, not on what there is.
+//
+// Bursts are held together from their first change on: it is published at once, those that follow within a short back-off
+// are published together at its end. Registries and objects have a back-off of their own: where endpoints are never waits
+// for rules.
 //
 // Nothing is published before every required source has reported. Sources rank in the order of [Config.Sources]: where
 // two say something about the same thing, the first one counts, and the other is told.
@@ -18,6 +22,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -36,73 +41,92 @@ type Config struct {
 	Log     *slog.Logger
 }
 
+// ErrOtherBase is returned for an edit of something else than the store has: whoever sent it hands in the whole.
+var ErrOtherBase = errors.New("the store has something else than what the edit was made from")
+
 // ErrStopped is returned for changes to a store whose Run has ended.
 var ErrStopped = errors.New("the store has stopped")
 
 // Store holds what all sources say. Its methods may be called from any goroutine.
 type Store struct {
-	publish func(*mesh.Snapshot, []mesh.Key)
-	log     *slog.Logger
-	fold    *fold
-	changes chan change
-	stopped chan struct{}
-	current atomic.Pointer[state]
-}
-
-// change is a new state of one source. Its maker waits for the revision.
-type change struct {
-	apply func(*fold)
-	done  chan<- int64 // has room for one
+	publish  func(*mesh.Snapshot, []mesh.Key)
+	log      *slog.Logger
+	fold     *fold
+	changes  chan change
+	queues   [classes]queue
+	stopped  chan struct{}
+	current  atomic.Pointer[state]
+	counters Counters
 }
 
 // New returns a store that knows nothing. Changes wait until it runs.
 func New(c Config) *Store {
 	s := &Store{
-		publish: c.Publish, log: c.Log, fold: newFold(c),
-		changes: make(chan change), stopped: make(chan struct{}),
+		publish: c.Publish, log: c.Log, changes: make(chan change), stopped: make(chan struct{}),
+		queues: [classes]queue{ofRegistries: {backOff: registryBackOff}, ofObjects: {backOff: objectBackOff}},
 	}
-	s.current.Store(s.fold.state())
+	s.fold = newFold(c, &s.counters)
+	s.current.Store(s.fold.state(nil))
 	return s
 }
 
-// Run takes changes until ctx ends, and returns why it ended. It is called once.
+// Run takes changes until ctx ends, and returns why it ended. It is called once. Changes that still wait then are lost,
+// and whoever made them is told so.
 func (s *Store) Run(ctx context.Context) error {
 	defer close(s.stopped)
-	for {
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	for ctx.Err() == nil {
+		s.collect()
+		now := time.Now()
+		if q := s.due(now); q != nil {
+			s.take(q)
+			continue
+		}
+		var later <-chan time.Time
+		if wait, waiting := s.nextDue(now); waiting {
+			alarm.Reset(wait)
+			later = alarm.C
+		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		case c := <-s.changes:
-			s.take(c)
+			s.queues[c.class].add(c)
+		case <-later:
 		}
 	}
+	return context.Cause(ctx)
 }
 
-// take applies a change and those that wait behind it, publishes what comes out and answers them all.
-func (s *Store) take(first change) {
-	batch := []change{first}
-	first.apply(s.fold)
-	for waiting := true; waiting; {
-		select {
-		case c := <-s.changes:
-			c.apply(s.fold)
-			batch = append(batch, c)
-		default:
-			waiting = false
-		}
+// take applies the changes that wait in a queue, publishes what comes out and answers them all.
+func (s *Store) take(q *queue) {
+	began := time.Now()
+	batch := q.takeAll()
+	answers := make([]answer, len(batch))
+	for i, c := range batch {
+		s.counters.events[c.class].Add(1)
+		answers[i].err = c.apply(s.fold)
 	}
+	s.fold.tellDoubtful()
 	keys, fresh := s.fold.next()
-	next := s.fold.state()
-	before := s.current.Swap(next)
-	for _, p := range next.since(before) {
+	next := s.fold.state(s.current.Load())
+	s.current.Store(next)
+	for _, p := range s.fold.takeFresh() {
 		s.log.Warn("problem", "object", p.Object.String(), "problem", p.String())
 	}
 	if fresh {
+		s.counters.Published.Add(1)
+		s.counters.Merged.Add(int64(len(batch) - 1))
 		s.log.Debug("new snapshot", "revision", next.snapshot.Revision(), "keys", len(keys))
 		s.publish(next.snapshot, keys)
+		now := time.Now()
+		q.rest(len(batch), now, now.Sub(began))
 	}
-	for _, c := range batch {
-		c.done <- next.snapshot.Revision()
+	for i, c := range batch {
+		if answers[i].err == nil {
+			answers[i].revision = next.snapshot.Revision()
+		}
+		c.done <- answers[i]
 	}
 }
 
@@ -110,30 +134,54 @@ func (s *Store) take(first change) {
 // change is published, with the revision that holds it; or, while other sources are still missing, at once with
 // revision 0. When ctx ends first, the change may still come into force.
 func (s *Store) SetObjects(ctx context.Context, source string, objects []config.Object, problems []mesh.Problem) (int64, error) {
-	return s.change(ctx, func(f *fold) { f.setObjects(source, objects, problems) })
+	return s.change(ctx, ofObjects, func(f *fold) error {
+		f.setObjects(source, objects, problems)
+		return nil
+	})
+}
+
+// EditObjects puts objects of a source in the place of those of the same name, and removes names. What the edit does not
+// name costs nothing, and stays, as do the problems. It is refused with [ErrOtherBase] when the source never handed in the
+// whole, and else returns like [Store.SetObjects].
+func (s *Store) EditObjects(ctx context.Context, source string, objects []config.Object, removed []mesh.Ref) (int64, error) {
+	return s.change(ctx, ofObjects, func(f *fold) error { return f.editObjects(source, objects, removed) })
 }
 
 // SetRegistry replaces the services, endpoints and workloads of a source. It returns like [Store.SetObjects]. The store
 // keeps what it is given: it must not be changed any more. Parts that are the same pointer as in the call before cost
-// nothing.
+// little.
 func (s *Store) SetRegistry(ctx context.Context, source string, r mesh.Registry) (int64, error) {
-	return s.change(ctx, func(f *fold) { f.setRegistry(source, r) })
+	return s.change(ctx, ofRegistries, func(f *fold) error { return f.setRegistry(source, &r) })
 }
 
-func (s *Store) change(ctx context.Context, apply func(*fold)) (int64, error) {
-	done := make(chan int64, 1)
+// EditRegistry changes what a source said with [Store.SetRegistry], and returns like it. What the edit does not name costs
+// nothing. It is refused with [ErrOtherBase], and changes nothing, when the source never said anything or when what it
+// said last has another generation than the edit's base.
+func (s *Store) EditRegistry(ctx context.Context, source string, edit mesh.RegistryEdit) (int64, error) {
+	return s.change(ctx, ofRegistries, func(f *fold) error { return f.editRegistry(source, &edit) })
+}
+
+func (s *Store) change(ctx context.Context, class class, apply func(*fold) error) (int64, error) {
+	done := make(chan answer, 1)
 	select {
-	case s.changes <- change{apply, done}:
+	case s.changes <- change{class, apply, done}:
 	case <-s.stopped:
 		return 0, ErrStopped
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
 	select {
-	case revision := <-done:
-		return revision, nil
+	case a := <-done:
+		return a.revision, a.err
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
+	case <-s.stopped:
+	}
+	select {
+	case a := <-done: // in the last moment
+		return a.revision, a.err
+	default:
+		return 0, ErrStopped
 	}
 }
 

@@ -34,6 +34,9 @@ type Config struct {
 	Dir   string       // made if need be
 	Kinds config.Kinds // of the objects that may be written
 	Sink  Sink
+	// Edit takes only what changed since everything was handed over: objects that were written, and the names of those
+	// that were deleted. nil: Sink takes everything each time.
+	Edit func(ctx context.Context, written []config.Object, deleted []mesh.Ref) (revision int64, err error)
 	Log   *slog.Logger
 }
 
@@ -53,6 +56,7 @@ type Source struct {
 	problems []mesh.Problem // of files that could not be read
 	version  int64          // the highest ever given
 	revision int64          // of the snapshot that holds the objects
+	complete bool           // all objects, and each change since, were handed over
 }
 
 // Open reads the objects in the folder.
@@ -80,7 +84,7 @@ func Open(c Config) (*Source, error) {
 // Run hands over what was read, and ends with the context. The source cannot be used afterwards.
 func (s *Source) Run(ctx context.Context) error {
 	s.mu.Lock()
-	err := s.publish(ctx)
+	err := s.publish(ctx, nil)
 	s.mu.Unlock()
 	if err != nil {
 		return err
@@ -105,19 +109,44 @@ func (s *Source) sorted() []Stored {
 // handOver bounds how long a change waits to be taken over.
 const handOver = 10 * time.Second
 
-// publish hands over all objects. What is in the folder is handed over even when whoever asked for it has gone. The
-// lock is held.
-func (s *Source) publish(ctx context.Context) error {
+// publish hands over what changed, or all objects. What is in the folder is handed over even when whoever asked for it
+// has gone. The lock is held.
+func (s *Source) publish(ctx context.Context, changes []Change) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOver)
 	defer cancel()
-	objects := make([]config.Object, 0, len(s.objects))
-	for _, o := range s.sorted() {
-		objects = append(objects, o.Object)
+	var revision int64
+	var err error
+	if s.complete && s.config.Edit != nil {
+		written, deleted := s.changed(changes)
+		revision, err = s.config.Edit(ctx, written, deleted)
+	} else {
+		objects := make([]config.Object, 0, len(s.objects))
+		for _, o := range s.sorted() {
+			objects = append(objects, o.Object)
+		}
+		revision, err = s.config.Sink(ctx, objects, slices.Clone(s.problems))
 	}
-	revision, err := s.config.Sink(ctx, objects, slices.Clone(s.problems))
+	s.complete = err == nil // else nobody knows what arrived
 	if err != nil {
 		return fmt.Errorf("hand over objects: %w", err)
 	}
 	s.revision = cmp.Or(revision, s.revision)
 	return nil
+}
+
+// changed returns the objects that changes wrote, and the names of those that they deleted, once each.
+func (s *Source) changed(changes []Change) (written []config.Object, deleted []mesh.Ref) {
+	seen := map[mesh.Ref]bool{}
+	for _, c := range changes {
+		if seen[c.Object] || c.Verb == Unchanged {
+			continue
+		}
+		seen[c.Object] = true
+		if o, ok := s.objects[c.Object]; ok {
+			written = append(written, o.Object)
+		} else {
+			deleted = append(deleted, c.Object)
+		}
+	}
+	return written, deleted
 }

@@ -101,7 +101,7 @@ func (s *Source) Delete(ctx context.Context, refs []mesh.Ref) (Outcome, error) {
 func (s *Source) conclude(ctx context.Context, out Outcome) (Outcome, error) {
 	for _, c := range out.Changes {
 		if c.Verb != Unchanged {
-			err := s.publish(ctx)
+			err := s.publish(ctx, out.Changes)
 			out.Revision = s.revision
 			return out, err
 		}
