@@ -6,7 +6,8 @@
 // It promises that a wrong file harms nothing. While a file cannot be read or is not YAML, its last good objects stay;
 // while one object is broken, the last good version of that object stays; the problem is told. An object goes when it
 // stands no longer in its file, or the file is no longer in its folder. A path that was named and is gone, or a file
-// that is empty because somebody is about to write it, takes nothing with it.
+// that is empty because somebody is about to write it, takes nothing with it. With a [cache.Cache] all of this holds over
+// a restart too.
 //
 // A change is read when its folder has been quiet for a moment, since editors save in several steps. Besides it looks
 // every few seconds, for file systems that report no changes.
@@ -20,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -35,7 +37,9 @@ type Config struct {
 	// good objects is not told here. nil: nothing is.
 	Check  func(*config.Object) []mesh.Problem
 	Sink   Sink
-	Rescan time.Duration // how often to look without being told of a change; 0: 10 s
+	Cache  *cache.Cache                // where the last good objects are kept for a restart; nil: nowhere
+	Keeps  func(o *config.Object) bool // whether an object may be written there: never one that holds secrets
+	Rescan time.Duration               // how often to look without being told of a change; 0: 10 s
 	Log    *slog.Logger
 }
 
@@ -51,6 +55,10 @@ type Source struct {
 	config  Config
 	files   map[string]*watched // by path
 	objects atomic.Pointer[[]config.Object]
+
+	dir        string                  // where this program runs
+	remembered map[string][]keptObject // by path: last good objects from before this start; for the first look
+	refused    []mesh.Problem          // of what was kept and is not used
 }
 
 // New returns a source. It is an error if one of the paths does not exist.
@@ -63,7 +71,11 @@ func New(c Config) (*Source, error) {
 	if c.Rescan == 0 {
 		c.Rescan = defaultRescan
 	}
-	return &Source{config: c, files: map[string]*watched{}}, nil
+	s := &Source{config: c, files: map[string]*watched{}, remembered: map[string][]keptObject{}}
+	if err := s.remember(); err != nil {
+		return nil, fmt.Errorf("watch files: %w", err)
+	}
+	return s, nil
 }
 
 // Objects returns the objects that were handed over last. It may be called from any goroutine.
@@ -122,6 +134,7 @@ func (s *Source) look(ctx context.Context, n *notices, slow bool) error {
 	}
 	objects, problems := s.gather()
 	s.objects.Store(&objects)
+	s.keep()
 	if err := s.config.Sink(ctx, objects, problems); err != nil {
 		return fmt.Errorf("hand over watched files: %w", err)
 	}
