@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -124,11 +125,29 @@ func (p *Plane) fileConfig(kinds config.Kinds) file.Config {
 	return file.Config{
 		Paths: p.config.Paths, Namespace: p.config.Namespace, Log: p.config.Log,
 		Check: func(o *config.Object) []mesh.Problem { _, problems := kinds.Read(o); return problems },
-		Cache: p.cache, Keeps: mayBeKept(),
+		Cache: p.cache, Keeps: mayBeKept(), Mended: p.mended,
 		Sink: func(ctx context.Context, objects []config.Object, problems []mesh.Problem) error {
+			problems = slices.DeleteFunc(problems, func(problem mesh.Problem) bool { return p.carries(problem.Object.Kind) })
 			_, err := p.store.SetObjects(ctx, filesSource, objects, problems)
 			return err
 		},
+	}
+}
+
+// carries tells whether objects of a kind may stand in the files and mean nothing here: what is wrong with them is told by
+// whom they mean something to.
+func (p *Plane) carries(kind string) bool {
+	return slices.ContainsFunc(p.config.Carried, func(k config.Kind) bool { return k.Name == kind })
+}
+
+// mended says that something is good again, where it was said that it is wrong.
+func (p *Plane) mended(o mesh.Ref, file string) {
+	what := o.String()
+	if o.IsZero() {
+		what = file
+	}
+	if !p.carries(o.Kind) {
+		p.config.Log.Warn("mended", "object", what, "problem", what+" is good again")
 	}
 }
 

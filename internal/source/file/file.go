@@ -35,11 +35,14 @@ type Config struct {
 	Namespace string   // of objects that name none; "": default
 	// Check says what is wrong with an object beyond its YAML. One with an error is broken; what it finds wrong with
 	// good objects is not told here. nil: nothing is.
-	Check  func(*config.Object) []mesh.Problem
-	Sink   Sink
-	Cache  *cache.Cache                // where the last good objects are kept for a restart; nil: nowhere
-	Keeps  func(o *config.Object) bool // whether an object may be written there: never one that holds secrets
-	Rescan time.Duration               // how often to look without being told of a change; 0: 10 s
+	Check func(*config.Object) []mesh.Problem
+	Sink  Sink
+	Cache *cache.Cache                // where the last good objects are kept for a restart; nil: nowhere
+	Keeps func(o *config.Object) bool // whether an object may be written there: never one that holds secrets
+	// Mended is told, once it is handed over, which object is good again after it was wrong, or which file, with no object.
+	// nil: nobody is.
+	Mended func(o mesh.Ref, file string)
+	Rescan time.Duration // how often to look without being told of a change; 0: 10 s
 	Log    *slog.Logger
 }
 
@@ -59,6 +62,7 @@ type Source struct {
 	dir        string                  // where this program runs
 	remembered map[string][]keptObject // by path: last good objects from before this start; for the first look
 	refused    []mesh.Problem          // of what was kept and is not used
+	mended     []mesh.Problem          // that are gone since something was handed over
 }
 
 // New returns a source. It is an error if one of the paths does not exist.
@@ -138,5 +142,11 @@ func (s *Source) look(ctx context.Context, n *notices, slow bool) error {
 	if err := s.config.Sink(ctx, objects, problems); err != nil {
 		return fmt.Errorf("hand over watched files: %w", err)
 	}
+	for _, p := range s.mended {
+		if s.config.Mended != nil {
+			s.config.Mended(p.Object, p.Position.File)
+		}
+	}
+	s.mended = nil
 	return nil
 }

@@ -117,6 +117,7 @@ func (s *Source) parse(path string, data []byte, w *watched) {
 			nameless = nameless || p.Object.IsZero()
 		}
 	}
+	before := w.problems
 	w.fresh, w.read, w.kept, w.problems = nil, time.Now(), nil, problems
 	good := map[mesh.Ref]bool{}
 	for _, o := range objects {
@@ -134,6 +135,22 @@ func (s *Source) parse(path string, data []byte, w *watched) {
 		}
 	}
 	w.sayWhatStays()
+	s.noteMended(before, w)
+}
+
+// noteMended finds out which objects of the file are good now and were not before. A file is good when all of it is.
+func (s *Source) noteMended(before []mesh.Problem, w *watched) {
+	told := map[mesh.Ref]bool{}
+	for _, p := range before {
+		good := slices.ContainsFunc(w.fresh, func(o config.Object) bool { return o.Ref == p.Object })
+		if p.Object.IsZero() {
+			good = !mesh.HasErrors(w.problems)
+		}
+		if p.Severity == mesh.Error && good && !told[p.Object] {
+			told[p.Object] = true
+			s.mended = append(s.mended, p)
+		}
+	}
 }
 
 func (s *Source) check(o *config.Object) []mesh.Problem {
