@@ -155,7 +155,7 @@ func (u *up) serveArgs(dir, name string) []string {
 // source watches the files for Mesh documents. What is wrong with all others is told by the control plane.
 func (u *up) source(log *slog.Logger) local.Source {
 	return func(ctx context.Context, sink func(context.Context, []config.Object, []mesh.Problem) error) error {
-		s, err := file.New(file.Config{Paths: u.files, Namespace: u.namespace, Check: local.Check, Sink: sink, Log: log})
+		s, err := file.New(file.Config{Paths: u.files, Namespace: u.namespace, Check: local.Check, Beside: local.Beside, Sink: sink, Log: log})
 		if err != nil {
 			return err
 		}

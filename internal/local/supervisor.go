@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -197,28 +198,29 @@ func (s *Supervisor) sink(c *crew) func(context.Context, []config.Object, []mesh
 	}
 }
 
-// tell says which problems there are that were not told, and which objects have none any more.
+// tell says which problems there are that were not told, and which objects have none any more. The same problem may be
+// there twice, with a hint that only one of them has.
 func (s *Supervisor) tell(told map[mesh.Problem]bool, problems []mesh.Problem, objects []config.Object) {
+	before := maps.Clone(told)
+	clear(told)
+	wrong := map[mesh.Ref]bool{}
 	for _, p := range problems {
-		if !told[p] {
+		known := p
+		known.Hint = ""
+		if !before[known] && !told[known] {
 			s.console.problem(p)
 		}
-	}
-	wrong := func(o mesh.Ref) bool {
-		return slices.ContainsFunc(problems, func(p mesh.Problem) bool { return p.Severity == mesh.Error && p.Object == o })
+		told[known] = true
+		wrong[p.Object] = wrong[p.Object] || p.Severity == mesh.Error
 	}
 	mended := map[mesh.Ref]bool{}
-	for p := range told {
-		mended[p.Object] = mended[p.Object] || p.Severity == mesh.Error && !wrong(p.Object)
+	for p := range before {
+		mended[p.Object] = mended[p.Object] || p.Severity == mesh.Error && !wrong[p.Object]
 	}
 	for _, o := range objects {
 		if mended[o.Ref] {
 			s.console.say("%s is good again", o.Ref)
 		}
-	}
-	clear(told)
-	for _, p := range problems {
-		told[p] = true
 	}
 }
 

@@ -37,8 +37,10 @@ type Config struct {
 	// good objects is not told here. nil: nothing is.
 	Check func(*config.Object) []mesh.Problem
 	Sink  Sink
-	Cache *cache.Cache                // where the last good objects are kept for a restart; nil: nowhere
-	Keeps func(o *config.Object) bool // whether an object may be written there: never one that holds secrets
+	// Beside says which files an object names: when one of them changes, all files are checked anew. nil: none.
+	Beside func(o *config.Object) []string
+	Cache  *cache.Cache                // where the last good objects are kept for a restart; nil: nowhere
+	Keeps  func(o *config.Object) bool // whether an object may be written there: never one that holds secrets
 	// Mended is told, once it is handed over, which object is good again after it was wrong, or which file, with no object.
 	// nil: nobody is.
 	Mended func(o mesh.Ref, file string)
@@ -57,6 +59,7 @@ const (
 type Source struct {
 	config  Config
 	files   map[string]*watched // by path
+	beside  beside
 	objects atomic.Pointer[[]config.Object]
 
 	dir        string                  // where this program runs
@@ -75,7 +78,7 @@ func New(c Config) (*Source, error) {
 	if c.Rescan == 0 {
 		c.Rescan = defaultRescan
 	}
-	s := &Source{config: c, files: map[string]*watched{}, remembered: map[string][]keptObject{}}
+	s := &Source{config: c, files: map[string]*watched{}, beside: beside{}, remembered: map[string][]keptObject{}}
 	if err := s.remember(); err != nil {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
@@ -131,8 +134,9 @@ func (s *Source) Run(ctx context.Context) error {
 // the slow look before it that no file is still being written.
 func (s *Source) look(ctx context.Context, n *notices, slow bool) error {
 	found := s.find()
-	n.watch(found.folders)
-	changed := s.read(found, slow)
+	n.watch(append(found.folders, s.beside.folders()...))
+	changed := s.read(found, slow, s.beside.look())
+	s.forgetBeside()
 	if !changed && s.objects.Load() != nil {
 		return nil
 	}

@@ -28,10 +28,12 @@ type watched struct {
 	read     time.Time       // when they were read
 	kept     []lastGood      // last good versions of what is broken now
 	problems []mesh.Problem
+	beside   []string // files that its objects name
 }
 
-// read reads the files that there are, forgets those that are gone, and tells whether something changed.
-func (s *Source) read(f found, slow bool) (changed bool) {
+// read reads the files that there are, forgets those that are gone, and tells whether something changed. What a file says
+// is checked anew, even if it is the same, when a file that its objects name has changed.
+func (s *Source) read(f found, slow, anew bool) (changed bool) {
 	for path := range s.files {
 		if !f.files[path] && !f.keeps(path) {
 			delete(s.files, path)
@@ -44,6 +46,9 @@ func (s *Source) read(f found, slow bool) (changed bool) {
 			w = s.begin(path)
 			s.files[path] = w
 			changed = true
+		}
+		if anew {
+			w.hash = [sha256.Size]byte{}
 		}
 		changed = s.readFile(path, w, slow) || changed
 	}
@@ -118,9 +123,12 @@ func (s *Source) parse(path string, data []byte, w *watched) {
 		}
 	}
 	before := w.problems
-	w.fresh, w.read, w.kept, w.problems = nil, time.Now(), nil, problems
+	w.fresh, w.read, w.kept, w.problems, w.beside = nil, time.Now(), nil, problems, nil
 	good := map[mesh.Ref]bool{}
 	for _, o := range objects {
+		names := s.namedBy(&o)
+		s.beside.note(names)
+		w.beside = append(w.beside, names...)
 		if found := s.check(&o); o.Broken || mesh.HasErrors(found) {
 			broken[o.Ref] = true
 			w.problems = append(w.problems, found...)
