@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -134,9 +135,12 @@ func (s *Source) Run(ctx context.Context) error {
 // the slow look before it that no file is still being written.
 func (s *Source) look(ctx context.Context, n *notices, slow bool) error {
 	found := s.find()
-	n.watch(append(found.folders, s.beside.folders()...))
+	n.watch(slices.Concat(found.folders, s.beside.folders()))
 	changed := s.read(found, slow, s.beside.look())
 	s.forgetBeside()
+	if len(s.beside) > 0 {
+		n.watch(slices.Concat(found.folders, s.beside.folders()))
+	}
 	if !changed && s.objects.Load() != nil {
 		return nil
 	}
