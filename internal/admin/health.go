@@ -45,11 +45,12 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		text(w, http.StatusServiceUnavailable, "not ready: waiting for "+strings.Join(missing, ", ")+"\n")
 		return
 	}
-	body := "ready\n"
+	var body strings.Builder
+	body.WriteString("ready\n")
 	for _, s := range s.config.Store.Stale() {
-		body += fmt.Sprintf("%s has not reported: what it said %v ago counts\n", s.Source, time.Since(s.Saved).Round(time.Second))
+		fmt.Fprintf(&body, "%s has not reported: what it said %v ago counts\n", s.Source, time.Since(s.Saved).Round(time.Second))
 	}
-	text(w, http.StatusOK, body)
+	text(w, http.StatusOK, body.String())
 }
 
 func text(w http.ResponseWriter, status int, body string) {

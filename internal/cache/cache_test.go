@@ -307,7 +307,7 @@ func TestDiskThatFailsIsToldOnce(t *testing.T) {
 // FuzzDamage changes one byte of a good file, or cuts it: it is refused unless it is as it was.
 func FuzzDamage(f *testing.F) {
 	good := saved(f, "learned", "shop", part{Names: []string{"reviews", "ratings"}, Count: 12})
-	for at := range len(good) {
+	for at := range good {
 		f.Add(at, byte(1<<(at%8)), false)
 	}
 	f.Add(3, byte(0), true)
