@@ -81,6 +81,7 @@ func TestSilentSourceIsKnownByWhatItReportedLast(t *testing.T) {
 		b, _ = live(t, dir, []string{"files", "local"}, nil)
 		b.setYAML(t, "files", rule("a", "reviews", "v1"))
 		<-time.After(10*time.Second - time.Millisecond)
+		synctest.Wait()
 		if got := b.Missing(); !slices.Equal(got, []string{"local"}) || b.snapshots.Load() > 0 || b.problems() != "" {
 			t.Errorf("before 10 s: missing %v, %d snapshots, problems %s", got, b.snapshots.Load(), b.problems())
 		}
@@ -154,6 +155,7 @@ func TestSilentSourceOfWhichNothingIsKept(t *testing.T) {
 				}
 				b, _ := live(t, dir, []string{"local"}, nil)
 				<-time.After(time.Hour)
+				synctest.Wait()
 				for _, want := range c.told {
 					if !strings.Contains(b.problems(), want) {
 						t.Errorf("told: %s, want %s", b.problems(), want)
@@ -186,6 +188,7 @@ func TestOptionalSource(t *testing.T) {
 			t.Errorf("published %d snapshots, told %s", b.snapshots.Load(), b.problems())
 		}
 		<-time.After(time.Minute)
+		synctest.Wait()
 		got := b.problems()
 		if b.Snapshot().Service(host("details")) == nil || !strings.Contains(got, `warning: the source "kube" has not reported: what it said at`) ||
 			!strings.Contains(got, `warning: the source "other" has not reported: what it knows is missing`) {
