@@ -225,6 +225,7 @@ func TestEditedMeshFile(t *testing.T) {
 			return len(p.processes("bookinfo reviews --version=v3")) == 1 && len(p.processes("bookinfo ratings")) == 1 &&
 				len(p.processes("bookinfo reviews --version=v2")) == 1
 		})
+		p.prints("Mesh default/bookinfo is good again\n")
 		until(t, "the old instances to end", func() bool { return len(p.processes("--config-path")) == 7 })
 		stop()
 		for name, pid := range pids() {

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/netns"
@@ -155,6 +156,53 @@ spec: {destination: {name: ratings}}
 		}
 		write(t, dir, "rules/watched.yaml", strings.Replace(redStars, "v3", "v1", 1))
 		until(t, "the mended rule", func() bool { return !strings.Contains(page(t, productpage), star) })
+		p.prints("| RouteRule default/reviews is good again\n")
+
+		// What is not YAML could be a Mesh as well as a rule. It is told once.
+		write(t, dir, "rules/watched.yaml", "kind: [\n")
+		p.prints("watched.yaml:1:1: error: not YAML")
+		write(t, dir, "rules/watched.yaml", redStars)
+		p.prints("watched.yaml is good again\n")
+		if n := strings.Count(p.text(), "error: not YAML"); n != 1 {
+			t.Errorf("it is told %d times that the file is not YAML:\n%s", n, p.text())
+		}
+	})
+}
+
+// A control plane that is killed and comes back while a file is broken goes on with what was last good in it, tells what is
+// wrong and since when, and takes the mended file.
+func TestControlPlaneComesBackToABrokenFile(t *testing.T) {
+	t.Parallel()
+	netns.Run(t, func(t *testing.T) {
+		dir := home(t)
+		write(t, dir, "rules/watched.yaml", redStars)
+		p := start(t, dir, "demo", "-f", "rules")
+		p.prints(ready)
+		write(t, dir, "rules/watched.yaml", strings.Replace(redStars, "route:", "rout:", 1))
+		p.prints("watched.yaml:4:38: error: RouteRule default/reviews: spec.rout:")
+		for range 2 {
+			pid := p.only("serve --mesh")
+			told := len(p.text())
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "what the next one says", func() bool {
+				text := p.text()[told:]
+				return strings.Contains(text, "watched.yaml:4:38: error: RouteRule default/reviews: spec.rout:") &&
+					strings.Contains(text, "its last good version stays in force, read at 20")
+			})
+			if _, stderr, code := run(t, dir, "get", "routerules"); code != 0 {
+				t.Errorf("the control plane does not answer: %s", stderr)
+			}
+			for range 6 {
+				if !strings.Contains(page(t, productpage), `data-color="red"`) {
+					t.Error("the last good rule has lost its effect")
+				}
+			}
+		}
+		write(t, dir, "rules/watched.yaml", strings.Replace(redStars, "v3", "v1", 1))
+		until(t, "the mended rule", func() bool { return !strings.Contains(page(t, productpage), star) })
+		p.prints("| RouteRule default/reviews is good again\n")
 	})
 }
 

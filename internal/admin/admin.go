@@ -28,6 +28,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/state"
+	"github.com/lateen-mesh/lateen/internal/store"
 	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
 
@@ -35,7 +36,8 @@ import (
 type Store interface {
 	Snapshot() *mesh.Snapshot
 	Problems() []mesh.Problem
-	Missing() []string // sources that have not reported yet
+	Missing() []string    // sources that have not reported yet
+	Stale() []store.Stale // those that have not either, and whose last registry counts
 }
 
 // Registry takes what the one-machine supervisor says runs.

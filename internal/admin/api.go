@@ -143,8 +143,12 @@ func accepted(revision int64, err error) (any, error) {
 
 func (s *Server) status(*http.Request) (any, error) {
 	missing := s.config.Store.Missing()
+	var stale []string
+	for _, s := range s.config.Store.Stale() {
+		stale = append(stale, s.Source)
+	}
 	return api.Status{
-		Version: s.config.Version, Ready: len(missing) == 0, Missing: missing,
+		Version: s.config.Version, Ready: len(missing) == 0, Missing: missing, Stale: stale,
 		Revision: s.config.Store.Snapshot().Revision(), Proxies: len(s.config.Proxies.Connected()),
 	}, nil
 }

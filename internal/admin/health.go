@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -43,7 +45,12 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		text(w, http.StatusServiceUnavailable, "not ready: waiting for "+strings.Join(missing, ", ")+"\n")
 		return
 	}
-	text(w, http.StatusOK, "ready\n")
+	var body strings.Builder
+	body.WriteString("ready\n")
+	for _, s := range s.config.Store.Stale() {
+		fmt.Fprintf(&body, "%s has not reported: what it said %v ago counts\n", s.Source, time.Since(s.Saved).Round(time.Second))
+	}
+	text(w, http.StatusOK, body.String())
 }
 
 func text(w http.ResponseWriter, status int, body string) {

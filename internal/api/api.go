@@ -130,6 +130,7 @@ type Status struct {
 	Version  string   `json:"version"`
 	Ready    bool     `json:"ready"`
 	Missing  []string `json:"missing,omitempty"` // sources that have not reported yet
+	Stale    []string `json:"stale,omitempty"`   // those that have not either, and of which what they said before a restart counts
 	Revision int64    `json:"revision"`
 	Proxies  int      `json:"proxies"` // connected
 }

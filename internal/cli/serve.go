@@ -37,7 +37,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			carried := local.MeshKind()
 			carried.Translate = nil // what is wrong with Mesh documents is told by who runs them
 			c := serve.Config{
-				StateDir: dir, Paths: paths, Namespace: namespace, Carried: config.Kinds{carried},
+				StateDir: dir, Mesh: m.name, Paths: paths, Namespace: namespace, Carried: config.Kinds{carried},
 				Version: version, Log: newLog(cmd.ErrOrStderr(), level),
 			}
 			if adminPort != 0 {

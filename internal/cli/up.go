@@ -134,7 +134,7 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(local.Door) []st
 	log := newLog(cmd.ErrOrStderr(), slog.LevelInfo)
 	return local.New(local.Config{
 		Name: name, StateDir: dir, Source: u.source(log),
-		Executable: program, ServeArgs: u.serveArgs(dir), AdminPort: u.adminPort, IngressPort: u.ingressPort, HTTPSPort: u.httpsPort,
+		Executable: program, ServeArgs: u.serveArgs(dir, name), AdminPort: u.adminPort, IngressPort: u.ingressPort, HTTPSPort: u.httpsPort,
 		Envoy: agent.Lookup{
 			Flag: u.envoy, Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(program), Path: os.Getenv("PATH"),
 		},
@@ -144,8 +144,8 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(local.Door) []st
 	}).Run(cmd.Context())
 }
 
-func (u *up) serveArgs(dir string) []string {
-	args := []string{"serve", "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn"}
+func (u *up) serveArgs(dir, name string) []string {
+	args := []string{"serve", "--mesh", name, "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn"}
 	for _, f := range u.files {
 		args = append(args, "-f", f)
 	}
@@ -155,7 +155,7 @@ func (u *up) serveArgs(dir string) []string {
 // source watches the files for Mesh documents. What is wrong with all others is told by the control plane.
 func (u *up) source(log *slog.Logger) local.Source {
 	return func(ctx context.Context, sink func(context.Context, []config.Object, []mesh.Problem) error) error {
-		s, err := file.New(file.Config{Paths: u.files, Namespace: u.namespace, Check: local.Check, Sink: sink, Log: log})
+		s, err := file.New(file.Config{Paths: u.files, Namespace: u.namespace, Check: local.Check, Beside: local.Beside, Sink: sink, Log: log})
 		if err != nil {
 			return err
 		}

@@ -41,6 +41,8 @@ const (
 	CodeDuplicateObject = "duplicate-object"
 	// CodeDuplicateService: two sources know a service or workload of this name.
 	CodeDuplicateService = "duplicate-service"
+	// CodeSourceStale: a source has not reported since the start.
+	CodeSourceStale = "source-stale"
 	// CodeUnknownHost: an object names a host that no source knows.
 	CodeUnknownHost = "unknown-host"
 	// CodeUnknownPort: an object names a port that the service does not have.

@@ -16,6 +16,8 @@ type Kind struct {
 	Short       []string // further names on the command line
 	Fields      []string // that its objects have beside those that every object has
 
+	Confidential bool // its objects hold secrets
+
 	// Translate checks the object and says what it means. It reports all that it finds; with an error among the
 	// problems the meaning is not used. It is nil for a kind whose objects say nothing about traffic.
 	Translate func(*Object) (Meaning, []mesh.Problem)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -31,10 +32,11 @@ import (
 // names it.
 const (
 	inputPrefix     = "in."
-	commandsSection = "commands" // command lines, run when the control plane is ready
-	linksSection    = "links"    // symbolic links, a line each: NAME TARGET
-	refusedSection  = "refused"  // what a proxy that calls reviews refuses: KIND NAME: ITS WORDS
-	stateFolder     = "state/"   // beginning of the names of files that lie in the state folder at the start
+	commandsSection = "commands"                        // command lines, run when the control plane is ready
+	linksSection    = "links"                           // symbolic links, a line each: NAME TARGET
+	refusedSection  = "refused"                         // what a proxy that calls reviews refuses: KIND NAME: ITS WORDS
+	stateFolder     = "state/"                          // beginning of the names of files that lie in the state folder at the start
+	keptSection     = "state/cache/registry-local.json" // with it nobody says what runs
 )
 
 // example is a control plane without proxies, with files that it watches.
@@ -43,6 +45,7 @@ type example struct {
 	dir      string // of all files
 	watched  []string
 	commands []string
+	silent   bool // nobody says what runs
 	client   *api.Client
 }
 
@@ -73,6 +76,9 @@ func newExample(t *testing.T, c *golden.Case) *example {
 			e.link(text)
 		case refusedSection:
 			refused = text
+		case keptSection:
+			e.silent = true
+			e.file(name, text)
 		default:
 			e.file(name, text)
 		}
@@ -154,9 +160,13 @@ func (e *example) link(text string) {
 // start runs a control plane until the test ends, and returns when it knows everything.
 func (e *example) start() {
 	state := filepath.Join(e.dir, stateFolder)
-	plane, err := serve.New(serve.Config{
+	c := serve.Config{
 		StateDir: state, Paths: e.watched, Carried: config.Kinds{local.MeshKind()}, Push: push.Config{}, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	if e.silent {
+		c.Patience = time.Millisecond
+	}
+	plane, err := serve.New(c)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -174,7 +184,9 @@ func (e *example) start() {
 		if e.t.Context().Err() != nil {
 			e.t.Fatal(e.t.Context().Err())
 		}
-		_, err := e.client.PutRegistry(e.t.Context(), bookInfo())
+		if !e.silent {
+			_, err = e.client.PutRegistry(e.t.Context(), bookInfo())
+		}
 		status, unready := e.client.Status(e.t.Context())
 		known = err == nil && unready == nil && len(status.Missing) == 0
 	}

@@ -269,12 +269,15 @@ func TestDoorWithTLS(t *testing.T) {
 	w := newTown(t, strings.Replace(twoServices, "spec:\n", `spec:
   ingress: {port: 1, httpsPort: 2, certificates: {shop-tls: {cert: tls.crt, key: tls.key}}}
 `, 1))
-	chain, key := pair(t)
-	for name, text := range map[string]string{"tls.crt": chain, "tls.key": key} {
+	write := func(name, text string) {
+		t.Helper()
 		if err := os.WriteFile(filepath.Join(w.dir(), name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	chain, key := pair(t)
+	write("tls.crt", chain)
+	write("tls.key", key)
 	w.config.IngressPort, w.config.HTTPSPort = doors[0], doors[1]
 	w.running()
 	w.awaitText(w.out, "the door is "+strconv.Itoa(doors[0])+", with TLS "+strconv.Itoa(doors[1]))
@@ -287,5 +290,22 @@ func TestDoorWithTLS(t *testing.T) {
 	}
 	if c := r.Certificates[0]; c.Namespace != "default" || c.Name != "shop-tls" || c.Chain != chain || c.Key.Reveal() != key {
 		t.Errorf("the certificate is %+v", c)
+	}
+
+	// The files are watched themselves. A certificate without its key changes nothing; with it, it is told.
+	chain, key = pair(t)
+	write("tls.crt", chain)
+	w.awaitText(w.err, "this is no certificate with its key")
+	if c := w.last().Certificates[0]; c.Chain == chain {
+		t.Error("half a certificate was told")
+	}
+	write("tls.key", key)
+	w.await("the new certificate", func() bool {
+		c := w.last().Certificates[0]
+		return c.Chain == chain && c.Key.Reveal() == key
+	})
+	w.awaitText(w.out, "Mesh default/town is good again")
+	if n := strings.Count(w.err.String(), "no certificate with its key"); n != 1 {
+		t.Errorf("it was told %d times", n)
 	}
 }

@@ -49,6 +49,25 @@ func (r *reader) ingress(s *ingressSpec) {
 	r.mesh.Ingress = door
 }
 
+// Beside returns the files that a Mesh document names and that are read with it: those of its certificates.
+func Beside(o *config.Object) []string {
+	if o.Kind != kindMesh {
+		return nil
+	}
+	r := &reader{Check: config.Check{Object: o}}
+	certificates := map[string]certificateSpec{}
+	_ = config.Decode(o, "spec.ingress.certificates", &certificates) // what is wrong is told by Check
+	var files []string
+	for _, name := range slices.Sorted(maps.Keys(certificates)) {
+		for _, file := range []string{certificates[name].Cert, certificates[name].Key} {
+			if file != "" {
+				files = append(files, r.file(file))
+			}
+		}
+	}
+	return files
+}
+
 // certificate reads a certificate of the door with its key, and returns how large they are.
 func (r *reader) certificate(name string, s certificateSpec) int {
 	path := config.Key("spec.ingress.certificates", name)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -170,10 +172,12 @@ func (e *Refused) Error() string {
 	return "the Mesh cannot run:\n" + strings.Join(lines, "\n")
 }
 
-// sink returns what takes the Mesh files: the first ones must be good, later ones are told and change nothing if they are not.
+// sink returns what takes the Mesh files: the first ones must be good, later ones are told and change nothing if they are
+// not. Then a document of which nobody can say whether it is a Mesh is left to the control plane, which watches the same
+// files.
 func (s *Supervisor) sink(c *crew) func(context.Context, []config.Object, []mesh.Problem) error {
 	running := false
-	told := map[string]bool{}
+	told := map[mesh.Problem]bool{}
 	return func(ctx context.Context, objects []config.Object, problems []mesh.Problem) error {
 		wanted, found := Read(objects)
 		problems = append(about(problems), found...)
@@ -181,14 +185,8 @@ func (s *Supervisor) sink(c *crew) func(context.Context, []config.Object, []mesh
 			return &Refused{Problems: problems}
 		}
 		running = true
-		now := map[string]bool{}
-		for _, p := range problems {
-			if text := p.String(); !told[text] {
-				s.console.problem(p)
-			}
-			now[p.String()] = true
-		}
-		told = now
+		problems = slices.DeleteFunc(problems, func(p mesh.Problem) bool { return p.Object.IsZero() })
+		s.tell(told, problems, objects)
 		if wanted == nil {
 			return nil
 		}
@@ -197,6 +195,32 @@ func (s *Supervisor) sink(c *crew) func(context.Context, []config.Object, []mesh
 		case <-ctx.Done():
 		}
 		return nil
+	}
+}
+
+// tell says which problems there are that were not told, and which objects have none any more. The same problem may be
+// there twice, with a hint that only one of them has.
+func (s *Supervisor) tell(told map[mesh.Problem]bool, problems []mesh.Problem, objects []config.Object) {
+	before := maps.Clone(told)
+	clear(told)
+	wrong := map[mesh.Ref]bool{}
+	for _, p := range problems {
+		known := p
+		known.Hint = ""
+		if !before[known] && !told[known] {
+			s.console.problem(p)
+		}
+		told[known] = true
+		wrong[p.Object] = wrong[p.Object] || p.Severity == mesh.Error
+	}
+	mended := map[mesh.Ref]bool{}
+	for p := range before {
+		mended[p.Object] = mended[p.Object] || p.Severity == mesh.Error && !wrong[p.Object]
+	}
+	for _, o := range objects {
+		if mended[o.Ref] {
+			s.console.say("%s is good again", o.Ref)
+		}
 	}
 }
 

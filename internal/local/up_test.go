@@ -81,7 +81,7 @@ func townConfig(dir string) Config {
 	return Config{
 		Name: filepath.Base(dir), StateDir: state, Executable: os.Args[0], ServeArgs: []string{"serve", state},
 		Source: func(ctx context.Context, sink func(context.Context, []config.Object, []mesh.Problem) error) error {
-			s, err := file.New(file.Config{Paths: []string{filepath.Join(dir, "mesh.yaml")}, Check: Check, Sink: sink, Log: log})
+			s, err := file.New(file.Config{Paths: []string{filepath.Join(dir, "mesh.yaml")}, Check: Check, Beside: Beside, Sink: sink, Log: log})
 			if err != nil {
 				return err
 			}

@@ -76,9 +76,14 @@ func New(t testing.TB) *Mesh {
 // startPlane starts a control plane on the mesh's state folder.
 func (m *Mesh) startPlane() {
 	m.t.Helper()
-	plane, err := serve.New(serve.Config{
-		StateDir: m.Dir, Namespace: Namespace, Version: "test", Push: push.Config{Grace: time.Second}, Log: m.log("serve"),
-	})
+	m.startPlaneAs(serve.Config{})
+}
+
+// startPlaneAs starts a control plane with the paths, patience and listener of a configuration.
+func (m *Mesh) startPlaneAs(c serve.Config) {
+	m.t.Helper()
+	c.StateDir, c.Namespace, c.Version, c.Push, c.Log = m.Dir, Namespace, "test", push.Config{Grace: time.Second}, m.log("serve")
+	plane, err := serve.New(c)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -103,6 +108,20 @@ func (m *Mesh) RestartWith(edit func(*mesh.Registry)) {
 
 // Stop stops the control plane. [Mesh.Restart] brings one back.
 func (m *Mesh) Stop() { m.stopPlane() }
+
+// RestartAlone stops the control plane and starts another, with the paths, patience and listener of a configuration, to
+// which nobody says what runs. It returns when the new one answers.
+func (m *Mesh) RestartAlone(c serve.Config) {
+	m.t.Helper()
+	m.stopPlane()
+	m.startPlaneAs(c)
+}
+
+// Report says what runs, after [Mesh.RestartAlone], with what has changed meanwhile.
+func (m *Mesh) Report(edit func(*mesh.Registry)) {
+	m.t.Helper()
+	m.change(edit)
+}
 
 // Sent counts the resources that the control plane has sent since it started.
 func (m *Mesh) Sent() int64 { return m.plane.Engine().Counters().Sends.Load() }

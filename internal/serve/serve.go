@@ -2,8 +2,9 @@
 // as one.
 //
 // What comes in: watched files, objects written with commands, and what the one-machine supervisor says runs. What
-// goes out: xDS on STATE/xds.sock, the API on STATE/api.sock, health and metrics on a TCP port. It keeps nothing but
-// the objects written with commands, and may be killed at any time: proxies go on with what they have and come back.
+// goes out: xDS on STATE/xds.sock, the API on STATE/api.sock, health and metrics on a TCP port. It keeps the objects
+// written with commands, and in STATE/cache what it needs to go on after a restart. It may be killed at any time: proxies
+// go on with what they have and come back.
 package serve
 
 import (
@@ -13,6 +14,8 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -21,6 +24,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/dialect/ingress"
 	"github.com/lateen-mesh/lateen/internal/dialect/v1alpha2"
@@ -51,11 +55,13 @@ func XDSSocket(stateDir string) string { return filepath.Join(stateDir, "xds.soc
 // Config says how a control plane runs.
 type Config struct {
 	StateDir  string
+	Mesh      string       // name of the mesh; "": not known
 	Paths     []string     // watched files and folders; none: no files
 	Namespace string       // of objects that name none
 	Carried   config.Kinds // kinds that may stand in the files but mean nothing here
 	Admin     net.Listener // of health and metrics; nil: none. Run closes it
 	Version   string
+	Patience  time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
 	Push      push.Config
 	Log       *slog.Logger
 }
@@ -66,6 +72,7 @@ type Plane struct {
 	store  *store.Store
 	engine *push.Engine
 	files  *file.Source // nil: no files
+	cache  *cache.Cache
 	state  *state.Source
 	admin  *admin.Server
 }
@@ -83,8 +90,12 @@ func New(c Config) (*Plane, error) {
 	if len(c.Paths) > 0 {
 		sources = append([]string{filesSource}, sources...)
 	}
+	p.cache, err = cache.Open(cache.Config{Dir: filepath.Join(c.StateDir, "cache"), Mesh: c.Mesh, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
 	p.store = store.New(store.Config{
-		Kinds: kinds, Domain: Domain, Sources: sources, Publish: p.engine.Apply, Log: c.Log,
+		Kinds: kinds, Domain: Domain, Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.engine.Apply, Log: c.Log,
 	})
 	if len(c.Paths) > 0 {
 		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
@@ -114,10 +125,39 @@ func (p *Plane) fileConfig(kinds config.Kinds) file.Config {
 	return file.Config{
 		Paths: p.config.Paths, Namespace: p.config.Namespace, Log: p.config.Log,
 		Check: func(o *config.Object) []mesh.Problem { _, problems := kinds.Read(o); return problems },
+		Cache: p.cache, Keeps: mayBeKept(), Mended: p.mended,
 		Sink: func(ctx context.Context, objects []config.Object, problems []mesh.Problem) error {
+			problems = slices.DeleteFunc(problems, func(problem mesh.Problem) bool { return p.carries(problem.Object.Kind) })
 			_, err := p.store.SetObjects(ctx, filesSource, objects, problems)
 			return err
 		},
+	}
+}
+
+// carries tells whether objects of a kind may stand in the files and mean nothing here: what is wrong with them is told by
+// whom they mean something to.
+func (p *Plane) carries(kind string) bool {
+	return slices.ContainsFunc(p.config.Carried, func(k config.Kind) bool { return k.Name == kind })
+}
+
+// mended says that something is good again, where it was said that it is wrong.
+func (p *Plane) mended(o mesh.Ref, file string) {
+	what := o.String()
+	if o.IsZero() {
+		what = file
+	}
+	if !p.carries(o.Kind) {
+		p.config.Log.Warn("mended", "object", what, "problem", what+" is good again")
+	}
+}
+
+// mayBeKept returns what tells whether an object may be written to the cache: one that steers traffic, and holds no
+// secret.
+func mayBeKept() func(*config.Object) bool {
+	kinds := Kinds()
+	return func(o *config.Object) bool {
+		kind := kinds.Find(o.APIVersion, o.Kind)
+		return kind != nil && !kind.Confidential
 	}
 }
 
@@ -138,6 +178,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for proxies: %w", err)
 	}
+	defer p.keep(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
 	server := xds.NewServer(p.engine.Open, ctx.Done())
 	group.Go(func() error {
@@ -161,6 +202,19 @@ func (p *Plane) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// keep has what is known kept for a restart, until the returned function is called, which saves what is left to save.
+func (p *Plane) keep(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- p.cache.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			p.config.Log.Warn("what is known is not kept for a restart", "err", err)
+		}
+	}
 }
 
 // metrics are those of the process and of the push engine.

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -16,6 +17,7 @@ type fold struct {
 	counters *Counters
 	snapshot *mesh.Snapshot // the last one published
 	open     bool           // whether one was published
+	silence  silence
 
 	reported   map[string]bool
 	objects    map[string][]*entry
@@ -32,7 +34,8 @@ type fold struct {
 
 func newFold(c Config, counters *Counters) *fold {
 	return &fold{
-		kinds: c.Kinds, required: slices.Clone(c.Sources), counters: counters, snapshot: mesh.NewSnapshot(c.Domain),
+		silence: silence{optional: slices.Clone(c.Optional), standIn: map[string]time.Time{}},
+		kinds:   c.Kinds, required: slices.Clone(c.Sources), counters: counters, snapshot: mesh.NewSnapshot(c.Domain),
 		reported: map[string]bool{}, objects: map[string][]*entry{}, claims: newShelfDraft[mesh.Ref, claim](),
 		index: map[mesh.Key]map[*entry]bool{}, registries: map[string]*registry{}, stale: map[mesh.Key]bool{},
 		problems: newShelfDraft[subject, []mesh.Problem](), doubtful: map[mesh.Key]bool{},
@@ -41,11 +44,12 @@ func newFold(c Config, counters *Counters) *fold {
 
 // compareSources orders sources by rank.
 func (f *fold) compareSources(a, b string) int {
+	known := slices.Concat(f.required, f.silence.optional)
 	rank := func(source string) int {
-		if i := slices.Index(f.required, source); i >= 0 {
+		if i := slices.Index(known, source); i >= 0 {
 			return i
 		}
-		return len(f.required)
+		return len(known)
 	}
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
 }
@@ -53,7 +57,7 @@ func (f *fold) compareSources(a, b string) int {
 func (f *fold) missing() []string {
 	var missing []string
 	for _, source := range f.required {
-		if !f.reported[source] {
+		if _, standsIn := f.silence.standIn[source]; !f.reported[source] && !standsIn {
 			missing = append(missing, source)
 		}
 	}

@@ -49,6 +49,7 @@ func (f *fold) setRegistry(source string, whole *mesh.Registry) error {
 		f.ranked = slices.SortedFunc(maps.Keys(f.registries), f.compareSources)
 	}
 	f.reported[source] = true
+	f.silence.end(source)
 	r.generation = whole.Generation
 	g := f.sift(source, edit)
 	putAll(f, r, g, mesh.KindService, r.services, g.services)

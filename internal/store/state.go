@@ -14,6 +14,7 @@ import (
 type state struct {
 	snapshot *mesh.Snapshot
 	missing  []string
+	stale    []Stale
 	objects  *shelf[mesh.Ref, claim]
 	told     *shelf[subject, []mesh.Problem]
 
@@ -25,7 +26,7 @@ type state struct {
 // state returns what is to be shown after the last change. Of the state before it takes over what did not change.
 func (f *fold) state(before *state) *state {
 	objects, told := f.claims.show(), f.problems.show() // all that the functions hold on to: they may outlive the snapshot
-	s := &state{snapshot: f.snapshot, missing: f.missing(), objects: objects, told: told}
+	s := &state{snapshot: f.snapshot, missing: f.missing(), stale: f.standIns(), objects: objects, told: told}
 	if before != nil && before.objects == objects {
 		s.claims = before.claims
 	} else {

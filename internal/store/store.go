@@ -9,7 +9,9 @@
 // are published together at its end. Registries and objects have a back-off of their own: where endpoints are never waits
 // for rules.
 //
-// Nothing is published before every required source has reported. Sources rank in the order of [Config.Sources]: where
+// Nothing is published before every required source has reported. One that is silent for longer than [Config.Patience] is
+// known by what it reported last, before a restart; nothing of that is removed until it reports, and it is a problem.
+// Sources rank in the order of [Config.Sources]: where
 // two say something about the same thing, the first one counts, and the other is told.
 //
 // An object with an error means nothing and harms nothing else; [Store.Problems] tells all that is wrong. What depends
@@ -18,12 +20,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -35,6 +39,13 @@ type Config struct {
 	// Sources are the names of those that must report, once each, before anything is published. A source that is not
 	// among them may report as well; it ranks after them, by name.
 	Sources []string
+	// Optional are sources that may be away: one that has not reported after a while is a problem, and holds up nothing.
+	// They rank after the others.
+	Optional []string
+	// Last is where the last registry of each source is kept. A source that has not reported when Patience is over is
+	// known by it until it does. nil: nothing is kept.
+	Last     *cache.Cache
+	Patience time.Duration // 0: 10 s
 	// Publish is called for the first snapshot, even when it is empty, and for each one that differs from the one
 	// before, in order and never at the same time. Changes wait for it.
 	Publish func(*mesh.Snapshot, []mesh.Key)
@@ -54,6 +65,9 @@ type Store struct {
 	fold     *fold
 	changes  chan change
 	queues   [classes]queue
+	asks     chan func(*fold) // which change nothing
+	last     *cache.Cache     // nil: nothing is kept
+	patience time.Duration
 	stopped  chan struct{}
 	current  atomic.Pointer[state]
 	counters Counters
@@ -63,6 +77,7 @@ type Store struct {
 func New(c Config) *Store {
 	s := &Store{
 		publish: c.Publish, log: c.Log, changes: make(chan change), stopped: make(chan struct{}),
+		asks: make(chan func(*fold)), last: c.Last, patience: cmp.Or(c.Patience, defaultPatience),
 		queues: [classes]queue{ofRegistries: {backOff: registryBackOff}, ofObjects: {backOff: objectBackOff}},
 	}
 	s.fold = newFold(c, &s.counters)
@@ -76,6 +91,8 @@ func (s *Store) Run(ctx context.Context) error {
 	defer close(s.stopped)
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
+	patience := time.NewTimer(s.patience)
+	defer patience.Stop()
 	for ctx.Err() == nil {
 		s.collect()
 		now := time.Now()
@@ -93,6 +110,10 @@ func (s *Store) Run(ctx context.Context) error {
 		case c := <-s.changes:
 			s.queues[c.class].add(c)
 		case <-later:
+		case ask := <-s.asks:
+			ask(s.fold)
+		case <-patience.C:
+			s.goOn()
 		}
 	}
 	return context.Cause(ctx)
@@ -108,6 +129,7 @@ func (s *Store) take(q *queue) {
 		answers[i].err = c.apply(s.fold)
 	}
 	s.fold.tellDoubtful()
+	s.fold.tellSilence()
 	keys, fresh := s.fold.next()
 	next := s.fold.state(s.current.Load())
 	s.current.Store(next)
@@ -151,14 +173,14 @@ func (s *Store) EditObjects(ctx context.Context, source string, objects []config
 // keeps what it is given: it must not be changed any more. Parts that are the same pointer as in the call before cost
 // little.
 func (s *Store) SetRegistry(ctx context.Context, source string, r mesh.Registry) (int64, error) {
-	return s.change(ctx, ofRegistries, func(f *fold) error { return f.setRegistry(source, &r) })
+	return s.change(ctx, ofRegistries, s.keeping(source, func(f *fold) error { return f.setRegistry(source, &r) }))
 }
 
 // EditRegistry changes what a source said with [Store.SetRegistry], and returns like it. What the edit does not name costs
 // nothing. It is refused with [ErrOtherBase], and changes nothing, when the source never said anything or when what it
 // said last has another generation than the edit's base.
 func (s *Store) EditRegistry(ctx context.Context, source string, edit mesh.RegistryEdit) (int64, error) {
-	return s.change(ctx, ofRegistries, func(f *fold) error { return f.editRegistry(source, &edit) })
+	return s.change(ctx, ofRegistries, s.keeping(source, func(f *fold) error { return f.editRegistry(source, &edit) }))
 }
 
 func (s *Store) change(ctx context.Context, class class, apply func(*fold) error) (int64, error) {
@@ -188,7 +210,10 @@ func (s *Store) change(ctx context.Context, class class, apply func(*fold) error
 // Snapshot returns what is published now: an empty snapshot at revision 0 in the beginning.
 func (s *Store) Snapshot() *mesh.Snapshot { return s.current.Load().snapshot }
 
-// Missing returns the required sources that have not reported yet.
+// Stale returns the sources that have not reported and whose last registry counts until they do.
+func (s *Store) Stale() []Stale { return s.current.Load().stale }
+
+// Missing returns the required sources that have not reported yet and of which nothing is kept.
 func (s *Store) Missing() []string { return s.current.Load().missing }
 
 // Objects returns the objects that hold their name, sorted by kind, namespace and name, also those with errors.

@@ -253,5 +253,8 @@ func (r *reader) secret(path string) View {
 		return nil
 	}
 	c := r.snapshot.Certificate(path)
+	if c.Key.Reveal() == "" { // not known since a restart: who has it keeps it
+		return nil
+	}
 	return Secret{Name: path, Chain: c.Chain, Key: c.Key}
 }

@@ -37,7 +37,7 @@ func Kinds(domain string) config.Kinds {
 			Translate: func(o *config.Object) (config.Meaning, []mesh.Problem) { return translate(o, domain) },
 		},
 		{
-			Name: "Secret", APIVersions: []string{"v1"}, Type: "secret", Plural: "secrets",
+			Name: "Secret", APIVersions: []string{"v1"}, Type: "secret", Plural: "secrets", Confidential: true,
 			Fields: []string{"type", "data", "stringData", "immutable"}, Translate: translateSecret,
 		},
 	}

@@ -6,7 +6,8 @@
 // It promises that a wrong file harms nothing. While a file cannot be read or is not YAML, its last good objects stay;
 // while one object is broken, the last good version of that object stays; the problem is told. An object goes when it
 // stands no longer in its file, or the file is no longer in its folder. A path that was named and is gone, or a file
-// that is empty because somebody is about to write it, takes nothing with it.
+// that is empty because somebody is about to write it, takes nothing with it. With a [cache.Cache] all of this holds over
+// a restart too.
 //
 // A change is read when its folder has been quiet for a moment, since editors save in several steps. Besides it looks
 // every few seconds, for file systems that report no changes.
@@ -17,9 +18,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -33,8 +36,15 @@ type Config struct {
 	Namespace string   // of objects that name none; "": default
 	// Check says what is wrong with an object beyond its YAML. One with an error is broken; what it finds wrong with
 	// good objects is not told here. nil: nothing is.
-	Check  func(*config.Object) []mesh.Problem
-	Sink   Sink
+	Check func(*config.Object) []mesh.Problem
+	Sink  Sink
+	// Beside says which files an object names: when one of them changes, all files are checked anew. nil: none.
+	Beside func(o *config.Object) []string
+	Cache  *cache.Cache                // where the last good objects are kept for a restart; nil: nowhere
+	Keeps  func(o *config.Object) bool // whether an object may be written there: never one that holds secrets
+	// Mended is told, once it is handed over, which object is good again after it was wrong, or which file, with no object.
+	// nil: nobody is.
+	Mended func(o mesh.Ref, file string)
 	Rescan time.Duration // how often to look without being told of a change; 0: 10 s
 	Log    *slog.Logger
 }
@@ -50,7 +60,13 @@ const (
 type Source struct {
 	config  Config
 	files   map[string]*watched // by path
+	beside  beside
 	objects atomic.Pointer[[]config.Object]
+
+	dir        string                  // where this program runs
+	remembered map[string][]keptObject // by path: last good objects from before this start; for the first look
+	refused    []mesh.Problem          // of what was kept and is not used
+	mended     []mesh.Problem          // that are gone since something was handed over
 }
 
 // New returns a source. It is an error if one of the paths does not exist.
@@ -63,7 +79,11 @@ func New(c Config) (*Source, error) {
 	if c.Rescan == 0 {
 		c.Rescan = defaultRescan
 	}
-	return &Source{config: c, files: map[string]*watched{}}, nil
+	s := &Source{config: c, files: map[string]*watched{}, beside: beside{}, remembered: map[string][]keptObject{}}
+	if err := s.remember(); err != nil {
+		return nil, fmt.Errorf("watch files: %w", err)
+	}
+	return s, nil
 }
 
 // Objects returns the objects that were handed over last. It may be called from any goroutine.
@@ -115,15 +135,26 @@ func (s *Source) Run(ctx context.Context) error {
 // the slow look before it that no file is still being written.
 func (s *Source) look(ctx context.Context, n *notices, slow bool) error {
 	found := s.find()
-	n.watch(found.folders)
-	changed := s.read(found, slow)
+	n.watch(slices.Concat(found.folders, s.beside.folders()))
+	changed := s.read(found, slow, s.beside.look())
+	s.forgetBeside()
+	if len(s.beside) > 0 {
+		n.watch(slices.Concat(found.folders, s.beside.folders()))
+	}
 	if !changed && s.objects.Load() != nil {
 		return nil
 	}
 	objects, problems := s.gather()
 	s.objects.Store(&objects)
+	s.keep()
 	if err := s.config.Sink(ctx, objects, problems); err != nil {
 		return fmt.Errorf("hand over watched files: %w", err)
 	}
+	for _, p := range s.mended {
+		if s.config.Mended != nil {
+			s.config.Mended(p.Object, p.Position.File)
+		}
+	}
+	s.mended = nil
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 type handed struct {
 	objects  []string
 	problems []string
+	hints    string
 }
 
 // watching is a source at work in a folder of its own.
@@ -36,48 +38,58 @@ type watching struct {
 	dir    string
 	handed chan handed
 	all    []handed
+	hints  string // of the problems handed over last
+	source *file.Source
+	stop   func()
 }
 
 // watch watches what paths name in the folder. An object whose value is "bad" is broken.
 func watch(t *testing.T, dir string, rescan time.Duration, paths ...string) *watching {
 	t.Helper()
+	return watchWith(t, dir, file.Config{Rescan: rescan}, paths...)
+}
+
+func watchWith(t *testing.T, dir string, c file.Config, paths ...string) *watching {
+	t.Helper()
 	w := &watching{t: t, dir: dir, handed: make(chan handed, 100)}
 	for i, p := range paths {
 		paths[i] = filepath.Join(dir, p)
 	}
-	s, err := file.New(file.Config{
-		Paths: paths, Rescan: rescan, Log: slog.New(slog.DiscardHandler),
-		Check: func(o *config.Object) []mesh.Problem {
-			if value(o) == "bad" {
-				return []mesh.Problem{o.Problem("bad", "spec.x", "bad")}
-			}
-			return nil
-		},
-		Sink: func(_ context.Context, objects []config.Object, problems []mesh.Problem) error {
-			var h handed
-			for _, o := range objects {
-				h.objects = append(h.objects, o.Name+"="+value(&o))
-			}
-			for _, p := range problems {
-				name, _ := filepath.Rel(dir, p.Position.File)
-				h.problems = append(h.problems, name+": "+p.Code)
-			}
-			w.handed <- h
-			return nil
-		},
-	})
+	c.Paths, c.Log = paths, slog.New(slog.DiscardHandler)
+	c.Check = func(o *config.Object) []mesh.Problem {
+		if value(o) == "bad" {
+			return []mesh.Problem{o.Problem("bad", "spec.x", "bad")}
+		}
+		return nil
+	}
+	c.Sink = func(_ context.Context, objects []config.Object, problems []mesh.Problem) error {
+		var h handed
+		for _, o := range objects {
+			h.objects = append(h.objects, o.Name+"="+value(&o))
+		}
+		for _, p := range problems {
+			name, _ := filepath.Rel(dir, p.Position.File)
+			h.problems = append(h.problems, name+": "+p.Code)
+			h.hints += p.Hint + "\n"
+		}
+		w.handed <- h
+		return nil
+	}
+	s, err := file.New(c)
+	w.source = s
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(w.stop)
 	return w
 }
 
@@ -90,12 +102,12 @@ func value(o *config.Object) string {
 // await waits until exactly this is handed over.
 func (w *watching) await(objects string, problems ...string) {
 	w.t.Helper()
-	want := handed{strings.Fields(objects), problems}
+	want := handed{objects: strings.Fields(objects), problems: problems}
 	timeout := time.After(tooLong)
 	for {
 		select {
 		case h := <-w.handed:
-			w.all = append(w.all, h)
+			w.all, w.hints = append(w.all, h), h.hints
 			if slices.Equal(h.objects, want.objects) && slices.Equal(h.problems, want.problems) {
 				return
 			}

@@ -81,7 +81,8 @@ func (s *Source) concerns(event fsnotify.Event) bool {
 		return false
 	}
 	name := filepath.Clean(event.Name)
-	return isConfiguration(name) || strings.HasPrefix(filepath.Base(name), ".") || s.files[name] != nil
+	_, named := s.beside[name]
+	return named || isConfiguration(name) || strings.HasPrefix(filepath.Base(name), ".") || s.files[name] != nil
 }
 
 func compareOrigins(a, b config.Object) int {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -24,12 +25,15 @@ type watched struct {
 	empty    bool            // a slow look found it empty: if the next one does too, it is meant
 	failure  string          // why it could not be read
 	fresh    []config.Object // as they stand in the file now
-	kept     []config.Object // last good versions of what is broken now
+	read     time.Time       // when they were read
+	kept     []lastGood      // last good versions of what is broken now
 	problems []mesh.Problem
+	beside   []string // files that its objects name
 }
 
-// read reads the files that there are, forgets those that are gone, and tells whether something changed.
-func (s *Source) read(f found, slow bool) (changed bool) {
+// read reads the files that there are, forgets those that are gone, and tells whether something changed. What a file says
+// is checked anew, even if it is the same, when a file that its objects name has changed.
+func (s *Source) read(f found, slow, anew bool) (changed bool) {
 	for path := range s.files {
 		if !f.files[path] && !f.keeps(path) {
 			delete(s.files, path)
@@ -39,20 +43,30 @@ func (s *Source) read(f found, slow bool) (changed bool) {
 	for path := range f.files {
 		w := s.files[path]
 		if w == nil {
-			w = &watched{}
+			w = s.begin(path)
 			s.files[path] = w
 			changed = true
+		}
+		if anew {
+			w.hash = [sha256.Size]byte{}
 		}
 		changed = s.readFile(path, w, slow) || changed
 	}
 	for path, err := range f.failed {
 		w := s.files[path]
 		if w == nil {
-			w = &watched{}
+			w = s.begin(path)
 			s.files[path] = w
 		}
 		changed = w.fail(path, err) || changed
 	}
+	for path := range s.remembered {
+		if f.keeps(path) {
+			s.files[path] = s.begin(path)
+			changed = true
+		}
+	}
+	clear(s.remembered) // what is not there now is gone
 	return changed
 }
 
@@ -89,8 +103,8 @@ func (w *watched) fail(path string, err error) bool {
 		Position: mesh.Position{File: path}, Code: CodeUnreadableFile, Severity: mesh.Error,
 		Message: "cannot be read: " + err.Error(),
 	}}
-	if len(w.fresh)+len(w.kept) > 0 {
-		w.problems[0].Hint = "what was last read stays in force"
+	if good := w.lastGood(); len(good) > 0 {
+		w.problems[0].Hint = "what was last good of it stays in force, read at " + newest(good)
 	}
 	return true
 }
@@ -99,7 +113,7 @@ func (w *watched) fail(path string, err error) bool {
 // so broken that it has no name, the last good version is kept.
 func (s *Source) parse(path string, data []byte, w *watched) {
 	objects, problems := config.Parse(path, data, s.config.Namespace)
-	last := slices.Concat(w.fresh, w.kept)
+	last := w.lastGood()
 	broken := map[mesh.Ref]bool{}
 	nameless := false
 	for _, p := range problems {
@@ -108,9 +122,13 @@ func (s *Source) parse(path string, data []byte, w *watched) {
 			nameless = nameless || p.Object.IsZero()
 		}
 	}
-	w.fresh, w.kept, w.problems = nil, nil, problems
+	before := w.problems
+	w.fresh, w.read, w.kept, w.problems, w.beside = nil, time.Now(), nil, problems, nil
 	good := map[mesh.Ref]bool{}
 	for _, o := range objects {
+		names := s.namedBy(&o)
+		s.beside.note(names)
+		w.beside = append(w.beside, names...)
 		if found := s.check(&o); o.Broken || mesh.HasErrors(found) {
 			broken[o.Ref] = true
 			w.problems = append(w.problems, found...)
@@ -122,6 +140,23 @@ func (s *Source) parse(path string, data []byte, w *watched) {
 	for _, o := range last {
 		if !good[o.Ref] && (broken[o.Ref] || nameless) {
 			w.kept = append(w.kept, o)
+		}
+	}
+	w.sayWhatStays()
+	s.noteMended(before, w)
+}
+
+// noteMended finds out which objects of the file are good now and were not before. A file is good when all of it is.
+func (s *Source) noteMended(before []mesh.Problem, w *watched) {
+	told := map[mesh.Ref]bool{}
+	for _, p := range before {
+		good := slices.ContainsFunc(w.fresh, func(o config.Object) bool { return o.Ref == p.Object })
+		if p.Object.IsZero() {
+			good = !mesh.HasErrors(w.problems)
+		}
+		if p.Severity == mesh.Error && good && !told[p.Object] {
+			told[p.Object] = true
+			s.mended = append(s.mended, p)
 		}
 	}
 }
@@ -137,7 +172,7 @@ func (s *Source) check(o *config.Object) []mesh.Problem {
 // kept for the file that it stood in.
 func (s *Source) gather() ([]config.Object, []mesh.Problem) {
 	var objects []config.Object
-	var problems []mesh.Problem
+	problems := slices.Clone(s.refused)
 	standing := map[mesh.Ref]bool{}
 	for _, w := range s.files {
 		for _, o := range w.fresh {
@@ -149,7 +184,7 @@ func (s *Source) gather() ([]config.Object, []mesh.Problem) {
 		objects = append(objects, w.fresh...)
 		for _, o := range w.kept {
 			if !standing[o.Ref] {
-				objects = append(objects, o)
+				objects = append(objects, o.Object)
 			}
 		}
 	}

@@ -17,12 +17,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/disk"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -61,19 +61,16 @@ type Source struct {
 
 // Open reads the objects in the folder.
 func Open(c Config) (*Source, error) {
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("folder of objects: %w", err)
-	}
-	root, err := os.OpenRoot(c.Dir)
+	opened, err := disk.Open(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("folder of objects: %w", err)
 	}
-	s := &Source{config: c, folder: &folder{root: root, kinds: c.Kinds}}
+	s := &Source{config: c, folder: &folder{disk: opened, kinds: c.Kinds}}
 	if s.objects, s.problems, err = s.folder.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("folder of objects: %w", err), root.Close())
+		return nil, errors.Join(fmt.Errorf("folder of objects: %w", err), opened.Close())
 	}
 	if s.version, err = s.folder.counter(); err != nil {
-		return nil, errors.Join(fmt.Errorf("folder of objects: %w", err), root.Close())
+		return nil, errors.Join(fmt.Errorf("folder of objects: %w", err), opened.Close())
 	}
 	for _, o := range s.objects {
 		s.version = max(s.version, o.Version)
@@ -92,7 +89,7 @@ func (s *Source) Run(ctx context.Context) error {
 	<-ctx.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.folder.root.Close()
+	return s.folder.disk.Close()
 }
 
 // Objects returns all objects, sorted.

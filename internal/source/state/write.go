@@ -192,7 +192,7 @@ func (s *Source) store(o *config.Object, version int64) (Stored, error) {
 	if err != nil {
 		return Stored{}, err
 	}
-	if err := s.folder.write(name, text); err != nil {
+	if err := s.folder.disk.Write(name, text); err != nil {
 		return Stored{}, err
 	}
 	stored, problems := s.folder.read(name)
@@ -212,7 +212,7 @@ func (s *Source) delete(ref mesh.Ref) (Change, *mesh.Problem) {
 	}
 	name, err := s.name(old.APIVersion, ref)
 	if err == nil {
-		err = s.folder.remove(name)
+		err = s.folder.disk.Remove(name)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		p := old.Problem(CodeNotStored, "", "not deleted: %v", err)
