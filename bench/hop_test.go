@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	hopRounds = 20
-	hopRound  = 400 * time.Millisecond
+	hopRounds = 32
+	hopRound  = 200 * time.Millisecond
 	hopWarm   = 300 * time.Millisecond
 )
 

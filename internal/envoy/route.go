@@ -76,7 +76,7 @@ func route(p plan.Route) (*routev3.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &routev3.Route{Name: p.Name, Match: match, Metadata: metadata(map[string]string{"rule": p.Name})}
+	r := &routev3.Route{Name: p.Name, Match: match}
 	switch {
 	case p.Answer != nil:
 		r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
