@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// metadataKey is the namespace of Lateen's own metadata on clusters, routes and endpoints.
+	// metadataKey is the namespace of Lateen's own metadata on clusters and endpoints.
 	metadataKey = "lateen"
 	httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )

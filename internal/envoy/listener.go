@@ -326,7 +326,7 @@ func accessLog(place map[string]string) (*accesslogv3.AccessLog, error) {
 		"code":        "%RESPONSE_CODE%",
 		"flags":       "%RESPONSE_FLAGS%",
 		"details":     "%RESPONSE_CODE_DETAILS%",
-		"rule":        "%METADATA(ROUTE:lateen:rule)%",
+		"rule":        "%ROUTE_NAME%",
 		"duration_ms": "%DURATION%",
 		"bytes_in":    "%BYTES_RECEIVED%",
 		"bytes_out":   "%BYTES_SENT%",

@@ -76,7 +76,7 @@ func route(p plan.Route) (*routev3.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &routev3.Route{Name: p.Name, Match: match, Metadata: metadata(map[string]string{"rule": p.Name})}
+	r := &routev3.Route{Name: p.Name, Match: match}
 	switch {
 	case p.Answer != nil:
 		r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
@@ -235,7 +235,7 @@ func routeAction(p plan.Route) (*routev3.RouteAction, error) {
 		return a, nil
 	}
 	var err error
-	a.RetryPolicy, err = retryPolicy(p.Retry, p.Begin)
+	a.RetryPolicy, err = retryPolicy(p)
 	return a, err
 }
 
@@ -254,25 +254,28 @@ func rewrite(a *routev3.RouteAction, p plan.Route) {
 	}
 }
 
-// retryPolicy tries another endpoint where there is one. The bound on the beginning of a response stands here too:
-// Envoy calls it the timeout of a try, and stops it when the response has begun.
-func retryPolicy(p plan.Retry, begin mesh.Duration) (*routev3.RetryPolicy, error) {
+// retryPolicy tries another endpoint where there may be one: a cluster of the proxy's own has one. The bound on the
+// beginning of a response stands here too: Envoy calls it the timeout of a try, and stops it when the response has begun.
+func retryPolicy(p plan.Route) (*routev3.RetryPolicy, error) {
+	policy := &routev3.RetryPolicy{
+		RetryOn:    p.Retry.On,
+		NumRetries: wrapperspb.UInt32(uint32(p.Retry.Attempts)), //nolint:gosec // checked where it enters the mesh
+	}
+	if p.Begin > 0 {
+		policy.PerTryTimeout = duration(p.Begin)
+	}
+	if p.Cluster != "" {
+		return policy, nil
+	}
 	previous, err := pack(&previoushostsv3.PreviousHostsPredicate{})
 	if err != nil {
 		return nil, err
 	}
-	policy := &routev3.RetryPolicy{
-		RetryOn:    p.On,
-		NumRetries: wrapperspb.UInt32(uint32(p.Attempts)), //nolint:gosec // checked where it enters the mesh
-		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
-			Name:       "envoy.retry_host_predicates.previous_hosts",
-			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: previous},
-		}},
-		HostSelectionRetryMaxAttempts: 5,
-	}
-	if begin > 0 {
-		policy.PerTryTimeout = duration(begin)
-	}
+	policy.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
+		Name:       "envoy.retry_host_predicates.previous_hosts",
+		ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: previous},
+	}}
+	policy.HostSelectionRetryMaxAttempts = 5
 	return policy, nil
 }
 
