@@ -179,9 +179,8 @@ func (s *Server) proxies(*http.Request) (any, error) {
 
 // uses tells which hosts the next replica of each workload is given.
 func (s *Server) uses(*http.Request) (any, error) {
-	uses, _ := s.config.Proxies.Uses()
 	answer := []api.Use{}
-	for _, u := range uses {
+	for _, u := range s.config.Proxies.Uses() {
 		use := api.Use{Type: u.Scope.Type, Namespace: u.Scope.Namespace, Account: u.Scope.Account, Labels: u.Scope.Labels}
 		for _, n := range u.Names {
 			use.Hosts = append(use.Hosts, api.UsedHost{Host: n.Name, Asked: n.Asked.UTC().Truncate(time.Second)})

@@ -25,11 +25,11 @@ func (p *proxies) Connected() []push.Connected {
 
 func (p *proxies) Problems() []mesh.Problem { return nil }
 
-func (p *proxies) Uses() ([]push.Use, int64) {
+func (p *proxies) Uses() []push.Use {
 	return []push.Use{{
 		Scope: view.Caller{Type: mesh.Sidecar, Namespace: "default", Labels: mesh.Labels{"app": "a"}},
 		Names: []push.UsedName{{Name: "reviews:9080", Asked: time.Unix(1000, 5)}},
-	}}, 1
+	}}
 }
 
 func (p *proxies) Progress(ctx context.Context, revision int64, _ time.Duration) push.Progress {

@@ -111,7 +111,7 @@ func (fate) Connected() []push.Connected { return nil }
 
 func (fate) Problems() []mesh.Problem { return nil }
 
-func (fate) Uses() ([]push.Use, int64) { return nil, 0 }
+func (fate) Uses() []push.Use { return nil }
 
 func (f fate) Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress {
 	p := push.Progress{Revision: revision, Reached: true, Concerned: 2, Confirmed: 1}

@@ -11,7 +11,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
-// A new replica's Envoy takes what its scope uses before it asks for it: its first request needs no control plane. What
+// A new replica's Envoy takes what its scope uses before it asks for it, also when all who asked are gone and the control
+// plane is another one: its first request needs no control plane. What
 // it was given comes back with it on a later stream, and is then updated like everything else.
 func TestReplicaKnowsWhatIsUsed(t *testing.T) {
 	t.Parallel()
@@ -20,6 +21,8 @@ func TestReplicaKnowsWhatIsUsed(t *testing.T) {
 	labels := mesh.Labels{"app": "caller"}
 	first := m.Caller("caller", labels)
 	wantAnswer(t, first, "http://reviews:9080", http.StatusOK, "v1")
+	first.Stop()
+	m.Restart() // so that nobody is left who could tell, but what was kept
 
 	m.Start("reviews", "v2", meshtest.Named("v2"))
 	m.Apply(rule("one", "route: [{labels: {version: v1}}]"))

@@ -26,6 +26,8 @@ type Config struct {
 	Log   *slog.Logger
 	Grace time.Duration // how long a proxy keeps what nothing leads to any more; 0: 10 s
 	Uses  []Use         // what was learned before
+	// Learned is called when there is something new to learn, with the engine locked; nil: nobody wants to know.
+	Learned func()
 }
 
 const (
@@ -80,7 +82,7 @@ func NewEngine(c Config) *Engine {
 		proxies:  map[*Proxy]struct{}{},
 		byID:     map[mesh.ProxyID]map[*Proxy]struct{}{},
 		progress: newProgress(),
-		learned:  newLearned(c.Uses),
+		learned:  newLearned(c.Uses, c.Learned),
 		absent:   map[mesh.ProxyID]time.Time{},
 		changed:  make(chan struct{}),
 	}

@@ -31,8 +31,8 @@ type UsedName struct {
 
 // learned holds what the scopes use. The engine's lock guards it.
 type learned struct {
-	scopes  map[string]*scopeUse
-	changes int64 // rises when there is something new to be kept
+	scopes map[string]*scopeUse
+	tell   func() // called when there is something new to be kept; nil: nobody wants to know
 }
 
 type scopeUse struct {
@@ -46,8 +46,8 @@ type usedName struct {
 }
 
 // newLearned takes up what was kept.
-func newLearned(kept []Use) learned {
-	l := learned{scopes: map[string]*scopeUse{}}
+func newLearned(kept []Use, tell func()) learned {
+	l := learned{map[string]*scopeUse{}, tell}
 	for _, u := range kept[:min(len(kept), maxScopes)] {
 		s := &scopeUse{u.Scope, map[string]*usedName{}}
 		for _, n := range u.Names[:min(len(u.Names), maxLearned)] {
@@ -104,11 +104,17 @@ func (l *learned) ask(scope view.Caller, name string, now time.Time) bool {
 		}
 		n = &usedName{}
 		s.names[name] = n
-		l.changes++
+		defer l.changed()
 	}
 	n.asked = now
 	n.live++
 	return true
+}
+
+func (l *learned) changed() {
+	if l.tell != nil {
+		l.tell()
+	}
 }
 
 // makeRoom forgets the name that is unused for the longest time, if there is one.
@@ -128,7 +134,7 @@ func (l *learned) leave(scope view.Caller, name string, now time.Time) {
 	if s := l.scopes[scope.Key()]; s != nil && s.names[name] != nil && s.names[name].live > 0 {
 		s.names[name].live--
 		s.names[name].asked = now
-		l.changes++
+		l.changed()
 	}
 }
 
@@ -148,9 +154,8 @@ func (l *learned) of(scope view.Caller, now time.Time) []string {
 	return names
 }
 
-// Uses returns what is learned, sorted, for people and to be kept over a restart, and a number that rises when that
-// changes.
-func (e *Engine) Uses() ([]Use, int64) {
+// Uses returns what is learned, sorted, for people and to be kept over a restart.
+func (e *Engine) Uses() []Use {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
@@ -167,7 +172,7 @@ func (e *Engine) Uses() ([]Use, int64) {
 			uses = append(uses, u)
 		}
 	}
-	return uses, e.learned.changes
+	return uses
 }
 
 // given returns the names that the proxy is given before it asks: those that its scope uses and those that its workload

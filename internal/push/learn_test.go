@@ -54,7 +54,7 @@ func TestNextReplicaIsGivenWhatIsUsed(t *testing.T) {
 	if want := []string{cluster, cluster, "out/svc-003:9080"}; !slices.Equal(got, want) {
 		t.Errorf("the second replica was sent %q before it asked for anything, want %q", got, want)
 	}
-	uses, _ := w.Engine.Uses()
+	uses := w.Engine.Uses()
 	if len(uses) != 1 || len(uses[0].Names) != 1 || uses[0].Names[0].Name != "svc-003:9080" {
 		t.Errorf("what is learned is %+v, want svc-003:9080 alone", uses)
 	}
@@ -76,7 +76,7 @@ func TestLearnedUseAges(t *testing.T) {
 		}
 		disconnect()
 		synctest.Wait()
-		kept, _ := w.Engine.Uses()
+		kept := w.Engine.Uses()
 		<-time.After(6 * 24 * time.Hour)
 		if names := usedNames(push.NewEngine(push.Config{Uses: kept})); !slices.Equal(names, []string{"svc-003:9080"}) {
 			t.Errorf("after six days and a restart %q are learned", names)
@@ -89,9 +89,8 @@ func TestLearnedUseAges(t *testing.T) {
 }
 
 func usedNames(e *push.Engine) []string {
-	uses, _ := e.Uses()
 	var names []string
-	for _, u := range uses {
+	for _, u := range e.Uses() {
 		for _, n := range u.Names {
 			names = append(names, n.Name)
 		}

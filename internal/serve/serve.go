@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -83,8 +84,7 @@ func New(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Push.Log = c.Log
-	p := &Plane{config: c, engine: push.NewEngine(c.Push)}
+	p := &Plane{config: c}
 	kinds := append(Kinds(), c.Carried...)
 	sources := []string{stateSource, admin.RegistrySource}
 	if len(c.Paths) > 0 {
@@ -94,6 +94,7 @@ func New(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.engine = push.NewEngine(p.pushConfig())
 	p.store = store.New(store.Config{
 		Kinds: kinds, Domain: Domain, Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.engine.Apply, Log: c.Log,
 	})
@@ -119,6 +120,21 @@ func New(c Config) (*Plane, error) {
 		Store: p.store, Registry: p.store, Proxies: p.engine, Explain: p.engine, Metrics: p.metrics(), Log: c.Log,
 	})
 	return p, nil
+}
+
+// usesPart is the part of the cache that holds what proxies have asked for.
+const usesPart = "uses"
+
+// pushConfig returns the configuration of the push engine, with what its predecessor has learned.
+func (p *Plane) pushConfig() push.Config {
+	c := p.config.Push
+	c.Log = p.config.Log
+	c.Learned = func() { p.cache.Keep(usesPart, func() any { return p.engine.Uses() }) }
+	if _, err := p.cache.Load(usesPart, &c.Uses); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.config.Log.Warn("what proxies have asked for is not known any more", "err", err)
+		c.Uses = nil
+	}
+	return c
 }
 
 func (p *Plane) fileConfig(kinds config.Kinds) file.Config {
