@@ -124,12 +124,14 @@ func startEnvoy(b *testing.B, dir, name string, config []byte) {
 	go func() { failed <- a.Run(ctx) }()
 	b.Cleanup(func() {
 		cancel()
-		<-failed
+		if err := <-failed; err != nil {
+			b.Errorf("envoy in %s: %v", dir, err)
+		}
 	})
 	select {
 	case <-ready:
 	case err := <-failed:
-		failed <- err
+		failed <- nil // told once
 		b.Fatal(err)
 	case <-time.After(meshtest.Patience):
 		b.Fatalf("envoy in %s is not ready after %v", dir, meshtest.Patience)

@@ -52,7 +52,7 @@ func newHopLoad(b *testing.B, protocol, address, authority string) *hopLoad {
 			b.Fatal(err)
 		}
 		l.open = append(l.open, e)
-		b.Cleanup(func() { e.Close() })
+		b.Cleanup(func() { _ = e.Close() })
 	}
 	return l
 }
@@ -146,8 +146,11 @@ func newHTTP2(conn net.Conn, authority string, grpc bool) (*plainHTTP2, error) {
 		method, path, c.message = http.MethodPost, "/bench.Hop/Call", make([]byte, 5) // an empty message
 	}
 	c.fields = []hpack.HeaderField{
-		{Name: ":method", Value: method}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: path},
-		{Name: ":authority", Value: authority}, {Name: "user-agent", Value: "hop"},
+		{Name: ":method", Value: method},
+		{Name: ":scheme", Value: "http"},
+		{Name: ":path", Value: path},
+		{Name: ":authority", Value: authority},
+		{Name: "user-agent", Value: "hop"},
 	}
 	if grpc {
 		c.fields = append(c.fields, hpack.HeaderField{Name: "content-type", Value: "application/grpc"},
