@@ -141,6 +141,8 @@ func TestNobodyStarves(t *testing.T) {
 			}
 		}
 		m.calls.Wait()
+		pass(t, time.Second) // what nobody waits for any more is published too
+		synctest.Wait()
 		var rules, endpoints int
 		for _, p := range m.published {
 			if p.keys[0].Kind == mesh.KindRules {

@@ -203,8 +203,10 @@ func TestWhatNobodyCouldDial(t *testing.T) {
 				at("reviews", 80), at("10.0.0.2", 0), at("", 80), at("10.0.0.1", 80),
 			}}, {Host: "outside.org", Endpoints: []mesh.Endpoint{at("10.0.0.1:80", 80)}}},
 			Workloads: []*mesh.Workload{nil, {Name: "a", Namespace: "default", Serves: []mesh.Serving{
-				{Host: host("reviews"), Port: 80, Listen: 80}, {Host: host("ratings"), Port: 80, Listen: 81},
-				{Host: host("details"), Port: 82, Listen: 80}, {Host: host("ratings"), Port: 83, Listen: 83},
+				{Host: host("reviews"), Port: 80, Listen: 80},
+				{Host: host("ratings"), Port: 80, Listen: 81},
+				{Host: host("details"), Port: 82, Listen: 80},
+				{Host: host("ratings"), Port: 83, Listen: 83},
 			}}},
 		})
 		const want = `warning: Service outside.org: an endpoint is left out: its address "10.0.0.1:80" is no IP address [invalid-value]

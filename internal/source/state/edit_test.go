@@ -88,7 +88,9 @@ func TestOnlyChangesAreHandedOver(t *testing.T) {
 		want string
 	}{
 		{"two", func() error { return write(rule("a", "", "x: 1") + "---\n" + rule("b", "", "x: 1")) }, nil, "all ++"},
-		{"one of them twice", func() error { return write(rule("a", "", "x: 2") + "---\n" + rule("a", "", "x: 3") + "---\n" + rule("b", "", "x: 1")) }, nil, "all ++ +"},
+		{"one of them twice", func() error {
+			return write(rule("a", "", "x: 2") + "---\n" + rule("a", "", "x: 3") + "---\n" + rule("b", "", "x: 1"))
+		}, nil, "all ++ +"},
 		{"nothing", func() error { return write(rule("b", "", "x: 1")) }, nil, "all ++ +"},
 		{"one gone, one not there", func() error { return remove("b", "c") }, nil, "all ++ + -"},
 		{"it fails", func() error { return write(rule("c", "", "x: 1")) }, broken, "all ++ + -"},

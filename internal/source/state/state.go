@@ -37,7 +37,7 @@ type Config struct {
 	// Edit takes only what changed since everything was handed over: objects that were written, and the names of those
 	// that were deleted. nil: Sink takes everything each time.
 	Edit func(ctx context.Context, written []config.Object, deleted []mesh.Ref) (revision int64, err error)
-	Log   *slog.Logger
+	Log  *slog.Logger
 }
 
 // Stored is an object as it is kept.
