@@ -20,7 +20,7 @@ import (
 // does, be it each time or to a store that is new.
 func TestEditsOfObjectsLeadWhereTheWholeLeads(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{random: rand.New(rand.NewPCG(seed, 7))}
@@ -36,7 +36,7 @@ func TestEditsOfObjectsLeadWhereTheWholeLeads(t *testing.T) {
 					hand(wholes, source)
 					hand(edits, source)
 				}
-				for step := range 60 {
+				for step := range 40 {
 					source := one(w.random, worldSources...)
 					written, deleted := w.editObjects(objects[source], fmt.Sprintf("%s-%d.yaml", source, w.random.IntN(5)))
 					hand(wholes, source)
