@@ -163,14 +163,15 @@ func (u *up) source(log *slog.Logger) local.Source {
 	}
 }
 
-// bootstrapOf returns what makes the bootstrap of a workload's Envoy.
+// bootstrapOf returns what makes the bootstrap of a workload's Envoy, or of its gRPC library where it has none.
 func bootstrapOf(stateDir string) func(*mesh.Workload, string) ([]byte, error) {
 	return func(w *mesh.Workload, adminSocket string) ([]byte, error) {
+		node := mesh.Node{Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: serve.Domain}
+		if w.Type == mesh.Proxyless {
+			return bootstrap.GRPC{Node: node, XDSSocket: serve.XDSSocket(stateDir)}.JSON()
+		}
 		return bootstrap.Config{
-			Node: mesh.Node{
-				Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: serve.Domain,
-			},
-			XDSSocket: serve.XDSSocket(stateDir), AdminSocket: adminSocket, BindSource: true,
+			Node: node, XDSSocket: serve.XDSSocket(stateDir), AdminSocket: adminSocket, BindSource: true,
 		}.JSON()
 	}
 }

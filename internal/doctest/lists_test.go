@@ -180,16 +180,20 @@ spec:
       ports: [{name: http, port: 8000}, {name: http-admin, port: 8001}]
       workloads:
         v1: {command: [env]}
+    api:
+      ports: [{name: http, port: 8000}]
+      workloads:
+        v1: {command: [env], proxyless: true}
 `
 		s := newSession(t)
 		s.document(document{name: "mesh", blocks: []block{
 			{language: "yaml", words: []string{"file=mesh.yaml"}, text: file},
 			{language: "sh", words: []string{"run", "background"}, text: "lateen up\n"},
-			{language: "output", text: "…\nlateen: error: web-v1-0 ended …\n"},
+			{language: "output", text: "…\nlateen: error: …-v1-0 ended …\n…\nlateen: error: …-v1-0 ended …\n"},
 		}})
 		documented := names(read(t, interfaces).section(t, "Environment"))
 		documented = append(slices.DeleteFunc(documented, func(n string) bool { return n == "PORT_NAME" }), "PORT_HTTP", "PORT_HTTP_ADMIN")
-		compare(t, "variables", documented, s.given("web-v1-0"))
+		compare(t, "variables", documented, append(s.given("web-v1-0"), s.given("api-v1-0")...))
 		compare(t, "metrics", names(read(t, interfaces).section(t, "Metrics")), metrics(t))
 	})
 }

@@ -7,6 +7,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -32,7 +35,9 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 			UpdateMergeWindow: durationpb.New(0),
 		},
 		Metadata: metadata(map[string]string{"host": string(p.Subset.Host)}),
-		LbPolicy: balancers[p.Balancer],
+	}
+	if err := balance(c, p.Balancer); err != nil {
+		return nil, err
 	}
 	perConnection := 0
 	if b := p.Breaker; b != nil {
@@ -52,11 +57,35 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 	return c, err
 }
 
-// balancers are Envoy's words for how an endpoint is chosen.
-var balancers = map[mesh.Balancer]clusterv3.Cluster_LbPolicy{
-	mesh.RoundRobin:   clusterv3.Cluster_ROUND_ROBIN,
-	mesh.LeastRequest: clusterv3.Cluster_LEAST_REQUEST,
-	mesh.Random:       clusterv3.Cluster_RANDOM,
+// balance says how an endpoint is chosen. The word for random is one that gRPC refuses, while of a list it takes the first
+// that it knows.
+func balance(c *clusterv3.Cluster, b mesh.Balancer) error {
+	switch b {
+	case mesh.LeastRequest:
+		c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
+		return nil
+	case mesh.Random:
+		c.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{}
+	default:
+		c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
+		return nil
+	}
+	for _, policy := range []struct {
+		name   string
+		config proto.Message
+	}{
+		{"envoy.load_balancing_policies.random", &randomv3.Random{}},
+		{"envoy.load_balancing_policies.round_robin", &roundrobinv3.RoundRobin{}},
+	} {
+		config, err := pack(policy.config)
+		if err != nil {
+			return err
+		}
+		c.LoadBalancingPolicy.Policies = append(c.LoadBalancingPolicy.Policies, &clusterv3.LoadBalancingPolicy_Policy{
+			TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: policy.name, TypedConfig: config},
+		})
+	}
+	return nil
 }
 
 // find says how the endpoints are found.
@@ -140,7 +169,8 @@ func endpoints(p plan.Endpoints) (*endpointv3.ClusterLoadAssignment, error) {
 	if len(p.Endpoints) == 0 {
 		return assignment, nil
 	}
-	locality := &endpointv3.LocalityLbEndpoints{LoadBalancingWeight: wrapperspb.UInt32(1)}
+	// gRPC refuses a locality that does not say which it is.
+	locality := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{}, LoadBalancingWeight: wrapperspb.UInt32(1)}
 	for _, e := range p.Endpoints {
 		if _, err := netip.ParseAddr(e.Address); err != nil {
 			return nil, err

@@ -65,6 +65,12 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	case plan.LocalBytes:
 		msg, err := localBytes(p)
 		return p.Name, msg, err
+	case plan.Target:
+		msg, err := apiListener(p)
+		return p.Name, msg, err
+	case plan.CallRoutes:
+		msg, err := callRoutes(p)
+		return p.Name, msg, err
 	case plan.InnerCluster:
 		return p.Name, inner(p), nil
 	case plan.InnerListener:

@@ -21,7 +21,9 @@ const (
 type application struct {
 	site     *site
 	instance *Instance
-	report   func(part, condition) bool // false: nobody listens any more
+	// bootstrap is the path of what the gRPC library starts with where there is no proxy.
+	bootstrap string
+	report    func(part, condition) bool // false: nobody listens any more
 
 	output  *process.Lines // of the process that was started last
 	failure string         // what was told last
@@ -50,7 +52,7 @@ func (a *application) start() (*process.Process, error) {
 		return nil, err
 	}
 	return process.Start(process.Command{
-		Path: path, Args: command[1:], Dir: dir, Env: environment(a.site.environ, bin, i),
+		Path: path, Args: command[1:], Dir: dir, Env: environment(a.site.environ, bin, a.bootstrap, i),
 		Stdout: a.output, Stderr: a.output, Groups: a.site.guard,
 	})
 }

@@ -64,6 +64,7 @@ func (r *reader) address(path string, w *Workload, s workloadSpec) {
 		{"replicas", s.Replicas != nil},
 		{"dependsOn", s.DependsOn != nil},
 		{"uses", s.Uses != nil},
+		{"proxyless", s.Proxyless},
 	} {
 		if field.there {
 			r.Tell(mesh.Problem{
@@ -94,6 +95,9 @@ func (r *reader) address(path string, w *Workload, s workloadSpec) {
 func (r *reader) process(path string, w *Workload, s workloadSpec) {
 	w.Command, w.Env = s.Command, s.Env
 	w.Dir = r.file(s.Dir)
+	if s.Proxyless {
+		w.Type = mesh.Proxyless
+	}
 	for i, word := range s.Command {
 		r.text(w, config.Item(path+".command", i), word)
 	}

@@ -255,10 +255,10 @@ func (c *crew) take(n news) {
 func (c *crew) halt() {
 	c.site.console.progress("")
 	c.site.console.say("ending; requests under way are finished")
-	for _, kind := range []mesh.ProxyType{mesh.Ingress, mesh.Sidecar} {
+	for _, door := range []bool{true, false} {
 		var ending sync.WaitGroup
 		for _, m := range c.members {
-			if m.instance.Workload.Type == kind {
+			if door == (m.instance.Workload.Type == mesh.Ingress) {
 				m.stop()
 				ending.Go(func() { <-m.done })
 			}

@@ -11,19 +11,42 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // localNames are reached without a proxy.
 const localNames = "localhost,127.0.0.1,::1"
 
+// xdsVariable names the file that the gRPC library of a program starts with (gRFC A27).
+const xdsVariable = "GRPC_XDS_BOOTSTRAP"
+
 // environment returns the environment of an instance's application: what this program has, what makes HTTP libraries
-// send requests to the proxy, the application's ports, its local addresses of services, and what its Mesh file says, in
-// this order; the last one wins.
-func environment(base []string, bin string, i *Instance) []string {
+// send requests to the proxy or, where there is none, gRPC ask the control plane as the bootstrap says, the application's
+// ports, its local addresses of services, and what its Mesh file says, in this order; the last one wins.
+func environment(base []string, bin, bootstrap string, i *Instance) []string {
 	env := slices.Clone(base)
 	set := func(name, value string) { env = append(env, name+"="+value) }
 	set("PATH", searchPath(base, bin))
 	set("LATEEN_WORKLOAD", i.Name)
+	if i.Workload.Type == mesh.Proxyless {
+		set(xdsVariable, bootstrap)
+	} else {
+		setProxy(base, i, set)
+	}
+	variables := i.variables()
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		set(name, variables[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.Workload.Env)) {
+		value, _, _ := expand(i.Workload.Env[name], variables)
+		set(name, value)
+	}
+	return env
+}
+
+// setProxy sets what makes libraries send requests to the instance's proxy.
+func setProxy(base []string, i *Instance, set func(name, value string)) {
 	host, port := i.Address.String(), strconv.Itoa(i.Outbound)
 	proxy := "http://" + net.JoinHostPort(host, port)
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
@@ -37,15 +60,6 @@ func environment(base []string, bin string, i *Instance) []string {
 	set("no_proxy", direct)
 	set("NODE_USE_ENV_PROXY", "1")
 	set("JAVA_TOOL_OPTIONS", strings.TrimSpace(lookup(base, "JAVA_TOOL_OPTIONS")+" "+javaOptions(host, port)))
-	variables := i.variables()
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		set(name, variables[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(i.Workload.Env)) {
-		value, _, _ := expand(i.Workload.Env[name], variables)
-		set(name, value)
-	}
-	return env
 }
 
 // javaOptions is all that a Java program obeys.

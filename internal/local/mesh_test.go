@@ -195,7 +195,7 @@ func TestEnvironment(t *testing.T) {
 		Ports: []mesh.Port{{Name: "http"}}, Env: map[string]string{"HTTP_PROXY": "", "X": "${PORT}", "PATH": "/only"},
 	}, Ports: map[string]int{"http": 20001}, Outbound: 15001}
 	i.Address = loopback
-	env := environment([]string{"PATH=/bin", "JAVA_TOOL_OPTIONS=-Xmx1m", "HOME=/h", "PATH=/usr/bin"}, "/state/bin", i)
+	env := environment([]string{"PATH=/bin", "JAVA_TOOL_OPTIONS=-Xmx1m", "HOME=/h", "PATH=/usr/bin"}, "/state/bin", "/state/xds.json", i)
 	for name, want := range map[string]string{
 		"HOME": "/h", "X": "20001", "HTTP_PROXY": "", "http_proxy": "http://127.0.0.1:15001", "PATH": "/only",
 		"JAVA_TOOL_OPTIONS": "-Xmx1m -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=15001 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=15001",

@@ -35,13 +35,18 @@ func (p *places) give(w *Workload, ordinal int) (*Instance, error) {
 		i.Outbound = w.Door.Port
 		return i, nil
 	}
-	taken := map[int]bool{}
 	var err error
 	for _, port := range w.Ports {
-		if i.Listen[port.Name], err = listenPort(i.Address, port.Number, taken); err != nil {
+		if i.Ports[port.Name], err = p.ports.take(); err != nil {
 			return nil, err
 		}
-		if i.Ports[port.Name], err = p.ports.take(); err != nil {
+	}
+	if w.Type == mesh.Proxyless {
+		return i, nil
+	}
+	taken := map[int]bool{}
+	for _, port := range w.Ports {
+		if i.Listen[port.Name], err = listenPort(i.Address, port.Number, taken); err != nil {
 			return nil, err
 		}
 	}

@@ -30,7 +30,7 @@ type proxy struct {
 	told   bool           // that its Envoy has ended
 }
 
-// prepare makes the folder of the proxy and what its Envoy starts with.
+// prepare makes the folder of the proxy and what its Envoy starts with, or the gRPC library of a workload without a proxy.
 func (p *proxy) prepare() error {
 	id := p.instance.ID()
 	dir, err := p.site.state.proxyDir(id)

@@ -79,6 +79,11 @@ func (r *resolver) variable(at mention) {
 		r.tell(at, CodeUnknownVariable, message, hint)
 		return
 	}
+	if at.workload.Type == mesh.Proxyless {
+		r.tell(at, config.CodeConflictingFields, "a workload without a proxy has no local addresses",
+			"dial xds:///NAME:PORT with its gRPC library, or take proxyless away")
+		return
+	}
 	a := addresses[at.variable][0]
 	r.wanted[at.workload][localAddress{a.host, a.port, wholeAddress}] = true
 }

@@ -84,7 +84,7 @@ func TestUpstreamVariables(t *testing.T) {
 	if diff := cmp.Diff(want, i.variables()); diff != "" {
 		t.Error(diff)
 	}
-	env := environment([]string{"PATH=/bin"}, "/state/bin", i)
+	env := environment([]string{"PATH=/bin"}, "/state/bin", "/state/xds.json", i)
 	for name, value := range map[string]string{
 		"A": "127.9.8.7:3307", "B": "127.9.8.7:5433", "UPSTREAM_MY_DB_MYSQL_PORT": "3307", "NO_PROXY": "localhost,127.0.0.1,::1,127.9.8.7",
 	} {

@@ -185,7 +185,7 @@ func (r *roster) take() mesh.RegistryEdit {
 			continue
 		}
 		w := known.instance.MeshWorkload()
-		w.Running = known.health != ""
+		w.Running = known.health != "" && w.Type != mesh.Proxyless
 		e.Workloads = append(e.Workloads, w)
 	}
 	if r.touched.settings {

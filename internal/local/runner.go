@@ -108,12 +108,16 @@ func (r *runner) run(ctx, kill context.Context) error {
 	defer stopApp()
 	p.report = r.reporter(proxyCtx)
 	var proxies, apps sync.WaitGroup
-	proxies.Go(func() { p.keeper().run(proxyCtx, kill) })
-	if w.Type == mesh.Sidecar {
-		a := &application{site: r.site, instance: r.instance, report: r.reporter(appCtx)}
-		apps.Go(func() { a.keeper().run(appCtx, kill) })
+	if w.Type == mesh.Proxyless {
+		r.state[partProxy] = up
 	} else {
+		proxies.Go(func() { p.keeper().run(proxyCtx, kill) })
+	}
+	if w.Type == mesh.Ingress {
 		r.state[partApp] = up
+	} else {
+		a := &application{site: r.site, instance: r.instance, bootstrap: p.config.Bootstrap, report: r.reporter(appCtx)}
+		apps.Go(func() { a.keeper().run(appCtx, kill) })
 	}
 	r.watch(ctx)
 	stopProxy()

@@ -76,6 +76,7 @@ type workloadSpec struct {
 	Address   string            `yaml:"address"`
 	DependsOn []string          `yaml:"dependsOn"`
 	Uses      *usesSpec         `yaml:"uses"`
+	Proxyless bool              `yaml:"proxyless"`
 	Capture   yaml.Node         `yaml:"capture" lateen:"later"`
 }
 

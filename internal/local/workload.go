@@ -174,8 +174,12 @@ func (i *Instance) Endpoint(health mesh.Health) mesh.Endpoint {
 		Address: i.Address.String(), Ports: map[string]int{}, Labels: maps.Clone(w.Labels),
 		Workload: i.Name, Account: w.Account, Health: health,
 	}
+	listen := i.Listen
+	if w.Type == mesh.Proxyless {
+		e.Address, listen = loopback.String(), i.Ports // nobody stands before it
+	}
 	for _, p := range w.Ports {
-		e.Ports[p.Name] = i.Listen[p.Name]
+		e.Ports[p.Name] = listen[p.Name]
 	}
 	if !w.external() {
 		return e

@@ -13,6 +13,7 @@ type Kind string
 // The kinds of parts.
 const (
 	KindService   Kind = "service"
+	KindServices  Kind = "services" // which services there are
 	KindEndpoints Kind = "endpoints"
 	KindRules     Kind = "rules"
 	KindWorkload  Kind = "workload"
@@ -118,6 +119,16 @@ func (s *Snapshot) Certificate(path string) *Certificate {
 // Has tells whether the part is there.
 func (s *Snapshot) Has(k Key) bool { return s.shards[k.shard()][k] != nil }
 
+// Services returns the hosts of all services, sorted. Who reads them depends on the key of [KindServices].
+func (s *Snapshot) Services() []Host {
+	keys := s.Keys(KindService)
+	hosts := make([]Host, len(keys))
+	for i, k := range keys {
+		hosts[i] = Host(k.Name)
+	}
+	return hosts
+}
+
 // Keys returns the keys of all parts of a kind, sorted.
 func (s *Snapshot) Keys(kind Kind) []Key {
 	var keys []Key
@@ -189,7 +200,8 @@ func set[T any](d *Draft, k Key, value *T) {
 	}
 }
 
-// Done returns the next snapshot and the keys of the parts that differ, sorted. Without a difference it returns
+// Done returns the next snapshot and the keys of the parts that differ, sorted, with that of [KindServices] when services come or
+// go. Without a difference it returns
 // the snapshot it started from and no keys.
 func (d *Draft) Done() (*Snapshot, []Key) {
 	if len(d.changed) == 0 {
@@ -211,5 +223,10 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 			next.shards[i][k] = v
 		}
 	}
-	return next, slices.SortedFunc(maps.Keys(d.changed), Key.Compare)
+	keys := slices.Collect(maps.Keys(d.changed))
+	if slices.ContainsFunc(keys, func(k Key) bool { return k.Kind == KindService && d.base.Has(k) != next.Has(k) }) {
+		keys = append(keys, Key{Kind: KindServices})
+	}
+	slices.SortFunc(keys, Key.Compare)
+	return next, keys
 }

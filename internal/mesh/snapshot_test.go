@@ -20,7 +20,7 @@ func TestEdit(t *testing.T) {
 		d.SetDoor(&Door{})
 		return d.Done()
 	}()
-	if want := []Key{{KindDoor, ""}, {KindEndpoints, "a"}, {KindService, "a"}, {KindService, "b"}}; !slices.Equal(keys, want) {
+	if want := []Key{{KindDoor, ""}, {KindEndpoints, "a"}, {KindService, "a"}, {KindService, "b"}, {KindServices, ""}}; !slices.Equal(keys, want) {
 		t.Errorf("keys %v, want %v", keys, want)
 	}
 	if first.Revision() != 1 {

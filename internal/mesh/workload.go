@@ -9,10 +9,12 @@ import (
 // ProxyType says what a proxy is for.
 type ProxyType string
 
-// Sidecar stands beside a workload, Ingress at the door of the mesh.
+// Sidecar stands beside a workload, Ingress at the door of the mesh. Proxyless is a workload without a proxy: its own gRPC
+// library is told what a sidecar would be.
 const (
-	Sidecar ProxyType = "sidecar"
-	Ingress ProxyType = "ingress"
+	Sidecar   ProxyType = "sidecar"
+	Ingress   ProxyType = "ingress"
+	Proxyless ProxyType = "proxyless"
 )
 
 // ProxyID names a proxy: the name of its workload instance and its namespace, "reviews-v2-0.default".
@@ -51,7 +53,7 @@ func ParseNode(id string) (Node, error) {
 		return bad("it has not four parts")
 	}
 	n := Node{Type: ProxyType(parts[0]), Address: parts[1]}
-	if n.Type != Sidecar && n.Type != Ingress {
+	if n.Type != Sidecar && n.Type != Ingress && n.Type != Proxyless {
 		return bad("unknown type")
 	}
 	dot := strings.LastIndexByte(parts[2], '.')
@@ -83,7 +85,7 @@ type Workload struct {
 	// Uses says which hosts its proxy is given before it asks.
 	Uses Uses `json:"uses,omitzero"`
 	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
-	// stream with the control plane is cut.
+	// stream with the control plane is cut. Of one without a proxy nobody knows when its library connects.
 	Running bool `json:"running,omitempty"`
 }
 

@@ -15,6 +15,7 @@ import (
 )
 
 // Plan is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
+// [Target], [CallRoutes], [Listing],
 // [OnDemandRoutes], [Door], [InboundCluster], [InnerCluster] or one of the listeners.
 type Plan interface {
 	// Needs lists the subsets that must be ready at a proxy before it may be told this plan, sorted, without repetition.
@@ -34,6 +35,12 @@ func Of(v view.View) Plan {
 		return localRoutes(v)
 	case view.LocalBytes:
 		return localBytes(v)
+	case view.Target:
+		return target(v)
+	case view.CallRoutes:
+		return callRoutes(v)
+	case view.Listing:
+		return listing(v)
 	case view.OnDemandRoutes:
 		return OnDemandRoutes{Name: v.Name}
 	case view.Door:

@@ -28,10 +28,13 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 		return Decided{}, err
 	}
 	d := Decided{Resource: view.ID{Kind: view.KindRoutes, Name: view.DoorRoutes}, Request: r}
-	if w.Type == mesh.Sidecar {
+	switch {
+	case w.Type == mesh.Sidecar:
 		d.Resource, d.Request, err = toSidecar(snapshot, w, r)
-	} else if address, bad := netip.ParseAddr(w.Door); bad == nil && !r.Dialled.IsValid() {
-		d.Request.Dialled = address
+	case w.Type == mesh.Proxyless:
+		d.Resource = callOf(snapshot, w, r)
+	default:
+		d.Request = throughDoor(w, r)
 	}
 	if err != nil {
 		return Decided{}, err
@@ -44,12 +47,32 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 		}
 	case plan.LocalRoutes:
 		d.Decision = explain.Decide(p.Routes, d.Request)
+	case plan.CallRoutes:
+		d.Decision = explain.Decide(p.Routes, d.Request)
 	case plan.Door:
 		d.Decision = explain.Door(p, d.Request)
 	default:
 		d.Decision = explain.Nowhere(d.Request)
 	}
 	return d, nil
+}
+
+// throughDoor returns the request as a client sends it to an ingress.
+func throughDoor(w *mesh.Workload, r explain.Request) explain.Request {
+	if address, err := netip.ParseAddr(w.Door); err == nil && !r.Dialled.IsValid() {
+		r.Dialled = address
+	}
+	return r
+}
+
+// callOf returns the routes that a call of a workload without a proxy meets, or the listener of a name that leads nowhere.
+func callOf(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) view.ID {
+	target := view.TargetOf(r.Authority)
+	v, _ := view.Cut(s, view.CallerOf(w).Project(target), target)
+	if t, ok := v.(view.Target); ok && t.Host != "" {
+		return view.CallRoutesOf(t.Host, t.Port)
+	}
+	return target
 }
 
 // toSidecar returns the request as a workload sends it to its sidecar, and the routes that it meets there.

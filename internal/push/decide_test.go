@@ -28,6 +28,7 @@ func TestDecide(t *testing.T) {
 				Name: "caller", Namespace: "default", Type: mesh.Sidecar, Address: "127.7.7.1", Outbound: 15001,
 				Upstreams: []mesh.Upstream{{Host: host, Port: 9080, Listen: 7001}, {Host: db, Port: 3306, Listen: 7002}},
 			},
+			{Name: "walker", Namespace: "default", Type: mesh.Proxyless, Address: "127.7.7.1"},
 			{Name: "ingress", Namespace: "default", Type: mesh.Ingress, Address: "127.7.7.2", Door: "127.0.0.1", Outbound: 8080},
 		},
 	})
@@ -68,6 +69,10 @@ func TestDecide(t *testing.T) {
 		},
 		"a claimed source": {
 			"caller.default", with(func(r *explain.Request) { r.Source = netip.MustParseAddr("127.9.9.9") }), "virtual-host out/reviews:9080", "<default>",
+		},
+		"without a proxy": {"walker.default", get, "routes call|9080|reviews.default.svc.cluster.local", "default/own"},
+		"a name that leads nowhere, without a proxy": {
+			"walker.default", with(func(r *explain.Request) { r.Authority = "reviews:81" }), "listener reviews:81", "",
 		},
 		"the door": {"ingress.default", get, "routes ingress", "<no-path>"},
 	} {

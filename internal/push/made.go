@@ -15,9 +15,11 @@ type made struct {
 	key      madeKey
 	uses     int // entries that hold it
 	resource xds.Resource
-	needs    []view.ID // clusters
-	finds    bool      // a cluster that finds its endpoints without Lateen
-	view     view.View // that it was made from, to tell whose it is
+	needs    []view.ID        // clusters
+	finds    bool             // a cluster that finds its endpoints without Lateen
+	view     view.View        // that it was made from, to tell whose it is
+	call     *plan.CallRoutes // routes of a client without a proxy
+	lists    []view.ID        // no resource but a list of them
 }
 
 // madeKey names a view by its content.
@@ -54,6 +56,9 @@ func (e *Engine) release(m *made) {
 }
 
 func makeResource(p plan.Plan) (*made, error) {
+	if list, ok := p.(plan.Listing); ok {
+		return &made{lists: list.IDs, resource: xds.Resource{Version: view.Hash(list)}}, nil
+	}
 	message, err := envoy.Of(p)
 	if err != nil {
 		return nil, err
@@ -68,6 +73,9 @@ func makeResource(p plan.Plan) (*made, error) {
 	}}
 	if c, ok := p.(plan.Cluster); ok {
 		m.finds = c.Find != plan.FindAsk
+	}
+	if c, ok := p.(plan.CallRoutes); ok {
+		m.call = &c
 	}
 	for _, subset := range p.Needs() {
 		m.needs = append(m.needs, view.ClusterOf(subset))

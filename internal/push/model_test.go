@@ -208,7 +208,7 @@ func finds(x *discoveryv3.Resource) bool {
 
 // connect opens a stream, with what the Envoy has.
 func (m *model) connect() {
-	client, err := m.engine.Open(m.t.Context(), &corev3.Node{Id: "sidecar~127.0.0.1~c.default~default.svc.cluster.local"})
+	client, err := m.engine.Open(m.t.Context(), xds.Peer{Node: &corev3.Node{Id: "sidecar~127.0.0.1~c.default~default.svc.cluster.local"}})
 	if err != nil {
 		m.fail("open: %v", err)
 	}
@@ -259,14 +259,23 @@ func (m *model) lateen() {
 		m.toLateen = m.toLateen[1:]
 		m.proxy.Handle(m.session, event)
 	}
-	responses, _ := m.proxy.Next(m.session)
-	for _, r := range responses {
+	for _, r := range m.next() {
 		m.note("sent %s %s %q, removed %q", r.GetTypeUrl(), r.GetNonce(), namesOf(r), r.GetRemovedResources())
+		m.toEnvoy = append(m.toEnvoy, r)
 	}
-	m.toEnvoy = append(m.toEnvoy, responses...)
 	m.checkUses()
 	m.tell()
 	m.checkInForce()
+}
+
+// next returns what is sent now.
+func (m *model) next() []*response {
+	responses, _ := m.proxy.Next(m.session)
+	var written []*response
+	for _, r := range responses {
+		written = append(written, r.Delta())
+	}
+	return written
 }
 
 // checkUses counts anew how many routes lead to each cluster.

@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -14,15 +13,15 @@ import (
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
-// Open finds the proxy that a node is. It waits until the snapshot is there and holds the proxy's workload: a proxy
+// Open finds the proxy that a peer is. It waits until the snapshot is there and holds the proxy's workload: a proxy
 // never gets less than the whole.
-func (e *Engine) Open(ctx context.Context, node *corev3.Node) (xds.Client, error) {
-	n, err := mesh.ParseNode(node.GetId())
+func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
+	n, err := mesh.ParseNode(peer.Node.GetId())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	for {
-		p, changed := e.admit(n)
+		p, changed := e.admit(n, peer.Only)
 		if p != nil {
 			e.config.Log.Info("proxy connected", "proxy", string(p.id))
 			return p, nil
@@ -35,8 +34,8 @@ func (e *Engine) Open(ctx context.Context, node *corev3.Node) (xds.Client, error
 	}
 }
 
-// admit makes the proxy for a node, or returns what to wait for.
-func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
+// admit makes the proxy for a node whose stream is for one type or for all, or returns what to wait for.
+func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.snapshot == nil {
@@ -54,6 +53,7 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,
+		habits:    habitsOf(n.Type, only),
 		caller:    caller,
 		callerKey: caller.Key(),
 		scope:     caller.Project(view.InitHost()),
@@ -70,6 +70,8 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		open:      map[*slot]struct{}{},
 		leaving:   map[view.Kind]int64{},
 		left:      map[int64]int64{},
+		bridges:   map[view.ID]struct{}{},
+		lists:     map[view.Kind]map[view.ID]struct{}{},
 		held:      map[view.Kind]int{},
 		now:       time.Now,
 	}

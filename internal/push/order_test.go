@@ -201,7 +201,7 @@ func TestUnknownWorkloadWaits(t *testing.T) {
 		engine.Apply(snapshot, nil)
 		opened := make(chan xds.Client)
 		go func() {
-			client, err := engine.Open(t.Context(), &corev3.Node{Id: f.Node.String()})
+			client, err := engine.Open(t.Context(), xds.Peer{Node: &corev3.Node{Id: f.Node.String()}})
 			if err != nil {
 				t.Error(err)
 			}

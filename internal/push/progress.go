@@ -211,12 +211,14 @@ func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.notTaken = refusals
+	if confirmed >= 0 && !maps.Equal(p.counts, p.held) {
+		p.counts = maps.Clone(p.held)
+	}
 	if confirmed <= p.settled || p.evicted {
 		return
 	}
 	first := p.settled < 0
 	p.settled = confirmed
-	p.counts = maps.Clone(p.held)
 	if first {
 		e.miss(p.id)
 	}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
@@ -27,9 +25,10 @@ type Proxy struct {
 	notTaken []refusal         // what it has not taken of what it should have
 	counts   map[view.Kind]int // resources by kind when it last settled
 
-	engine    *Engine
-	id        mesh.ProxyID
-	typ       mesh.ProxyType
+	engine *Engine
+	id     mesh.ProxyID
+	typ    mesh.ProxyType
+	habits
 	caller    view.Caller
 	callerKey string
 	scope     view.Caller // the facts that it shares with the replicas of its workload
@@ -46,15 +45,17 @@ type Proxy struct {
 	unknown  map[view.ID]struct{}
 	idle     map[view.ID]struct{} // clusters that nothing leads to
 	gone     map[view.Kind][]string
-	extra    map[view.ID]struct{} // virtual hosts that are too many, or names that are no hosts: answered and forgotten
-	greet    map[view.Kind]bool   // to be answered even with nothing
-	held     map[view.Kind]int    // slots by kind
-	sore     map[view.ID]struct{} // slots of which some version was refused
-	taken    int64                // revision of what was last taken from the engine
-	before   int64                // the one before
-	taking   bool                 // what was taken is just being noted
-	begun    bool                 // it was settled once
-	complete bool                 // it has asked for everything that its type asks for
+	extra    map[view.ID]struct{}               // virtual hosts that are too many, or names that are no hosts: answered and forgotten
+	greet    map[view.Kind]bool                 // to be answered even with nothing
+	held     map[view.Kind]int                  // slots by kind
+	sore     map[view.ID]struct{}               // slots of which some version was refused
+	taken    int64                              // revision of what was last taken from the engine
+	before   int64                              // the one before
+	taking   bool                               // what was taken is just being noted
+	begun    bool                               // it was settled once
+	complete bool                               // it has asked for everything that its type asks for
+	lists    map[view.Kind]map[view.ID]struct{} // of kinds of which it has asked for everything: what there is
+	bridges  map[view.ID]struct{}               // slots whose newest version waits for what goes before it
 	now      func() time.Time
 }
 
@@ -78,7 +79,8 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 	if e.Refused != nil {
 		p.refused(kind, e.Refused, e.Reason)
 	}
-	if kind != view.KindCluster && kind != view.KindListener { // those are sent whether asked for or not
+	switch {
+	case !listed(kind):
 		for _, name := range e.Subscribed {
 			id := view.ID{Kind: kind, Name: name}
 			p.asked(id, e.Held[name])
@@ -89,12 +91,21 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 		for _, name := range e.Unsubscribed {
 			p.dropped(view.ID{Kind: kind, Name: name})
 		}
+	case p.walks:
+		p.walk(kind, e)
+	default: // sent whether asked for or not
 	}
 }
 
+// listed tells whether a proxy may ask for everything of the kind.
+func listed(kind view.Kind) bool { return kind == view.KindCluster || kind == view.KindListener }
+
 // begin takes the first request for a kind, with what the proxy brought from an earlier stream.
 func (p *Proxy) begin(kind view.Kind, held map[string]string) {
-	p.greet[kind] = len(held) == 0 && (kind == view.KindCluster || kind == view.KindListener)
+	if p.walks && listed(kind) {
+		return // what it asks for says what it has
+	}
+	p.greet[kind] = len(held) == 0 && listed(kind)
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		id := view.ID{Kind: kind, Name: name}
 		_, own := p.own[id]
@@ -110,7 +121,7 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 			}
 		case kind == view.KindVirtualHost:
 			p.asked(id, held[name])
-		case kind == view.KindCluster || kind == view.KindListener:
+		case listed(kind):
 			p.gone[kind] = append(p.gone[kind], name)
 		}
 	}
@@ -161,18 +172,23 @@ func (p *Proxy) asked(id view.ID, have string) {
 	case id.Kind == view.KindVirtualHost && (p.held[id.Kind] >= maxHosts || !id.Nameable() || have == unheldVersion):
 		p.extra[id] = struct{}{}
 		return
-	case id.Kind == view.KindEndpoints && p.held[id.Kind] > p.held[view.KindCluster]+spareEndpoints:
+	case p.walks && p.held[id.Kind] >= mostWalked(id.Kind):
+		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
+		return
+	case !p.walks && id.Kind == view.KindEndpoints && p.held[id.Kind] > p.held[view.KindCluster]+spareEndpoints:
 		return // no Envoy asks for the endpoints of clusters that it does not have
 	}
 	s := p.hold(id, have)
-	if cluster, ok := p.slots[view.ID{Kind: view.KindCluster, Name: id.Name}]; ok && id.Kind == view.KindEndpoints && cluster.sentAt >= 0 {
+	if cluster, ok := p.slots[view.ID{Kind: view.KindCluster, Name: id.Name}]; ok && !p.walks && id.Kind == view.KindEndpoints && cluster.sentAt >= 0 {
 		// The cluster was sent anew before its endpoints were asked for, as on a reconnection: it warms until they come.
 		s.again = true
 		p.late(s)
 	}
 	if s.want == nil && id.Kind != view.KindSecret { // a certificate may come yet: what asks for it goes on waiting
 		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
-		p.dropped(id)
+		if !p.walks { // who walks asks once and takes what comes later
+			p.dropped(id)
+		}
 	}
 }
 
@@ -184,7 +200,7 @@ func (p *Proxy) dropped(id view.ID) {
 	}
 	p.letGo(s.aimed)
 	for _, c := range s.versions {
-		p.letGo(c.made.needs)
+		p.letGo(p.leads(c.made))
 	}
 	if s.learned {
 		p.engine.unlearn(p, s)
@@ -197,16 +213,15 @@ func (p *Proxy) dropped(id view.ID) {
 	delete(p.idle, id)
 	delete(p.unknown, id)
 	delete(p.sore, id)
+	delete(p.bridges, id)
 	p.engine.unsubscribe(p, id)
 }
 
 // aim makes m what the proxy is to have of the slot.
 func (p *Proxy) aim(s *slot, m *made) {
+	m = p.bridge(s, p.withinReach(s.id, m))
 	s.want, s.from, s.to = m, p.before+1, p.taken
-	var needs []view.ID
-	if m != nil {
-		needs = m.needs
-	}
+	needs := p.leads(m)
 	p.use(needs)
 	p.letGo(s.aimed)
 	s.aimed = needs
@@ -224,11 +239,19 @@ func (p *Proxy) aim(s *slot, m *made) {
 	if s.id.Kind == view.KindCluster || s.id.Kind == view.KindEndpoints {
 		p.unblock()
 	}
-	if m == nil && s.have != "" && (s.id.Kind == view.KindCluster || s.id.Kind == view.KindListener) {
+	if m == nil && s.have != "" && (p.walks || listed(s.id.Kind)) {
 		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
 		p.leaving[s.id.Kind] = cmp.Or(p.leaving[s.id.Kind], p.current())
 		s.have, s.acked = "", ""
 	}
+}
+
+// leads returns the clusters that must be at the proxy before a resource.
+func (p *Proxy) leads(m *made) []view.ID {
+	if m == nil || p.walks {
+		return nil
+	}
+	return m.needs
 }
 
 // late notes that a slot has something to send.
@@ -269,6 +292,9 @@ func (p *Proxy) confirmed() int64 {
 		case !stuck && !s.isRefused():
 			first = min(first, at)
 		}
+	}
+	for id := range p.bridges {
+		first = min(first, p.slots[id].afterSince)
 	}
 	for _, at := range p.leaving {
 		first = min(first, at)
@@ -314,7 +340,7 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 		s.acked, s.ackedAt, s.confirmedAt, s.alone = version, d.Nonce, max(s.confirmedAt, d.Nonce), false
 		delete(p.unknown, s.id)
 		for len(s.versions) > 0 && s.versions[0].nonce < d.Nonce {
-			p.letGo(s.versions[0].made.needs)
+			p.letGo(p.leads(s.versions[0].made))
 			s.versions = s.versions[1:]
 		}
 	}
@@ -340,7 +366,7 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			if c.nonce != d.Nonce {
 				return false
 			}
-			p.letGo(c.made.needs)
+			p.letGo(p.leads(c.made))
 			s.since = min(cmp.Or(s.since, settledForever), c.since)
 			return true
 		})
@@ -371,24 +397,31 @@ func (p *Proxy) Close() {
 			p.engine.unlearn(p, s)
 		}
 	}
-	p.engine.forget(p, slices.Collect(maps.Keys(p.slots)))
+	subscriptions := slices.Collect(maps.Keys(p.slots))
+	for kind := range p.lists {
+		subscriptions = append(subscriptions, view.Everything(kind))
+	}
+	p.engine.forget(p, subscriptions)
 }
 
 // Next returns what is to be sent now. Its order makes before it breaks: clusters, their endpoints, and only then
 // what leads to them; clusters that nothing leads to go last, after a grace.
-func (p *Proxy) Next(session *xds.Session) ([]*discoveryv3.DeltaDiscoveryResponse, time.Duration) {
+func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	changed, revision := p.engine.take(p)
 	p.before, p.taken, p.taking = p.taken, revision, true
 	for id, m := range changed {
 		if s, ok := p.slots[id]; ok {
 			p.aim(s, m)
+		} else if p.lists[id.Kind] != nil && id == view.Everything(id.Kind) {
+			p.relist(id, m, nil)
 		}
 	}
 	p.taking = false
+	p.cross()
 	if p.whole(session) {
 		p.expire()
 	}
-	var out []*discoveryv3.DeltaDiscoveryResponse
+	var out []*xds.Response
 	for _, kind := range []view.Kind{
 		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindRoutes,
 		view.KindVirtualHost,
@@ -413,12 +446,11 @@ func (p *Proxy) whole(session *xds.Session) bool {
 	if p.complete {
 		return true
 	}
-	if !session.Opened(xds.ClusterType) || !session.Opened(xds.ListenerType) || !session.Opened(xds.RouteType) ||
-		(p.typ == mesh.Sidecar && !session.Opened(xds.VirtualHostType)) {
+	if slices.ContainsFunc(p.needs, func(t xds.Type) bool { return !session.Opened(t) }) {
 		return false
 	}
 	for id, s := range p.slots {
-		if _, own := p.own[id]; id.Kind != view.KindCluster || own || s.have == "" || (s.want != nil && s.want.finds) {
+		if _, own := p.own[id]; id.Kind != view.KindCluster || own || p.walks || s.have == "" || (s.want != nil && s.want.finds) {
 			continue
 		}
 		if _, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]; !asked {

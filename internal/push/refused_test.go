@@ -23,8 +23,7 @@ func TestLateRefusalLeavesLaterVersions(t *testing.T) {
 	}
 	version := map[string]string{} // of the listener that nonces carried
 	next := func(typ xds.Type) (nonce string) {
-		responses, _ := m.proxy.Next(m.session)
-		for _, r := range responses {
+		for _, r := range m.next() {
 			if xds.Type(r.GetTypeUrl()) != typ {
 				continue
 			}

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-
 	"github.com/lateen-mesh/lateen/internal/plan"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
@@ -26,12 +24,12 @@ const maxClustersInFlight = 64
 const findGrace = time.Second
 
 // respond makes the responses of one kind that can go now.
-func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.DeltaDiscoveryResponse {
+func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*xds.Response {
 	most := maxInFlight
 	if kind == view.KindCluster {
 		most = maxClustersInFlight
 	}
-	if session.InFlightOf(typeOf[kind]) >= most {
+	if !session.Room(typeOf[kind], most) {
 		return nil
 	}
 	var together, alone []*slot
@@ -55,36 +53,73 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*discoveryv3.Del
 			together = append(together, s)
 		}
 	}
-	removed := slices.DeleteFunc(p.gone[kind], func(name string) bool { // which is needed again by now
-		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
-		return ok && s.want != nil
-	})
-	delete(p.gone, kind)
+	removed := p.removals(kind)
 	if kind == view.KindVirtualHost {
 		together = append(together, p.refuseExtra()...)
 	}
-	var out []*discoveryv3.DeltaDiscoveryResponse
-	if len(together)+len(removed) > 0 || p.greet[kind] {
-		out = append(out, p.carry(session, kind, together, removed))
-	}
+	slices.SortFunc(together, bySlotName)
 	slices.SortFunc(alone, bySlotName)
-	for _, s := range alone {
-		if session.InFlightOf(typeOf[kind]) >= most {
+	batches := batch(together, alone)
+	if len(batches) == 0 && (len(removed) > 0 || p.greet[kind]) {
+		batches = [][]*slot{nil}
+	}
+	var out []*xds.Response
+	for _, slots := range batches {
+		if !session.Room(typeOf[kind], most) {
 			break // the rest stays behind
 		}
-		out = append(out, p.carry(session, kind, []*slot{s}, nil))
+		if response := p.carry(session, kind, slots, removed); response != nil {
+			out = append(out, response)
+		}
+		removed = nil
 	}
 	return out
 }
 
-func bySlotName(a, b *slot) int { return strings.Compare(a.id.Name, b.id.Name) }
-
-// carry puts slots and removals into one response.
-func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, removed []string) *discoveryv3.DeltaDiscoveryResponse {
-	delete(p.greet, kind)
-	slices.SortFunc(slots, bySlotName)
+// removals takes what is to be removed of a kind and is not needed again by now, sorted: as much as one response may hold.
+func (p *Proxy) removals(kind view.Kind) []string {
+	removed := slices.DeleteFunc(p.gone[kind], func(name string) bool {
+		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
+		return ok && s.want != nil
+	})
+	delete(p.gone, kind)
 	slices.Sort(removed)
 	removed = slices.Compact(removed)
+	size := 0
+	for i, name := range removed {
+		if size += len(name); size > xds.MaxBodies {
+			p.gone[kind] = slices.Clone(removed[i:])
+			return removed[:i]
+		}
+	}
+	return removed
+}
+
+// batch puts slots into responses: those that may go together as far as one response may hold them, then the others.
+func batch(together, alone []*slot) [][]*slot {
+	var batches [][]*slot
+	first, size := 0, 0
+	for i, s := range together {
+		body := len(s.want.resource.Body)
+		if i > first && size+body > xds.MaxBodies {
+			batches, first, size = append(batches, together[first:i]), i, 0
+		}
+		size += body
+	}
+	if first < len(together) {
+		batches = append(batches, together[first:])
+	}
+	for _, s := range alone {
+		batches = append(batches, []*slot{s})
+	}
+	return batches
+}
+
+func bySlotName(a, b *slot) int { return strings.Compare(a.id.Name, b.id.Name) }
+
+// carry puts slots and removals, both sorted, into one response. It is nil when the stream has no words for it.
+func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, removed []string) *xds.Response {
+	delete(p.greet, kind)
 	resources := make([]*xds.Resource, len(slots))
 	size := 0
 	for i, s := range slots {
@@ -94,14 +129,15 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	response, delivery := session.Respond(typeOf[kind], resources, removed)
 	for _, s := range slots {
 		delete(p.behind, s.id)
+		delete(p.extra, s.id)
 		s.sent(delivery.Nonce)
 		s.sentWhen = p.now()
 		p.use(s.aimed)
-		if kind == view.KindCluster {
+		if kind == view.KindCluster && !p.walks {
 			p.endpointsAgain(s.id)
 		}
 	}
-	if at := p.leaving[kind]; at != 0 && len(removed) > 0 {
+	if at := p.leaving[kind]; at != 0 && len(removed) > 0 && delivery != nil {
 		p.left[delivery.Nonce] = at
 	}
 	delete(p.leaving, kind)
@@ -119,6 +155,7 @@ func (p *Proxy) refuseExtra() []*slot {
 		if id.Nameable() {
 			var err error
 			if m, err = makeResource(plan.TooManyHosts(id.Name, maxHosts)); err != nil {
+				delete(p.extra, id)
 				p.engine.config.Log.Error("make resource", "resource", id.String(), "err", err)
 				continue
 			}
@@ -128,7 +165,6 @@ func (p *Proxy) refuseExtra() []*slot {
 		s.want = m
 		slots = append(slots, s)
 	}
-	clear(p.extra)
 	return slots
 }
 
@@ -212,6 +248,9 @@ func (p *Proxy) wait(session *xds.Session) time.Duration {
 		for id := range p.idle {
 			sooner(p.slots[id].idle.Add(p.engine.config.Grace))
 		}
+	}
+	for id := range p.bridges {
+		sooner(p.slots[id].bridgeBy)
 	}
 	now := p.now()
 	for id := range p.behind {

@@ -25,10 +25,17 @@ type slot struct {
 	confirmedAt int64     // nonce of the last response with it that was confirmed; -1: none
 	sentWhen    time.Time // when that was
 	again       bool      // to be sent even though the version is the same
+	named       bool      // asked for by its name, of a kind that there are lists of
 	alone       bool      // to be sent in a response of its own, to find out who is refused
 	retryAt     time.Time // not before, when it was refused for a reason that passes
 
 	learned bool // of a virtual host: the proxy asked for it, and its scope has learned it
+
+	// Of the routes of a client without a proxy: what comes after want, or else at a time, and the first revision that waits
+	// for that.
+	after      *made
+	bridgeBy   time.Time
+	afterSince int64
 
 	// Of a cluster: how many routes lead to it, and since when none does.
 	uses int
@@ -76,6 +83,14 @@ func (s *slot) sent(nonce int64) {
 func (s *slot) good() *made {
 	if len(s.versions) > 0 && s.versions[0].nonce <= max(s.ackedAt, 0) {
 		return s.versions[0].made
+	}
+	return nil
+}
+
+// last is what the proxy was sent last on this stream, or nil.
+func (s *slot) last() *made {
+	if n := len(s.versions); n > 0 && s.versions[n-1].made.resource.Version == s.have {
+		return s.versions[n-1].made
 	}
 	return nil
 }

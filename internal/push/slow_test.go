@@ -22,7 +22,7 @@ type conversation struct {
 
 func newConversation(t *testing.T, w *meshtest.FakeMesh, f *meshtest.FakeProxy) *conversation {
 	t.Helper()
-	client, err := w.Engine.Open(t.Context(), &corev3.Node{Id: f.Node.String()})
+	client, err := w.Engine.Open(t.Context(), xds.Peer{Node: &corev3.Node{Id: f.Node.String()}})
 	await(t, err)
 	t.Cleanup(client.Close)
 	return &conversation{t, client, xds.NewSession()}
@@ -39,7 +39,11 @@ func (c *conversation) say(req *discoveryv3.DeltaDiscoveryRequest) []*discoveryv
 
 func (c *conversation) next() []*discoveryv3.DeltaDiscoveryResponse {
 	responses, _ := c.client.Next(c.session)
-	return responses
+	var written []*discoveryv3.DeltaDiscoveryResponse
+	for _, r := range responses {
+		written = append(written, r.Delta())
+	}
+	return written
 }
 
 // A proxy that does not answer is not sent an ever longer queue: when it answers it gets the newest state, once.

@@ -157,7 +157,7 @@ func TestNothingIsPublishedBeforeEverySourceReported(t *testing.T) {
 		}
 		b.setRegistry(t, "optional", mesh.Registry{Services: []*mesh.Service{service("details")}})
 		revision := b.setRegistry(t, "local", mesh.Registry{Services: []*mesh.Service{service("reviews")}})
-		if want := "rules reviews.default.svc.cluster.local, service details.default.svc.cluster.local, service reviews.default.svc.cluster.local"; revision != 1 || b.takeKeys() != want {
+		if want := "rules reviews.default.svc.cluster.local, service details.default.svc.cluster.local, service reviews.default.svc.cluster.local, services "; revision != 1 || b.takeKeys() != want {
 			t.Errorf("revision %d", revision)
 		}
 		if got := b.Missing(); len(got) > 0 {

@@ -52,8 +52,16 @@ func CallerOf(w *mesh.Workload) Caller {
 // none, so they are cut once for the whole mesh; a proxy's own resources read its workload and are cut once each.
 func (c Caller) Project(id ID) Caller {
 	switch {
-	case id.own():
+	case c.own(id):
 		return Caller{Proxy: c.Proxy}
+	case id.isList():
+		c.Proxy, c.Address = "", ""
+		return c
+	case c.Type == mesh.Proxyless && id.Kind == KindListener:
+		return Caller{Type: c.Type, Namespace: c.Namespace}
+	case c.Type == mesh.Proxyless && id.Kind == KindRoutes: // which rules may match by its address
+		c.Proxy = ""
+		return c
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes:
 		c.Proxy, c.Address = "", ""
 		return c

@@ -20,8 +20,10 @@ type Group struct {
 // GroupOf returns the group of a caller for a resource.
 func GroupOf(c Caller, id ID) Group {
 	switch {
-	case id.own():
+	case c.own(id):
 		return Group{ID: id, Proxy: c.Proxy}
+	case id.isList() || id.Kind == KindListener:
+		return Group{ID: id, Type: c.Type, Namespace: c.Namespace}
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes || id.Kind == KindFilter:
 		return Group{ID: id, Type: c.Type, Namespace: c.Namespace}
 	case id.Kind == KindSecret:
@@ -44,10 +46,10 @@ func ClassesOf(s *mesh.Snapshot, g Group) (Classes, []mesh.Key) {
 	r := &reader{snapshot: s, keys: map[mesh.Key]struct{}{}}
 	var classes Classes
 	switch {
-	case g.Type == "" || g.ID.Kind == KindSecret:
-		return classes, nil
-	case g.Type != mesh.Sidecar:
+	case g.ID.isList() || g.Type == mesh.Ingress && g.ID.Kind != KindSecret:
 		return Classes{whole: true}, nil
+	case g.Type == "" || g.ID.Kind == KindSecret || g.ID.Kind == KindListener:
+		return classes, nil
 	case g.ID == InitHost():
 	case g.ID.Kind == KindVirtualHost:
 		v := VirtualHost{}
@@ -56,10 +58,12 @@ func ClassesOf(s *mesh.Snapshot, g Group) (Classes, []mesh.Key) {
 		}
 		classes.read(r, v.ruleHosts()...)
 	default:
-		if host, _, ok := parseLocal(g.ID.Name); ok {
-			classes.read(r, host)
+		for _, prefix := range []string{localPrefix, callPrefix} {
+			if host, _, ok := parsePlace(g.ID.Name, prefix); ok {
+				classes.read(r, host)
+			}
 		}
-		classes.address = classes.address && g.ID.Kind == KindFilter
+		classes.address = classes.address && (g.ID.Kind == KindFilter || g.Type == mesh.Proxyless)
 	}
 	return classes, slices.SortedFunc(maps.Keys(r.keys), mesh.Key.Compare)
 }
@@ -97,6 +101,7 @@ func (k Classes) Equal(o Classes) bool {
 // Of names the class of a caller: callers of one group and class get equal views.
 func (k Classes) Of(c Caller) string {
 	if k.whole {
+		c.Proxy, c.Address = "", "" // which no such view reads
 		return c.Key()
 	}
 	class := make([]byte, 0, len(k.sources)+len(c.Address))

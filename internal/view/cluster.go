@@ -130,8 +130,11 @@ func (r *reader) subsetEndpoints(name string) View {
 			})
 		}
 	}
-	slices.SortFunc(v.Endpoints, func(a, b Endpoint) int {
-		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port))
+	slices.SortStableFunc(v.Endpoints, func(a, b Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port), cmp.Compare(b.Health, a.Health)) // healthy first
+	})
+	v.Endpoints = slices.CompactFunc(v.Endpoints, func(a, b Endpoint) bool { // clients refuse a place that comes twice
+		return a.Address == b.Address && a.Port == b.Port
 	})
 	return v
 }

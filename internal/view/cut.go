@@ -9,7 +9,7 @@ import (
 )
 
 // View is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
-// [OnDemandRoutes], [Door], [Secret], [InboundCluster], [InnerCluster] or one of the listeners.
+// [Target], [CallRoutes], [Listing], [OnDemandRoutes], [Door], [Secret], [InboundCluster], [InnerCluster] or one of the listeners.
 type View interface{ view() }
 
 // OnDemandRoutes is the frame in which a sidecar's virtual hosts stand. It depends on nothing.
@@ -113,8 +113,14 @@ func (r *reader) workload(id mesh.ProxyID) *mesh.Workload {
 
 func (r *reader) cut(c Caller, id ID) View {
 	switch {
-	case id.own():
+	case c.own(id):
 		return r.ownResource(c, id)
+	case id.isList():
+		return r.listing(c, id.Kind)
+	case id.Kind == KindListener && c.Type == mesh.Proxyless:
+		return r.target(c, id.Name)
+	case id.Kind == KindRoutes && strings.HasPrefix(id.Name, callPrefix) && c.Type == mesh.Proxyless:
+		return r.callRoutes(c, id.Name)
 	case id.Kind == KindVirtualHost:
 		return r.virtualHost(c, id.Name)
 	case id.Kind == KindRoutes && id.Name == OutboundRoutes && c.Type == mesh.Sidecar:

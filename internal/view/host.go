@@ -229,7 +229,7 @@ func (r *reader) policySet(h mesh.Host) []*mesh.DestinationPolicy {
 
 // localRoutes cuts the routes behind a local address.
 func (r *reader) localRoutes(c Caller, name string) View {
-	host, port, ok := parseLocal(name)
+	host, port, ok := parsePlace(name, localPrefix)
 	if !ok {
 		return nil
 	}
@@ -240,7 +240,7 @@ func (r *reader) localRoutes(c Caller, name string) View {
 
 // localBytes cuts the way behind a local address of a port whose bytes are not requests.
 func (r *reader) localBytes(c Caller, name string) View {
-	host, port, ok := parseLocal(name)
+	host, port, ok := parsePlace(name, localPrefix)
 	if !ok {
 		return nil
 	}

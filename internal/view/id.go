@@ -39,6 +39,8 @@ const (
 	outbound        = "outbound"
 	localPrefix     = "local|"
 	inboundPrefix   = "inbound|"
+	callPrefix      = "call|"
+	everything      = "*"
 	virtualHostRoot = OutboundRoutes + "/"
 	initName        = "_init"
 )
@@ -82,21 +84,39 @@ func localName(u mesh.Upstream) string {
 // LocalRoutesOf names the routes behind a local address whose port speaks HTTP.
 func LocalRoutesOf(u mesh.Upstream) ID { return ID{KindRoutes, localName(u)} }
 
-// parseLocal reads what localName wrote.
-func parseLocal(name string) (h mesh.Host, port int, ok bool) {
-	number, host, found := strings.Cut(strings.TrimPrefix(name, localPrefix), "|")
-	port, err := strconv.Atoi(number)
-	return mesh.Host(host), port, found && err == nil && host != "" && port > 0 && port < 65536
+// CallRoutesOf names the routes of a client without a proxy to a port of a host.
+func CallRoutesOf(h mesh.Host, port int) ID {
+	return ID{KindRoutes, callPrefix + strconv.Itoa(port) + "|" + string(h)}
 }
 
-// own tells whether the resource belongs to one proxy alone.
-func (id ID) own() bool {
-	return id.Kind == KindListener || (id.Kind == KindCluster && (id.Name == Inner || strings.HasPrefix(id.Name, inboundPrefix)))
+// TargetOf names the listener by which a client without a proxy finds a host as it spells it, port included.
+func TargetOf(spelling string) ID { return ID{KindListener, spelling} }
+
+// Everything names the list of all resources of a kind, of listeners or clusters, that there are for a proxy beside its own.
+func Everything(k Kind) ID { return ID{k, everything} }
+
+// isList tells whether it names a list.
+func (id ID) isList() bool { return id.Name == everything && listed(id.Kind) }
+
+// parsePlace reads the port and the host in a name with this prefix.
+func parsePlace(name, prefix string) (h mesh.Host, port int, ok bool) {
+	rest, found := strings.CutPrefix(name, prefix)
+	number, host, whole := strings.Cut(rest, "|")
+	port, err := strconv.Atoi(number)
+	return mesh.Host(host), port, found && whole && err == nil && host != "" && port > 0 && port < 65536
+}
+
+// own tells whether the resource belongs to the caller's proxy alone. A client without a proxy has none of its own.
+func (c Caller) own(id ID) bool {
+	return c.Type != mesh.Proxyless && !id.isList() && (id.Kind == KindListener || (id.Kind == KindCluster && (id.Name == Inner || strings.HasPrefix(id.Name, inboundPrefix))))
 }
 
 // Own lists the resources that belong to the proxy of a workload alone: what it listens on and the application behind.
 func Own(w *mesh.Workload) []ID {
 	var ids []ID
+	if w.Type == mesh.Proxyless {
+		return nil
+	}
 	for _, s := range w.Serves {
 		ids = append(ids, ID{KindCluster, inboundName(s.Port)}, ID{KindListener, inboundName(s.Port)})
 	}

@@ -29,6 +29,12 @@ func Owners(v View) []Owner {
 		o.rules(v.Rules)
 		o.policies(v.Policies)
 		o.orService(v.Host)
+	case CallRoutes:
+		o.rules(v.Rules)
+		o.policies(v.Policies)
+		o.orService(v.Host)
+	case Target:
+		o.orService(v.Host)
 	case LocalBytes:
 		o.rules(v.Rules)
 		o.policies(v.Policies)

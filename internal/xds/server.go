@@ -20,20 +20,25 @@ type Client interface {
 	Handle(*Session, Event)
 	// Next returns what is to be sent now, made with [Session.Respond], or nothing; and when it wants to be asked
 	// again without an event, or 0.
-	Next(*Session) ([]*discoveryv3.DeltaDiscoveryResponse, time.Duration)
+	Next(*Session) ([]*Response, time.Duration)
 	// Wake receives when there may be something to send.
 	Wake() <-chan struct{}
 	// Close tells that the stream has ended.
 	Close()
 }
 
-// Open finds the client for the proxy that says it is node. It may wait, until ctx ends, for what it needs to know.
-// Its error is a gRPC status for the proxy.
-type Open func(ctx context.Context, node *corev3.Node) (Client, error)
+// Peer is who has opened a stream.
+type Peer struct {
+	Node *corev3.Node // as it says
+	Only Type         // the one type that the stream is for; "": all, aggregated
+}
 
-// Server is the gRPC service of xDS.
+// Open finds the client for a peer. It may wait, until ctx ends, for what it needs to know. Its error is a gRPC status for
+// the proxy.
+type Open func(context.Context, Peer) (Client, error)
+
+// Server answers the streams of all xDS services.
 type Server struct {
-	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	open Open
 	stop <-chan struct{}
 }
@@ -44,36 +49,83 @@ const (
 	keepAliveWait  = 10 * time.Second
 )
 
+// MaxBodies bounds the bytes of the resources in one response, unless a single one is larger: clients refuse messages
+// beyond a bound of their own, those of gRPC for Go beyond 4 MiB. A response that must carry a whole set is as large as it.
+const MaxBodies = 1 << 20
+
 // NewServer returns a gRPC server that answers xDS; the caller serves listeners with it and stops it. Streams end when stop is
 // closed.
 func NewServer(open Open, stop <-chan struct{}) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxConcurrentStreams(16), // per connection; a proxy needs one
+		grpc.MaxConcurrentStreams(16), // per connection; a proxy needs one, or one per type
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAliveEvery, Timeout: keepAliveWait}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
-	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, &Server{open: open, stop: stop})
+	register(server, &Server{open: open, stop: stop})
 	return server
 }
 
-// DeltaAggregatedResources serves one proxy.
-func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	first, err := stream.Recv()
+// stream is one stream in one of the two forms of the protocol.
+type stream[Req, Res any] interface {
+	Recv() (*Req, error)
+	Send(*Res) error
+	Context() context.Context
+}
+
+// form reads and writes the messages of one of the two forms.
+type form[Req, Res any] struct {
+	session func() *Session
+	node    func(*Req) *corev3.Node
+	typed   func(*Req) *string // the type URL
+	receive func(*Session, *Req) (Event, error)
+	write   func(*Response) *Res
+}
+
+var deltaForm = form[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]{
+	session: NewSession,
+	node:    (*discoveryv3.DeltaDiscoveryRequest).GetNode,
+	typed:   func(r *discoveryv3.DeltaDiscoveryRequest) *string { return &r.TypeUrl },
+	receive: (*Session).Receive,
+	write:   (*Response).Delta,
+}
+
+var worldForm = form[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]{
+	session: NewWorldSession,
+	node:    (*discoveryv3.DiscoveryRequest).GetNode,
+	typed:   func(r *discoveryv3.DiscoveryRequest) *string { return &r.TypeUrl },
+	receive: (*Session).ReceiveWorld,
+	write:   (*Response).World,
+}
+
+// delta serves a stream in the delta form, for one type or for all ("").
+func (s *Server) delta(str stream[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse], only Type) error {
+	return serve(s, str, only, deltaForm)
+}
+
+// world serves a stream in the state-of-the-world form, for one type or for all ("").
+func (s *Server) world(str stream[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse], only Type) error {
+	return serve(s, str, only, worldForm)
+}
+
+// serve serves one proxy.
+func serve[Req, Res any](s *Server, str stream[Req, Res], only Type, f form[Req, Res]) error {
+	req, err := str.Recv()
 	if err != nil {
 		return ended(err)
 	}
-	client, err := s.open(stream.Context(), first.GetNode())
+	client, err := s.open(str.Context(), Peer{Node: f.node(req), Only: only})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	requests, broken := receive(stream)
-	session := NewSession()
-	req := first
+	requests, broken := receive(str)
+	session := f.session()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	for {
 		if req != nil {
-			event, err := session.Receive(req)
+			event, err := f.take(session, req, only)
 			if err != nil {
 				return status.Error(codes.InvalidArgument, err.Error())
 			}
@@ -81,26 +133,25 @@ func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscovery
 		}
 		responses, wait := client.Next(session)
 		for _, r := range responses {
-			if err := stream.Send(r); err != nil {
+			if err := str.Send(f.write(r)); err != nil {
 				return ended(err)
 			}
 		}
-		var again <-chan time.Time
-		if wait > 0 {
-			again = time.After(wait)
+		if again.Stop(); wait > 0 {
+			again.Reset(wait)
 		}
 		select {
 		case req = <-requests:
 		case err := <-broken:
 			return ended(err)
-		case <-stream.Context().Done(): // also when a request was read that nobody takes any more
+		case <-str.Context().Done(): // also when a request was read that nobody takes any more
 			return nil
 		case _, alive := <-client.Wake():
 			if !alive {
 				return status.Error(codes.Unavailable, "what this proxy is has changed: come again")
 			}
 			req = nil
-		case <-again:
+		case <-again.C:
 			req = nil
 		case <-s.stop:
 			return status.Error(codes.Unavailable, "Lateen is stopping")
@@ -108,19 +159,30 @@ func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscovery
 	}
 }
 
+// take reads a request of a stream, which need not name the type when there is only one.
+func (f form[Req, Res]) take(session *Session, req *Req, only Type) (Event, error) {
+	if t := f.typed(req); only != "" {
+		if *t != "" && Type(*t) != only {
+			return Event{}, errors.New("request for " + *t + " on a stream for " + string(only))
+		}
+		*t = string(only)
+	}
+	return f.receive(session, req)
+}
+
 // receive reads the stream until it ends. Its goroutine ends with the stream, whose context the caller's return cancels.
-func receive(stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) (<-chan *discoveryv3.DeltaDiscoveryRequest, <-chan error) {
-	requests, broken := make(chan *discoveryv3.DeltaDiscoveryRequest), make(chan error, 1)
+func receive[Req, Res any](str stream[Req, Res]) (<-chan *Req, <-chan error) {
+	requests, broken := make(chan *Req), make(chan error, 1)
 	go func() {
 		for {
-			req, err := stream.Recv()
+			req, err := str.Recv()
 			if err != nil {
 				broken <- err
 				return
 			}
 			select {
 			case requests <- req:
-			case <-stream.Context().Done():
+			case <-str.Context().Done():
 				return
 			}
 		}

@@ -1,10 +1,12 @@
-// Package xds speaks the incremental xDS protocol with proxies over one aggregated gRPC stream each (delta ADS, see
-// https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
+// Package xds speaks the xDS protocol with proxies over gRPC streams: aggregated or for one type, incremental (delta) or
+// state of the world (see https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
 //
 // It knows resources as {type, name, version, bytes} and nothing of routes or clusters. A [Session] is the protocol
 // without clock, network or goroutine: requests go in, events come out, and answers are made from what the caller
-// wants to send. [Server] puts a stream around it and lets a [Client] decide what is sent and when; each stream has
-// one goroutine that reads and one that does everything else, so that a slow proxy slows nobody.
+// wants to send. There is one logic: a request in the state-of-the-world form is read as its difference from the one before,
+// and a response is written in the form of its stream. [Server] puts a stream around a session and lets a [Client] decide
+// what is sent and when; each stream has one goroutine that reads and one that does everything else, so that a slow
+// proxy slows nobody.
 package xds
 
 import (
@@ -12,9 +14,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // Type is the type URL of a resource.
@@ -31,6 +30,13 @@ const (
 	FilterType      Type = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 )
 
+// Everything is the name by which a client asks for all listeners or clusters that there are for it.
+const Everything = "*"
+
+// listed tells whether clients may ask for everything of the type, and whether a response in the state-of-the-world form
+// carries all that the client has of it: what is missing is gone.
+func (t Type) listed() bool { return t == ListenerType || t == ClusterType }
+
 // Resource is one named, marshalled message. Its version tells its content. It is shared by all streams and never changed.
 type Resource struct {
 	Type    Type
@@ -39,25 +45,38 @@ type Resource struct {
 	Body    []byte // nil: the name is answered with nothing
 }
 
-// maxNames bounds the names that one request may name.
-const maxNames = 100_000
+// Bounds of what one stream may ask for.
+const (
+	maxNames = 100_000 // that one request names
+	maxTypes = 32      // known or not
+)
 
 // Session is the state of one stream: what its proxy asked for, what it was sent and what it confirmed.
 type Session struct {
+	world bool // state of the world, else delta
 	types map[Type]*state
 	nonce int64
 }
 
 type state struct {
 	flights []*Delivery // sent and not answered, oldest first
+	world   *world      // nil: delta
 }
 
 // Delivery is one response, until the proxy confirms or refuses it.
 type Delivery struct {
 	Type    Type
 	Nonce   int64             // rises with every response of the session, over all types
-	Sent    map[string]string // name to version
+	Sent    map[string]string // name to version, of what is new in it
 	Removed []string
+}
+
+// Response is one message to a proxy: [Response.Delta] and [Response.World] write it.
+type Response struct {
+	Type      Type
+	Nonce     string
+	Resources []*Resource // in the state-of-the-world form of listeners and clusters: all that the proxy has
+	Removed   []string
 }
 
 // Event is what one request says.
@@ -65,48 +84,37 @@ type Event struct {
 	Type         Type
 	First        bool              // the first request for the type on this stream
 	Held         map[string]string // with First: what the proxy still has from an earlier stream, name to version
-	Subscribed   []string          // names asked for, sorted; a name may come again
+	Subscribed   []string          // names asked for, sorted; a name may come again, and may be [Everything]
 	Unsubscribed []string          // names no longer wanted, sorted
-	Acked        *Delivery
-	Refused      *Delivery
-	Reason       string // with Refused: the proxy's own words
+	Acked        *Delivery         // what the proxy has taken of a response
+	Refused      *Delivery         // what it has not
+	Reason       string            // with Refused: the proxy's own words
 }
 
-// NewSession returns the state of a new stream.
+// NewSession returns the state of a new stream in the delta form.
 func NewSession() *Session { return &Session{types: map[Type]*state{}} }
 
-// Receive takes a request and tells what it says. An error means that the proxy does not keep to the protocol.
-func (s *Session) Receive(req *discoveryv3.DeltaDiscoveryRequest) (Event, error) {
-	e := Event{Type: Type(req.GetTypeUrl())}
-	if len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe())+len(req.GetInitialResourceVersions()) > maxNames {
-		return e, fmt.Errorf("request for %s with more than %d names", e.Type, maxNames)
+// begin starts reading a request that names so many resources.
+func (s *Session) begin(t Type, names int) (Event, *state, error) {
+	e := Event{Type: t}
+	switch {
+	case t == "":
+		return e, nil, errors.New("request without a type")
+	case names > maxNames:
+		return e, nil, fmt.Errorf("request for %s with more than %d names", t, maxNames)
 	}
-	st, ok := s.types[e.Type]
+	st, ok := s.types[t]
 	if !ok {
-		st = &state{}
-		s.types[e.Type] = st
-		e.First, e.Held = true, req.GetInitialResourceVersions()
-	}
-	if req.GetResponseNonce() != "" {
-		d, err := st.answer(req.GetResponseNonce())
-		if err != nil {
-			return e, fmt.Errorf("%s: %w", e.Type, err)
+		if len(s.types) >= maxTypes {
+			return e, nil, fmt.Errorf("requests for more than %d types", maxTypes)
 		}
-		if req.GetErrorDetail() != nil {
-			e.Refused, e.Reason = d, req.GetErrorDetail().GetMessage()
-		} else {
-			e.Acked = d
+		st, e.First = &state{}, true
+		if s.world {
+			st.world = newWorld()
 		}
+		s.types[t] = st
 	}
-	for _, name := range req.GetResourceNamesSubscribe() {
-		if name != "*" { // everything: said again on each new stream, beside the names that are meant
-			e.Subscribed = append(e.Subscribed, name)
-		}
-	}
-	e.Unsubscribed = append(e.Unsubscribed, req.GetResourceNamesUnsubscribe()...)
-	slices.Sort(e.Subscribed)
-	slices.Sort(e.Unsubscribed)
-	return e, nil
+	return e, st, nil
 }
 
 var errNonce = errors.New("nonce of a response that was not sent, or was answered before")
@@ -146,28 +154,34 @@ func (s *Session) InFlightOf(t Type) int {
 	return 0
 }
 
-// Respond makes the response that carries the resources and removals, and remembers it until it is answered. The
-// type must have been opened.
-func (s *Session) Respond(t Type, resources []*Resource, removed []string) (*discoveryv3.DeltaDiscoveryResponse, *Delivery) {
-	s.nonce++
-	d := &Delivery{Type: t, Nonce: s.nonce, Sent: make(map[string]string, len(resources)), Removed: removed}
-	res := &discoveryv3.DeltaDiscoveryResponse{
-		TypeUrl:          string(t),
-		Nonce:            strconv.FormatInt(s.nonce, 10),
-		RemovedResources: removed,
+// Room tells whether one more response of the type may go to a proxy that is to have so many unanswered at most. In the
+// state-of-the-world form it is one: a proxy may leave all but the last unanswered there.
+func (s *Session) Room(t Type, most int) bool {
+	if s.world {
+		most = 1
 	}
+	return s.InFlightOf(t) < most
+}
+
+// Respond makes the response that carries the resources and removals, and remembers it until it is answered. It returns
+// nil when the form of the stream has no words for it. The type must have been opened.
+func (s *Session) Respond(t Type, resources []*Resource, removed []string) (*Response, *Delivery) {
+	if s.world && !t.listed() && len(resources) == 0 {
+		return nil, nil
+	}
+	s.nonce++
+	st := s.types[t]
+	d := &Delivery{Type: t, Nonce: s.nonce, Sent: make(map[string]string, len(resources)), Removed: removed}
 	for _, r := range resources {
 		d.Sent[r.Name] = r.Version
-		wire := &discoveryv3.Resource{Name: r.Name, Version: r.Version}
-		if r.Body != nil {
-			wire.Resource = &anypb.Any{TypeUrl: string(t), Value: r.Body}
-		}
-		if t == VirtualHostType {
-			wire.Aliases = []string{r.Name} // Envoy looks for the name that it asked for among the aliases
-		}
-		res.Resources = append(res.Resources, wire)
 	}
-	st := s.types[t]
+	response := &Response{Type: t, Nonce: strconv.FormatInt(s.nonce, 10), Resources: resources, Removed: removed}
+	if st.world != nil {
+		st.world.last = response.Nonce
+		if t.listed() {
+			response.Resources = st.world.put(d, resources)
+		}
+	}
 	st.flights = append(st.flights, d)
-	return res, d
+	return response, d
 }

@@ -28,11 +28,12 @@ func TestSession(t *testing.T) {
 	e := receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{
 		TypeUrl: string(ClusterType), ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: map[string]string{"a": "1"},
 	})
-	if !e.First || e.Held["a"] != "1" || len(e.Subscribed) != 0 || !s.Opened(ClusterType) {
+	if !e.First || e.Held["a"] != "1" || !slices.Equal(e.Subscribed, []string{Everything}) || !s.Opened(ClusterType) {
 		t.Errorf("the first request says %+v", e)
 	}
 
-	response, delivery := s.Respond(ClusterType, []*Resource{{Type: ClusterType, Name: "b", Version: "7", Body: []byte{1}}}, []string{"a"})
+	made, delivery := s.Respond(ClusterType, []*Resource{{Type: ClusterType, Name: "b", Version: "7", Body: []byte{1}}}, []string{"a"})
+	response := made.Delta()
 	if response.GetNonce() == "" || response.GetResources()[0].GetVersion() != "7" || response.GetRemovedResources()[0] != "a" {
 		t.Errorf("the response is %v", response)
 	}
@@ -62,13 +63,13 @@ func TestRefusal(t *testing.T) {
 	one, _ := s.Respond(ListenerType, []*Resource{{Name: "l", Version: "1"}}, nil)
 	two, second := s.Respond(ListenerType, []*Resource{{Name: "l", Version: "2"}}, nil)
 	e := receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{
-		TypeUrl: string(ListenerType), ResponseNonce: two.GetNonce(), ErrorDetail: &statusv3.Status{Message: "no"},
+		TypeUrl: string(ListenerType), ResponseNonce: two.Nonce, ErrorDetail: &statusv3.Status{Message: "no"},
 	})
 	if e.Refused != second || e.Acked != nil || e.Reason != "no" || second.Sent["l"] != "2" {
 		t.Errorf("the refusal says %+v", e)
 	}
-	receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(ListenerType), ResponseNonce: one.GetNonce()})
-	for _, nonce := range []string{one.GetNonce(), "99", "x"} {
+	receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(ListenerType), ResponseNonce: one.Nonce})
+	for _, nonce := range []string{one.Nonce, "99", "x"} {
 		if _, err := s.Receive(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(ListenerType), ResponseNonce: nonce}); err == nil {
 			t.Errorf("nonce %q is taken", nonce)
 		}
@@ -80,8 +81,8 @@ func TestVirtualHostAlias(t *testing.T) {
 	t.Parallel()
 	s := NewSession()
 	receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(VirtualHostType)})
-	response, _ := s.Respond(VirtualHostType, []*Resource{{Name: "out/a:80", Version: "1"}}, nil)
-	if got := response.GetResources()[0].GetAliases(); !slices.Equal(got, []string{"out/a:80"}) {
+	made, _ := s.Respond(VirtualHostType, []*Resource{{Name: "out/a:80", Version: "1"}}, nil)
+	if got := made.Delta().GetResources()[0].GetAliases(); !slices.Equal(got, []string{"out/a:80"}) {
 		t.Errorf("aliases %q", got)
 	}
 }
