@@ -109,6 +109,10 @@ type fate string
 
 func (fate) Connected() []push.Connected { return nil }
 
+func (fate) Problems() []mesh.Problem { return nil }
+
+func (fate) Uses() ([]push.Use, int64) { return nil, 0 }
+
 func (f fate) Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress {
 	p := push.Progress{Revision: revision, Reached: true, Concerned: 2, Confirmed: 1}
 	switch f {

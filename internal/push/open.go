@@ -51,12 +51,16 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		dirty:     map[*entry]struct{}{},
 		wake:      make(chan struct{}, 1),
 		settled:   -1,
+		busy:      true,
+		questions: make(chan func(), maxQuestions),
+		since:     time.Now(),
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,
 		caller:    caller,
 		callerKey: caller.Key(),
 		scope:     caller.Project(view.InitHost()),
+		scopeName: caller.Project(view.InitHost()).Key()[:scopeSize],
 		own:       ownOf(w),
 		slots:     map[view.ID]*slot{},
 		behind:    map[view.ID]struct{}{},
@@ -79,6 +83,7 @@ func (e *Engine) admit(n mesh.Node) (*Proxy, <-chan struct{}) {
 		e.byID[p.id] = map[*Proxy]struct{}{}
 	}
 	e.byID[p.id][p] = struct{}{}
+	e.news.tell()
 	return p, nil
 }
 
@@ -105,6 +110,7 @@ func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
 		delete(e.byID, p.id)
 	}
 	e.miss(p.id)
+	e.news.tell()
 	if e.progress.arrive(p, math.MaxInt64) {
 		e.signal()
 	}
