@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,8 +220,26 @@ func TestSavesAtOnce(t *testing.T) {
 type running struct {
 	*cache.Cache
 	dir  string
-	log  bytes.Buffer
+	log  text
 	stop func()
+}
+
+// text is a buffer that is read while it is written.
+type text struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *text) Write(data []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(data)
+}
+
+func (b *text) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
 }
 
 func run(t *testing.T) *running {
@@ -257,15 +276,15 @@ func (r *running) on(t *testing.T) string {
 func TestBurstsBecomeOneSave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t)
-		saves := 0
+		var saves atomic.Int64
 		keep := func(count int) {
-			r.Keep("learned", func() any { saves++; return part{Count: count} })
+			r.Keep("learned", func() any { saves.Add(1); return part{Count: count} })
 		}
-		expect := func(when, count string, times int) {
+		expect := func(when, count string, times int64) {
 			t.Helper()
 			synctest.Wait()
-			if got := r.on(t); got != count || saves != times {
-				t.Errorf("%s: %s on the disk after %d saves, want %s after %d", when, got, saves, count, times)
+			if got := r.on(t); got != count || saves.Load() != times {
+				t.Errorf("%s: %s on the disk after %d saves, want %s after %d", when, got, saves.Load(), count, times)
 			}
 		}
 		expect("before", "learned: file does not exist", 0)

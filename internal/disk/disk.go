@@ -51,26 +51,44 @@ func (f *Folder) Close() error { return f.root.Close() }
 
 // Read returns what is in a file, which must be a regular one of at most so many bytes.
 func (f *Folder) Read(name string, most int64) ([]byte, error) {
-	there, err := f.root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !there.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", name)
-	}
-	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe that took its place would block
+	file, err := f.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	if opened, err := file.Stat(); err != nil || !os.SameFile(there, opened) {
-		return nil, fmt.Errorf("%s was replaced while it was opened", name)
-	}
 	data, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err == nil && int64(len(data)) > most {
 		err = fmt.Errorf("%s has more than %d bytes", name, most)
 	}
 	return data, err
+}
+
+// openTries bounds how often a file is opened that is replaced again and again in that very moment.
+const openTries = 100
+
+// open opens a regular file: exactly the one that was found to be one, since a link or a pipe may have taken its place.
+func (f *Folder) open(name string) (*os.File, error) {
+	for range openTries {
+		there, err := f.root.Lstat(name)
+		if err != nil {
+			return nil, err
+		}
+		if !there.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is no regular file", name)
+		}
+		file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for a writer
+		if err != nil {
+			return nil, err
+		}
+		opened, err := file.Stat()
+		if err == nil && os.SameFile(there, opened) {
+			return file, nil
+		}
+		if err := errors.Join(err, file.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%s is replaced all the time", name)
 }
 
 // Write puts a file in place as a whole, and returns when it is on the disk.

@@ -93,7 +93,7 @@ func TestControlPlaneAlone(t *testing.T) {
 	if status, body := readyz(t, first); status != http.StatusServiceUnavailable || body != "not ready: waiting for local\n" {
 		t.Errorf("ready? %d %s", status, body)
 	}
-	load.More(100)
+	load.More(300)
 	second := listen(t)
 	m.RestartAlone(serve.Config{Patience: time.Millisecond, Admin: second})
 	p := told(t, m, "source-stale")
@@ -113,7 +113,7 @@ func TestControlPlaneAlone(t *testing.T) {
 		}
 		return err == nil && back == 7
 	})
-	load.More(100)
+	load.More(300)
 	if n := m.Sent(); n != 0 {
 		t.Errorf("%d resources were sent again", n)
 	}
