@@ -21,18 +21,28 @@ func (p *Proxy) bridge(s *slot, m *made) *made {
 	if m == nil || m.call == nil || last == nil || last.call == nil {
 		return m
 	}
-	coming := slices.DeleteFunc(m.call.Needs(), func(n mesh.Subset) bool {
-		return slices.Contains(last.needs, view.ClusterOf(n))
-	})
-	if len(coming) == 0 {
+	var coming []mesh.Subset
+	waits := false
+	for _, n := range m.call.Needs() {
+		id := view.ClusterOf(n)
+		known := slices.Contains(last.needs, id)
+		if !known {
+			coming = append(coming, n)
+		}
+		waits = waits || !known || !p.arrived(id)
+	}
+	if !waits {
 		return m
 	}
-	first, err := makeResource(last.call.Announcing(coming))
-	if err != nil {
-		p.engine.config.Log.Error("make resource", "resource", s.id.String(), "err", err)
-		return m
+	first := last
+	if len(coming) > 0 {
+		var err error
+		if first, err = makeResource(last.call.Announcing(coming)); err != nil {
+			p.engine.config.Log.Error("make resource", "resource", s.id.String(), "err", err)
+			return m
+		}
+		first.view = m.view
 	}
-	first.view = m.view
 	s.after, s.bridgeBy, s.afterSince = m, p.now().Add(bridgeGrace), p.current()
 	p.bridges[s.id] = struct{}{}
 	return first
@@ -58,8 +68,11 @@ func (p *Proxy) bridged(s *slot) bool {
 	if s.acked != s.want.resource.Version {
 		return false
 	}
-	return !slices.ContainsFunc(s.after.needs, func(id view.ID) bool {
-		cluster, endpoints := p.slots[id], p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
-		return cluster == nil || cluster.acked == "" || endpoints == nil || endpoints.acked == ""
-	})
+	return !slices.ContainsFunc(s.after.needs, func(id view.ID) bool { return !p.arrived(id) })
+}
+
+// arrived tells whether the proxy has a cluster, with its endpoints.
+func (p *Proxy) arrived(id view.ID) bool {
+	cluster, endpoints := p.slots[id], p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
+	return cluster != nil && cluster.acked != "" && endpoints != nil && endpoints.acked != ""
 }

@@ -27,13 +27,15 @@ import (
 type walker struct {
 	t       *testing.T
 	client  xds.Client
+	peer    xds.Peer
 	session *xds.Session
 	asks    map[xds.Type][]string
 	nonce   map[xds.Type]string
 	held    map[xds.Type]map[string]proto.Message
 	log     []string // what came, in order
 
-	everything bool // it asks for all there is, and no further
+	everything bool            // it asks for all there is, and no further
+	first      map[string]bool // routes of which some version had all that it leads to
 }
 
 var walked = []xds.Type{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointsType}
@@ -56,7 +58,7 @@ func openWalker(t *testing.T, w *meshtest.FakeMesh, peer xds.Peer) *walker {
 	t.Cleanup(client.Close)
 	c := &walker{
 		t: t, client: client, session: xds.NewWorldSession(), asks: map[xds.Type][]string{}, nonce: map[xds.Type]string{},
-		held: map[xds.Type]map[string]proto.Message{},
+		held: map[xds.Type]map[string]proto.Message{}, first: map[string]bool{}, peer: peer,
 	}
 	for _, typ := range walked {
 		c.held[typ] = map[string]proto.Message{}
@@ -67,6 +69,12 @@ func openWalker(t *testing.T, w *meshtest.FakeMesh, peer xds.Peer) *walker {
 // ask says which names of a type the client wants, and with that that it has taken the last response.
 func (c *walker) ask(typ xds.Type, names ...string) {
 	c.t.Helper()
+	for _, name := range c.asks[typ] {
+		if !slices.Contains(names, name) {
+			delete(c.held[typ], name)
+			delete(c.first, name)
+		}
+	}
 	c.asks[typ] = names
 	event, err := c.session.ReceiveWorld(&discoveryv3.DiscoveryRequest{TypeUrl: string(typ), ResourceNames: names, ResponseNonce: c.nonce[typ]})
 	await(c.t, err)
@@ -97,6 +105,9 @@ func (c *walker) take(r *discoveryv3.DiscoveryResponse) {
 		message, err := body.UnmarshalNew()
 		await(c.t, err)
 		name := nameOf(message)
+		if !c.everything && !slices.Contains(c.asks[typ], name) {
+			continue // it came too late
+		}
 		if !proto.Equal(c.held[typ][name], message) {
 			c.log = append(c.log, string(typ[strings.LastIndexByte(string(typ), '.')+1:])+" "+name)
 		}
