@@ -24,7 +24,7 @@ type churn struct {
 	away   map[int]bool  // proxies that have left
 	ended  map[int]bool  // those of them whose workload has ended
 	made   int           // changes
-	told   bool          // the server knows the registry as it is
+	edit   registryEdit  // what the server has not been told yet
 }
 
 const (
@@ -77,18 +77,15 @@ func flat(t *testing.T, what string, sizes []size) {
 	}
 }
 
-// call makes changes, and tells the server those of the registry in one call.
+// call makes changes, and tells the server those of the registry in as few calls as their order lets it.
 func (c *churn) call(changes int) {
-	c.told = true
 	for range changes {
 		c.made++
 		switch roll := c.random.IntN(100); {
 		case roll < 65:
-			c.move(c.random.IntN(c.services))
-			c.told = false
+			c.moveOne(c.random.IntN(c.services))
 		case roll < 73:
-			flip(c.gone, c.random.IntN(c.services))
-			c.told = false
+			c.toggle(c.random.IntN(c.services))
 		case roll < 77:
 			c.rule(c.random.IntN(c.services))
 		case roll < 80:
@@ -97,16 +94,43 @@ func (c *churn) call(changes int) {
 			c.ask()
 		}
 	}
-	if !c.told {
-		c.tellAll()
+	c.tell()
+}
+
+// tell tells what has changed.
+func (c *churn) tell() {
+	c.Helper()
+	if c.edit.Len() > 0 {
+		c.rig.edit(c.edit)
+	}
+	c.edit = registryEdit{}
+}
+
+// moveOne moves an endpoint of a service, if it is there.
+func (c *churn) moveOne(i int) {
+	moved := c.move(i)
+	if !c.gone[i] {
+		c.put(moved.Endpoints[0])
 	}
 }
 
-func flip(set map[int]bool, i int) {
-	if set[i] {
-		delete(set, i)
+// put puts endpoints in the place of those that were to be told before.
+func (c *churn) put(set *mesh.EndpointSet) {
+	same := func(e *mesh.EndpointSet) bool { return e.Host == set.Host }
+	c.edit.Endpoints = append(slices.DeleteFunc(c.edit.Endpoints, same), set)
+}
+
+// toggle has a service go, or come back.
+func (c *churn) toggle(i int) {
+	c.tell()
+	if c.gone[i] {
+		delete(c.gone, i)
+		c.edit.Services = append(c.edit.Services, c.registry.Services[i])
+		c.put(c.registry.Endpoints[i])
 	} else {
-		set[i] = true
+		c.gone[i] = true
+		c.edit.RemovedServices = append(c.edit.RemovedServices, hostAt(i))
+		c.edit.RemovedEndpoints = append(c.edit.RemovedEndpoints, hostAt(i))
 	}
 }
 
@@ -138,11 +162,16 @@ func (c *churn) passBy(i int) {
 			c.Fatal(err)
 		}
 		c.away[i] = true
-		c.ended[i] = c.random.IntN(2) == 0
-		c.told = c.told && !c.ended[i]
+		if c.ended[i] = c.random.IntN(2) == 0; c.ended[i] {
+			c.tell()
+			c.edit.RemovedWorkloads = append(c.edit.RemovedWorkloads, c.registry.Workloads[i].ID())
+		}
 		return
 	}
-	c.told = c.told && !c.ended[i]
+	if c.ended[i] {
+		c.tell()
+		c.edit.Workloads = append(c.edit.Workloads, c.registry.Workloads[i])
+	}
 	delete(c.away, i)
 	delete(c.ended, i)
 	if c.random.IntN(2) == 0 {
@@ -163,45 +192,27 @@ func (c *churn) ask() {
 	}
 }
 
-// tellAll tells the registry as it is now.
-func (c *churn) tellAll() {
-	c.Helper()
-	var now mesh.Registry
-	for i := range c.services {
-		if !c.gone[i] {
-			now.Services = append(now.Services, c.registry.Services[i])
-			now.Endpoints = append(now.Endpoints, c.registry.Endpoints[i])
-		}
-	}
-	for i, w := range c.registry.Workloads {
-		if !c.ended[i] {
-			now.Workloads = append(now.Workloads, w)
-		}
-	}
-	if _, err := c.server.api.PutRegistry(c.Context(), now); err != nil {
-		c.Fatal(err)
-	}
-}
-
 // begin makes everything what it was in the beginning, with proxies that hold nothing yet.
 func (c *churn) begin() {
 	c.Helper()
 	c.fleet.disconnect()
+	c.connected(0)
 	clear(c.away)
 	clear(c.ended)
 	clear(c.gone)
 	c.registry.Endpoints = slices.Clone(c.first.Endpoints)
+	c.edit = registryEdit{}
 	for i, p := range c.fleet.proxies {
 		p.forget(c.spellings(i))
 	}
-	c.tellAll()
+	c.rig.tell()
 	c.unrule(func(i int) bool { return i%ruledEvery != 0 })
 	c.write(c.rules())
 	for i := 0; i < c.services; i += ruledEvery {
 		c.ruled[i] = true
 	}
 	c.fleet.connect()
-	c.inSync(c.proxies)
+	c.inSync()
 	c.fleet.whole()
 }
 
@@ -213,7 +224,7 @@ func (c *churn) end() {
 	if _, err := c.server.api.PutRegistry(c.Context(), mesh.Registry{}); err != nil {
 		c.Fatal(err)
 	}
-	c.inSync(0)
+	c.connected(0)
 }
 
 // unrule deletes rules.
@@ -243,14 +254,15 @@ func (c *churn) agree() {
 			c.passBy(i)
 		}
 	}
-	c.tellAll()
+	c.tell()
 	newest := c.fleet.proxies[0]
 	if err := newest.leave(); err != nil {
 		c.Fatal(err)
 	}
+	c.connected(c.proxies - 1)
 	newest.forget(c.fleet.asked())
 	newest.come(context.WithoutCancel(c.Context()))
-	c.inSync(c.proxies)
+	c.inSync()
 	for _, p := range c.fleet.proxies {
 		for _, t := range []xds.Type{xds.ClusterType, xds.EndpointsType, xds.VirtualHostType} {
 			for n, version := range p.held[t] {

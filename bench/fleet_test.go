@@ -186,6 +186,7 @@ func (f *fleet) whole() {
 
 // newFleet returns proxies that are not connected.
 func newFleet(tb testing.TB, socket string, w *world) *fleet {
+	tb.Helper()
 	f := &fleet{tb: tb, socket: socket, names: names{all: map[string]*name{}}}
 	for i := range w.proxies {
 		f.proxies = append(f.proxies, newLean(f, w.node(i), w.spellings(i)))

@@ -2,10 +2,12 @@ package bench
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // rig is a server that knows a mesh, and the proxies of that mesh, not connected yet.
@@ -14,6 +16,9 @@ type rig struct {
 	*world
 	server *server
 	fleet  *fleet
+
+	mu    sync.Mutex
+	known mesh.Registry // what the server was told
 }
 
 func newRig(tb testing.TB, w *world, cpu int) *rig {
@@ -28,6 +33,7 @@ func newRig(tb testing.TB, w *world, cpu int) *rig {
 // tell says what there is, all of it.
 func (r *rig) tell() (revision int64) {
 	r.Helper()
+	r.known = r.registry
 	revision, err := r.server.api.PutRegistry(r.Context(), r.registry)
 	if err != nil {
 		r.Fatal(err)
@@ -35,12 +41,51 @@ func (r *rig) tell() (revision int64) {
 	return revision
 }
 
-// moveAll moves an endpoint of each of these services.
-func (r *rig) moveAll(hosts ...int) (revision int64) {
-	for _, h := range hosts {
-		r.move(h)
+// edit tells what has changed.
+func (r *rig) edit(e registryEdit) (revision int64) {
+	r.Helper()
+	revision, err := r.editAtOnce(e)
+	if err != nil {
+		r.Fatal(err)
 	}
-	return r.tell()
+	return revision
+}
+
+// editAtOnce is edit for several goroutines.
+func (r *rig) editAtOnce(e registryEdit) (revision int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known.Services = edited(r.known.Services, e.Services, e.RemovedServices, func(s *mesh.Service) mesh.Host { return s.Host })
+	r.known.Endpoints = edited(r.known.Endpoints, e.Endpoints, e.RemovedEndpoints, func(s *mesh.EndpointSet) mesh.Host { return s.Host })
+	r.known.Workloads = edited(r.known.Workloads, e.Workloads, e.RemovedWorkloads, (*mesh.Workload).ID)
+	return r.server.api.PutRegistry(r.Context(), r.known)
+}
+
+// registryEdit is what changes in a registry.
+type registryEdit struct {
+	Services         []*mesh.Service
+	Endpoints        []*mesh.EndpointSet
+	Workloads        []*mesh.Workload
+	RemovedServices  []mesh.Host
+	RemovedEndpoints []mesh.Host
+	RemovedWorkloads []mesh.ProxyID
+}
+
+// Len counts what the edit names.
+func (e *registryEdit) Len() int {
+	return len(e.Services) + len(e.Endpoints) + len(e.Workloads) + len(e.RemovedServices) + len(e.RemovedEndpoints) + len(e.RemovedWorkloads)
+}
+
+// edited returns the list with parts put in the place of those of their name, and parts removed.
+func edited[Part any, Name comparable](list, put []Part, removed []Name, name func(Part) Name) []Part {
+	away := map[Name]bool{}
+	for _, n := range removed {
+		away[n] = true
+	}
+	for _, p := range put {
+		away[name(p)] = true
+	}
+	return append(slices.DeleteFunc(slices.Clone(list), func(p Part) bool { return away[name(p)] }), put...)
 }
 
 // write writes objects.
@@ -55,40 +100,52 @@ func (r *rig) write(text string) {
 	}
 }
 
-// inSync waits until every proxy is connected and has confirmed all that concerns it, and the server says so.
-func (r *rig) inSync(proxies int) {
+// connected waits until so many proxies are.
+func (r *rig) connected(proxies int) {
 	r.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !r.synced(proxies); <-tick.C {
-		if time.Now().After(end) {
-			r.Fatalf("not in sync after %v", patience)
-		}
-	}
+	r.until("connected", func() bool { return r.status().Proxies == proxies })
 }
 
-func (r *rig) synced(proxies int) bool {
+// inSync waits until every proxy is connected and has confirmed all that concerns it, and the server says so.
+func (r *rig) inSync() {
+	r.Helper()
+	r.until("in sync", func() bool {
+		status := r.status()
+		if !status.Ready || status.Proxies != r.proxies {
+			return false
+		}
+		progress, err := r.server.api.Progress(r.Context(), status.Revision, patience)
+		if err != nil {
+			r.Fatal(err)
+		}
+		if !progress.Done() {
+			return false
+		}
+		list, err := r.server.api.Proxies(r.Context())
+		if err != nil {
+			r.Fatal(err)
+		}
+		behind := func(p api.Proxy) bool { return !p.Current || p.Revision < 0 }
+		return len(list) == r.proxies && !slices.ContainsFunc(list, behind)
+	})
+}
+
+func (r *rig) status() api.Status {
 	r.Helper()
 	status, err := r.server.api.Status(r.Context())
 	if err != nil {
 		r.Fatal(err)
 	}
-	if !status.Ready || status.Proxies != proxies {
-		return false
+	return status
+}
+
+func (r *rig) until(what string, is func() bool) {
+	r.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !is(); <-tick.C {
+		if time.Now().After(end) {
+			r.Fatalf("not %s after %v", what, patience)
+		}
 	}
-	if proxies == 0 {
-		return true
-	}
-	progress, err := r.server.api.Progress(r.Context(), status.Revision, patience)
-	if err != nil {
-		r.Fatal(err)
-	}
-	if !progress.Done() {
-		return false
-	}
-	list, err := r.server.api.Proxies(r.Context())
-	if err != nil {
-		r.Fatal(err)
-	}
-	return len(list) == proxies && !slices.ContainsFunc(list, func(p api.Proxy) bool { return !p.Current || p.Revision < 0 })
 }
