@@ -207,3 +207,16 @@ func (f *fleet) asked() []string {
 	}
 	return slices.Sorted(maps.Keys(all))
 }
+
+// held counts the resources that all proxies hold.
+func (f *fleet) held() int {
+	n := 0
+	for _, p := range f.proxies {
+		p.mu.Lock()
+		for _, resources := range p.held {
+			n += len(resources)
+		}
+		p.mu.Unlock()
+	}
+	return n
+}
