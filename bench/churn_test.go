@@ -18,13 +18,13 @@ import (
 type churn struct {
 	*rig
 	random *rand.Rand
-	first  mesh.Registry // what there was in the beginning
-	gone   map[int]bool  // services that are not there now
-	ruled  map[int]bool  // services that have a rule now
-	away   map[int]bool  // proxies that have left
-	ended  map[int]bool  // those of them whose workload has ended
-	made   int           // changes
-	edit   registryEdit  // what the server has not been told yet
+	first  mesh.Registry     // what there was in the beginning
+	gone   map[int]bool      // services that are not there now
+	ruled  map[int]bool      // services that have a rule now
+	away   map[int]bool      // proxies that have left
+	ended  map[int]bool      // those of them whose workload has ended
+	made   int               // changes
+	edit   mesh.RegistryEdit // what the server has not been told yet
 }
 
 const (
@@ -106,7 +106,7 @@ func (c *churn) tell() {
 	if c.edit.Len() > 0 {
 		c.rig.edit(c.edit)
 	}
-	c.edit = registryEdit{}
+	c.edit = mesh.RegistryEdit{}
 }
 
 // moveOne moves an endpoint of a service, if it is there.
@@ -204,7 +204,7 @@ func (c *churn) begin() {
 	clear(c.ended)
 	clear(c.gone)
 	c.registry.Endpoints = slices.Clone(c.first.Endpoints)
-	c.edit = registryEdit{}
+	c.edit = mesh.RegistryEdit{}
 	for i, p := range c.fleet.proxies {
 		p.forget(c.spellings(i))
 	}

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,9 +15,6 @@ type rig struct {
 	*world
 	server *server
 	fleet  *fleet
-
-	mu    sync.Mutex
-	known mesh.Registry // what the server was told
 }
 
 func newRig(tb testing.TB, w *world, cpu int) *rig {
@@ -33,7 +29,6 @@ func newRig(tb testing.TB, w *world, cpu int) *rig {
 // tell says what there is, all of it.
 func (r *rig) tell() (revision int64) {
 	r.Helper()
-	r.known = r.registry
 	revision, err := r.server.api.PutRegistry(r.Context(), r.registry)
 	if err != nil {
 		r.Fatal(err)
@@ -42,50 +37,13 @@ func (r *rig) tell() (revision int64) {
 }
 
 // edit tells what has changed.
-func (r *rig) edit(e registryEdit) (revision int64) {
+func (r *rig) edit(e mesh.RegistryEdit) (revision int64) {
 	r.Helper()
-	revision, err := r.editAtOnce(e)
+	revision, err := r.server.api.EditRegistry(r.Context(), e)
 	if err != nil {
 		r.Fatal(err)
 	}
 	return revision
-}
-
-// editAtOnce is edit for several goroutines.
-func (r *rig) editAtOnce(e registryEdit) (revision int64, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.known.Services = edited(r.known.Services, e.Services, e.RemovedServices, func(s *mesh.Service) mesh.Host { return s.Host })
-	r.known.Endpoints = edited(r.known.Endpoints, e.Endpoints, e.RemovedEndpoints, func(s *mesh.EndpointSet) mesh.Host { return s.Host })
-	r.known.Workloads = edited(r.known.Workloads, e.Workloads, e.RemovedWorkloads, (*mesh.Workload).ID)
-	return r.server.api.PutRegistry(r.Context(), r.known)
-}
-
-// registryEdit is what changes in a registry.
-type registryEdit struct {
-	Services         []*mesh.Service
-	Endpoints        []*mesh.EndpointSet
-	Workloads        []*mesh.Workload
-	RemovedServices  []mesh.Host
-	RemovedEndpoints []mesh.Host
-	RemovedWorkloads []mesh.ProxyID
-}
-
-// Len counts what the edit names.
-func (e *registryEdit) Len() int {
-	return len(e.Services) + len(e.Endpoints) + len(e.Workloads) + len(e.RemovedServices) + len(e.RemovedEndpoints) + len(e.RemovedWorkloads)
-}
-
-// edited returns the list with parts put in the place of those of their name, and parts removed.
-func edited[Part any, Name comparable](list, put []Part, removed []Name, name func(Part) Name) []Part {
-	away := map[Name]bool{}
-	for _, n := range removed {
-		away[n] = true
-	}
-	for _, p := range put {
-		away[name(p)] = true
-	}
-	return append(slices.DeleteFunc(slices.Clone(list), func(p Part) bool { return away[name(p)] }), put...)
 }
 
 // write writes objects.

@@ -5,12 +5,12 @@ import (
 	"math"
 	"os"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
@@ -159,38 +159,39 @@ func (s *scale) appear() {
 }
 
 // burst changes endpoints in as many calls, some at the same time, as fast as the server takes them, and waits until all
-// are in force.
+// are in force. What changes twice changes in this order.
 func (s *scale) burst() {
 	hosts := s.used(false)
 	before := s.status().Revision
-	edits := make([]registryEdit, burst)
-	for i := range edits {
-		edits[i] = s.move(hosts[i%len(hosts)])
+	edits := make([][]mesh.RegistryEdit, min(burstCallers, len(hosts)))
+	for i := range burst {
+		caller, host := i%len(hosts)%len(edits), hosts[i%len(hosts)]
+		edits[caller] = append(edits[caller], s.move(host))
 	}
 	begun, used, sent := time.Now(), s.server.cpuTime(), s.fleet.counted()
 	var calling errgroup.Group
-	calling.SetLimit(burstCallers)
-	var revision atomic.Int64
-	for _, e := range edits {
+	for _, own := range edits {
 		calling.Go(func() error {
-			made, err := s.editAtOnce(e)
-			for before := revision.Load(); before < made && !revision.CompareAndSwap(before, made); before = revision.Load() {
+			for _, e := range own {
+				if _, err := s.server.api.EditRegistry(s.Context(), e); err != nil {
+					return err
+				}
 			}
-			return err
+			return nil
 		})
 	}
 	if err := calling.Wait(); err != nil {
 		s.Fatal(err)
 	}
-	told := time.Since(begun)
-	progress, err := s.server.api.Progress(s.Context(), revision.Load(), patience)
+	told, revision := time.Since(begun), s.status().Revision
+	progress, err := s.server.api.Progress(s.Context(), revision, patience)
 	if err != nil || !progress.Done() {
 		s.Fatal(progress, err)
 	}
 	s.row["burst-ms"] = ms(time.Since(begun))
 	s.row["burst-told-ms"] = ms(told)
 	s.row["burst-cpu-ms"] = ms(s.server.cpuTime() - used)
-	s.row["burst-snapshots"] = float64(revision.Load() - before)
+	s.row["burst-snapshots"] = float64(revision - before)
 	s.row["burst-messages"] = float64(s.fleet.counted().since(sent).messages)
 }
 
