@@ -13,7 +13,7 @@ func TestScaleCounts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, newWorld(10, 10, 5), -1)
 	r.fleet.fill()
-	r.inSync(r.proxies)
+	r.inSync()
 	sent := r.fleet.counted()
 	none := func(what string) {
 		t.Helper()
@@ -25,9 +25,9 @@ func TestScaleCounts(t *testing.T) {
 	const moved, ruled = 3, 0
 	callers := int64(r.callers(moved))
 	w := r.fleet.watch(xds.EndpointsType, endpointsAt(moved))
-	r.moveAll(moved)
+	r.edit(r.move(moved))
 	r.fleet.await(&w.arrivals, "endpoint")
-	r.inSync(r.proxies)
+	r.inSync()
 	if got := r.fleet.counted().since(sent); got.messages != callers || got.resources != callers {
 		t.Errorf("one endpoint: sent %+v, want one resource to each of %d callers", got, callers)
 	}
@@ -36,28 +36,27 @@ func TestScaleCounts(t *testing.T) {
 	w = r.fleet.watch(xds.VirtualHostType, view.VirtualHostOf(spelling(ruled)).Name)
 	r.write(rule(ruled, 40))
 	r.fleet.await(&w.arrivals, "route")
-	r.inSync(r.proxies)
+	r.inSync()
 	if got := r.fleet.counted().since(sent); got.messages != callers || got.resources != callers {
 		t.Errorf("one route: sent %+v, want one resource to each of %d callers", got, callers)
 	}
 
 	sent = r.fleet.counted()
-	r.add(r.services)
-	r.tell()
-	r.inSync(r.proxies)
+	r.edit(r.add(r.services))
+	r.inSync()
 	none("a service that nobody calls")
 
 	r.fleet.disconnect()
-	r.inSync(0)
+	r.connected(0)
 	r.fleet.connect()
-	r.inSync(r.proxies)
+	r.inSync()
 	none("reconnection")
 
 	r.server.kill()
 	r.server.start()
 	r.server.answers()
 	r.tell()
-	r.inSync(r.proxies)
+	r.inSync()
 	none("restart of the server")
 	r.fleet.whole()
 }

@@ -186,6 +186,7 @@ func (f *fleet) whole() {
 
 // newFleet returns proxies that are not connected.
 func newFleet(tb testing.TB, socket string, w *world) *fleet {
+	tb.Helper()
 	f := &fleet{tb: tb, socket: socket, names: names{all: map[string]*name{}}}
 	for i := range w.proxies {
 		f.proxies = append(f.proxies, newLean(f, w.node(i), w.spellings(i)))
@@ -205,4 +206,17 @@ func (f *fleet) asked() []string {
 		p.mu.Unlock()
 	}
 	return slices.Sorted(maps.Keys(all))
+}
+
+// held counts the resources that all proxies hold.
+func (f *fleet) held() int {
+	n := 0
+	for _, p := range f.proxies {
+		p.mu.Lock()
+		for _, resources := range p.held {
+			n += len(resources)
+		}
+		p.mu.Unlock()
+	}
+	return n
 }

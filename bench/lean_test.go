@@ -83,14 +83,14 @@ func (p *lean) run(ctx context.Context) error {
 			MinConnectTimeout: 20 * time.Second,
 		}),
 		grpc.WithInitialWindowSize(16<<20), grpc.WithInitialConnWindowSize(24<<20), // as Envoy
-		grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
+		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(leanCodec{}), grpc.MaxCallRecvMsgSize(64<<20), grpc.WaitForReady(true)),
 		grpc.WithDisableServiceConfig(),
 	)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	for {
 		err := p.talk(ctx, conn)
 		if ctx.Err() != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // rig is a server that knows a mesh, and the proxies of that mesh, not connected yet.
@@ -35,12 +36,14 @@ func (r *rig) tell() (revision int64) {
 	return revision
 }
 
-// moveAll moves an endpoint of each of these services.
-func (r *rig) moveAll(hosts ...int) (revision int64) {
-	for _, h := range hosts {
-		r.move(h)
+// edit tells what has changed.
+func (r *rig) edit(e mesh.RegistryEdit) (revision int64) {
+	r.Helper()
+	revision, err := r.server.api.EditRegistry(r.Context(), e)
+	if err != nil {
+		r.Fatal(err)
 	}
-	return r.tell()
+	return revision
 }
 
 // write writes objects.
@@ -55,40 +58,52 @@ func (r *rig) write(text string) {
 	}
 }
 
-// inSync waits until every proxy is connected and has confirmed all that concerns it, and the server says so.
-func (r *rig) inSync(proxies int) {
+// connected waits until so many proxies are.
+func (r *rig) connected(proxies int) {
 	r.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !r.synced(proxies); <-tick.C {
-		if time.Now().After(end) {
-			r.Fatalf("not in sync after %v", patience)
-		}
-	}
+	r.until("connected", func() bool { return r.status().Proxies == proxies })
 }
 
-func (r *rig) synced(proxies int) bool {
+// inSync waits until every proxy is connected and has confirmed all that concerns it, and the server says so.
+func (r *rig) inSync() {
+	r.Helper()
+	r.until("in sync", func() bool {
+		status := r.status()
+		if !status.Ready || status.Proxies != r.proxies {
+			return false
+		}
+		progress, err := r.server.api.Progress(r.Context(), status.Revision, patience)
+		if err != nil {
+			r.Fatal(err)
+		}
+		if !progress.Done() {
+			return false
+		}
+		list, err := r.server.api.Proxies(r.Context())
+		if err != nil {
+			r.Fatal(err)
+		}
+		behind := func(p api.Proxy) bool { return !p.Current || p.Revision < 0 }
+		return len(list) == r.proxies && !slices.ContainsFunc(list, behind)
+	})
+}
+
+func (r *rig) status() api.Status {
 	r.Helper()
 	status, err := r.server.api.Status(r.Context())
 	if err != nil {
 		r.Fatal(err)
 	}
-	if !status.Ready || status.Proxies != proxies {
-		return false
+	return status
+}
+
+func (r *rig) until(what string, is func() bool) {
+	r.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !is(); <-tick.C {
+		if time.Now().After(end) {
+			r.Fatalf("not %s after %v", what, patience)
+		}
 	}
-	if proxies == 0 {
-		return true
-	}
-	progress, err := r.server.api.Progress(r.Context(), status.Revision, patience)
-	if err != nil {
-		r.Fatal(err)
-	}
-	if !progress.Done() {
-		return false
-	}
-	list, err := r.server.api.Proxies(r.Context())
-	if err != nil {
-		r.Fatal(err)
-	}
-	return len(list) == proxies && !slices.ContainsFunc(list, func(p api.Proxy) bool { return !p.Current || p.Revision < 0 })
 }

@@ -35,8 +35,8 @@ func newWorld(proxies, services, uses int) *world {
 	return w
 }
 
-// add adds a service with two endpoints.
-func (w *world) add(i int) {
+// add adds a service with two endpoints, and returns what it adds.
+func (w *world) add(i int) mesh.RegistryEdit {
 	s := &mesh.Service{
 		Host: hostAt(i), Name: fmt.Sprintf("svc-%04d", i), Namespace: namespaceAt(i),
 		Ports: []mesh.Port{{Name: "http", Number: port, Protocol: mesh.HTTP}},
@@ -51,6 +51,7 @@ func (w *world) add(i int) {
 	}
 	w.registry.Services = append(w.registry.Services, s)
 	w.registry.Endpoints = append(w.registry.Endpoints, set)
+	return mesh.RegistryEdit{Services: []*mesh.Service{s}, Endpoints: []*mesh.EndpointSet{set}}
 }
 
 func hostAt(i int) mesh.Host {
@@ -122,14 +123,14 @@ func (w *world) callers(i int) int {
 	return n
 }
 
-// move gives the first endpoint of service i another address, and returns the set.
-func (w *world) move(i int) *mesh.EndpointSet {
+// move gives the first endpoint of service i another address, and returns what it changes.
+func (w *world) move(i int) mesh.RegistryEdit {
 	w.moves++
 	before := w.registry.Endpoints[i]
 	set := &mesh.EndpointSet{Host: before.Host, Endpoints: append([]mesh.Endpoint{}, before.Endpoints...)}
 	set.Endpoints[0].Address = fmt.Sprintf("10.%d.%d.%d", 10+w.moves/62500%200, w.moves/250%250, 1+w.moves%250)
 	w.registry.Endpoints[i] = set
-	return set
+	return mesh.RegistryEdit{Endpoints: []*mesh.EndpointSet{set}}
 }
 
 // rule returns the rule of service i, with a given share for its first version.
