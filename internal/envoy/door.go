@@ -6,10 +6,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/plan"
 )
 
@@ -99,16 +97,4 @@ func secret(p plan.Secret) *tlsv3.Secret {
 
 func inline(text string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
-}
-
-// redacted returns the message without what must not be shown: a digest of it stands in its place.
-func redacted(m proto.Message) proto.Message {
-	s, ok := m.(*tlsv3.Secret)
-	if !ok || s.GetTlsCertificate().GetPrivateKey() == nil {
-		return m
-	}
-	s = proto.CloneOf(s)
-	key := s.GetTlsCertificate().GetPrivateKey()
-	key.Specifier = &corev3.DataSource_InlineString{InlineString: mesh.NewSecret(key.GetInlineString()).String()}
-	return s
 }

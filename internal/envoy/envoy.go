@@ -105,7 +105,7 @@ func (m Message) Bytes() ([]byte, error) { return marshal(m.Proto) }
 
 // Text returns the message as indented JSON, for people: equal messages, equal text. Keys are not in it.
 func (m Message) Text() (string, error) {
-	loose, err := protojson.Marshal(redacted(m.Proto)) // its blanks differ from build to build, on purpose
+	loose, err := protojson.Marshal(Redacted(m.Proto)) // its blanks differ from build to build, on purpose
 	if err != nil {
 		return "", fmt.Errorf("write %s as JSON: %w", m.Name, err)
 	}
