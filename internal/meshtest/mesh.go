@@ -32,6 +32,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
 // Patience bounds everything that a test waits for.
@@ -46,6 +47,7 @@ type Mesh struct {
 	envoy  string
 	subnet *local.Subnet
 
+	config    Config
 	plane     *serve.Plane
 	stopPlane func()
 
@@ -54,8 +56,20 @@ type Mesh struct {
 	taken    int // addresses
 }
 
+// Config says how the control plane of a mesh runs.
+type Config struct {
+	Version string
+	Alter   func(*xds.Resource) // see [push.Config]
+}
+
 // New starts a control plane for the test.
 func New(t testing.TB) *Mesh {
+	t.Helper()
+	return NewWith(t, Config{Version: "test"})
+}
+
+// NewWith starts a control plane as the configuration says.
+func NewWith(t testing.TB, config Config) *Mesh {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lateen") //nolint:usetesting // TempDir holds the test's name, and paths of sockets are short
 	if err != nil {
@@ -67,7 +81,9 @@ func New(t testing.TB) *Mesh {
 		t.Fatal(err)
 	}
 	t.Cleanup(subnet.Close)
-	m := &Mesh{t: t, Dir: dir, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName))}
+	m := &Mesh{
+		t: t, Dir: dir, config: config, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName)),
+	}
 	m.startPlane()
 	m.put()
 	return m
@@ -82,7 +98,8 @@ func (m *Mesh) startPlane() {
 // startPlaneAs starts a control plane with the paths, patience and listener of a configuration.
 func (m *Mesh) startPlaneAs(c serve.Config) {
 	m.t.Helper()
-	c.StateDir, c.Namespace, c.Version, c.Push, c.Log = m.Dir, Namespace, "test", push.Config{Grace: time.Second}, m.log("serve")
+	c.StateDir, c.Namespace, c.Version, c.Log = m.Dir, Namespace, m.config.Version, m.log("serve")
+	c.Push = push.Config{Grace: time.Second, Alter: m.config.Alter}
 	plane, err := serve.New(c)
 	if err != nil {
 		m.t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 // Decided is what a proxy does with a request, and the resource that says so.
 type Decided struct {
+	Proxy    mesh.ProxyID
 	Resource view.ID
 	Request  explain.Request // as the proxy gets it
 	explain.Decision
@@ -27,7 +28,7 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 	if err != nil {
 		return Decided{}, err
 	}
-	d := Decided{Resource: view.ID{Kind: view.KindRoutes, Name: view.DoorRoutes}, Request: r}
+	d := Decided{Proxy: w.ID(), Resource: view.ID{Kind: view.KindRoutes, Name: view.DoorRoutes}, Request: r}
 	switch {
 	case w.Type == mesh.Sidecar:
 		d.Resource, d.Request, err = toSidecar(snapshot, w, r)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
 // Config is what an Engine is made with.
@@ -28,6 +29,9 @@ type Config struct {
 	Uses  []Use         // what was learned before
 	// Learned is called when there is something new to learn, with the engine locked; nil: nobody wants to know.
 	Learned func()
+	// Alter changes the bytes of each resource that is made: so that a test has what no object can say and a proxy
+	// refuses. nil: nothing is changed.
+	Alter func(*xds.Resource)
 }
 
 const (
@@ -58,6 +62,7 @@ type Engine struct {
 	learned  learned
 	absent   map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
 	changed  chan struct{}              // closed and replaced whenever something that others wait for happens
+	news     news
 }
 
 // Counters count the work of an Engine since it was made.
@@ -85,6 +90,7 @@ func NewEngine(c Config) *Engine {
 		learned:  newLearned(c.Uses, c.Learned),
 		absent:   map[mesh.ProxyID]time.Time{},
 		changed:  make(chan struct{}),
+		news:     news{epoch: time.Now().UnixMilli()},
 	}
 }
 
@@ -132,6 +138,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	}
 	e.progress.add(s.Revision(), concerned)
 	e.signal()
+	e.news.tell()
 }
 
 // moveProxies ends the streams of proxies whose workload is another one now: they come back as what they are.

@@ -2,15 +2,12 @@ package push
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"context"
+	"maps"
 	"slices"
-	"strings"
+	"time"
 
-	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
-	"github.com/lateen-mesh/lateen/internal/plan"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
@@ -18,115 +15,143 @@ import (
 type Connected struct {
 	ID       mesh.ProxyID
 	Type     mesh.ProxyType
-	Settled  int64 // revision up to which it has confirmed everything; -1: none yet
-	Marked   int64 // revision of the last change that concerned it
+	Since    time.Time // when its stream began
+	Scope    string    // a short name for the facts about it that views may read: equal facts, equal names
+	Settled  int64     // revision up to which it has confirmed everything; -1: none yet
+	Marked   int64     // revision of the last change that concerned it
+	Busy     bool      // something is to be sent to it, or confirmed by it
 	Holds    map[view.Kind]int
 	Refusals []Refusal
+	Last     *Refusal // its last refusal on this stream, also when that is mended; nil: none
+
+	// What only Look tells.
+	Pending []Pending // what it has not confirmed, sorted, at most so many
+	Behind  int       // how many there are
+	Silent  bool      // it is busy, and its stream did not say with what
 }
+
+// Pending is a resource that a proxy has not confirmed as it should be.
+type Pending struct {
+	Resource view.ID
+	Sent     bool // it was sent
+}
+
+// Absent is a proxy that runs and is not connected.
+type Absent struct {
+	ID    mesh.ProxyID
+	Type  mesh.ProxyType
+	Since time.Time
+}
+
+const (
+	maxPending = 20 // resources that are named
+	scopeSize  = 8  // characters of a scope's name
+)
 
 // Connected lists the connected proxies, sorted by ID.
 func (e *Engine) Connected() []Connected {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var list []Connected
-	for p := range e.proxies {
-		c := Connected{
-			ID: p.id, Type: p.typ, Settled: p.settled, Marked: p.marked, Holds: p.counts,
-		}
-		for _, r := range p.notTaken {
-			c.Refusals = append(c.Refusals, Refusal{p.id, r.id, r.reason})
-		}
-		list = append(list, c)
+	list := []Connected{}
+	for _, p := range e.all() {
+		list = append(list, p.Connected)
 	}
-	slices.SortFunc(list, func(a, b Connected) int { return cmp.Compare(a.ID, b.ID) })
 	return list
 }
 
-// Stage is a stage of the pipeline whose text can be shown.
-type Stage string
-
-// The stages, in their order.
-const (
-	StageView  Stage = "view"
-	StagePlan  Stage = "plan"
-	StageEnvoy Stage = "envoy"
-)
-
-// Explain returns the text of one stage for a resource, named as in "virtual-host out/reviews:9080", as the proxy
-// would get it now.
-func (e *Engine) Explain(proxy mesh.ProxyID, resource, stage string) (string, error) {
-	snapshot, w, err := e.workload(proxy)
-	if err != nil {
-		return "", err
-	}
-	kind, name, _ := strings.Cut(resource, " ")
-	id := view.ID{Kind: view.Kind(kind), Name: name}
-	v, _ := view.Cut(snapshot, view.CallerOf(w).Project(id), id)
-	if v == nil {
-		return "", fmt.Errorf("proxy %s has no %s", proxy, id)
-	}
-	return Show(v, Stage(stage))
-}
-
-// workload returns the workload of a proxy, and the snapshot that has it.
-func (e *Engine) workload(proxy mesh.ProxyID) (*mesh.Snapshot, *mesh.Workload, error) {
-	e.mu.Lock()
-	snapshot := e.snapshot
-	e.mu.Unlock()
-	if snapshot == nil {
-		return nil, nil, errors.New("nothing is known yet")
-	}
-	w := snapshot.Workload(proxy)
-	if w == nil {
-		return nil, nil, fmt.Errorf("no proxy %s%s", proxy, others(snapshot))
-	}
-	return snapshot, w, nil
-}
-
-// others names the proxies that there are, for who has named one in vain.
-func others(s *mesh.Snapshot) string {
-	const most = 20
-	keys := s.Keys(mesh.KindWorkload)
-	var names []string
-	for _, k := range keys[:min(len(keys), most)] {
-		names = append(names, k.Name)
-	}
-	if more := len(keys) - most; more > 0 {
-		names = append(names, fmt.Sprintf("and %d more", more))
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	return "; there are " + strings.Join(names, ", ")
-}
-
-// Show returns the text of a stage for a view.
-func Show(v view.View, stage Stage) (string, error) {
-	switch stage {
-	case StageView:
-		return show(v)
-	case StagePlan:
-		return show(plan.Of(v))
-	case StageEnvoy:
-		message, err := envoy.Of(plan.Of(v))
-		if err != nil {
-			return "", err
+// Look lists the connected proxies like Connected, and asks those that are busy what they have not confirmed.
+func (e *Engine) Look(ctx context.Context) []Connected {
+	all := e.all()
+	answers := make([]<-chan []Pending, len(all))
+	for i, p := range all {
+		if p.Busy {
+			answers[i] = ask(e, p.proxy, p.proxy.pending)
 		}
-		return message.Text()
-	default:
-		return "", fmt.Errorf("unknown stage %q: view, plan or envoy", stage)
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	list := []Connected{}
+	for i, p := range all {
+		if p.Busy {
+			pending, answered := await(ctx, answers[i])
+			p.Silent, p.Behind = !answered, len(pending)
+			p.Pending = pending[:min(len(pending), maxPending)]
+		}
+		list = append(list, p.Connected)
+	}
+	return list
 }
 
-func show(v any) (string, error) {
-	var text strings.Builder
-	e := json.NewEncoder(&text)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false) // it is for people, and names such as <default> stand in it
-	err := e.Encode(v)
-	return text.String(), err
+// looked is a proxy and what others may see of it.
+type looked struct {
+	Connected
+	proxy *Proxy
 }
 
-func compareIDs(a, b view.ID) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+// all lists the connected proxies, sorted by ID.
+func (e *Engine) all() []looked {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := make([]looked, 0, len(e.proxies))
+	for p := range e.proxies {
+		c := Connected{
+			ID: p.id, Type: p.typ, Since: p.since, Scope: p.scopeName, Settled: p.settled, Marked: p.marked,
+			Busy: p.busy, Holds: p.counts, Last: p.refusal,
+		}
+		if !p.busy && p.settled >= p.marked && !p.evicted { // nothing that came later concerns it
+			c.Settled = e.snapshot.Revision()
+		}
+		for _, r := range p.notTaken {
+			c.Refusals = append(c.Refusals, Refusal{p.id, r.id, r.reason, r.at})
+		}
+		list = append(list, looked{c, p})
+	}
+	slices.SortFunc(list, func(a, b looked) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), a.Since.Compare(b.Since))
+	})
+	return list
+}
+
+// Absent lists the proxies that run and are not connected, sorted by ID.
+func (e *Engine) Absent() []Absent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []Absent
+	for _, id := range slices.Sorted(maps.Keys(e.absent)) {
+		if len(e.byID[id]) == 0 { // else it is back and has not taken its configuration yet
+			list = append(list, Absent{id, e.snapshot.Workload(id).Type, e.absent[id]})
+		}
+	}
+	return list
+}
+
+// noteState notes what the proxy refuses, and whether it is busy. The lock is held.
+func (e *Engine) noteState(p *Proxy, refusals []refusal, busy bool) {
+	same := slices.EqualFunc(p.notTaken, refusals, func(a, b refusal) bool { return a.id == b.id && a.at.Equal(b.at) })
+	if !same || p.busy != busy {
+		e.news.tell()
+	}
+	p.notTaken, p.busy = refusals, busy
+}
+
+// noteRefusal remembers the refusal of a slot's version as the proxy's last one.
+func (e *Engine) noteRefusal(p *Proxy, s *slot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.refusal = &Refusal{p.id, s.id, s.reason, s.refusedAt}
+}
+
+// pending lists what the proxy has not confirmed, sorted. What it refuses, and what does not go to it for that reason,
+// is not waited for.
+func (p *Proxy) pending() []Pending {
+	var list []Pending
+	for id, s := range p.slots {
+		_, stuck := p.stuck[id]
+		if s.want == nil || stuck || s.isRefused() {
+			continue
+		}
+		if version := s.want.resource.Version; version != s.acked || s.again {
+			list = append(list, Pending{id, version == s.have && !s.again})
+		}
+	}
+	slices.SortFunc(list, func(a, b Pending) int { return compareIDs(a.Resource, b.Resource) })
+	return list
 }

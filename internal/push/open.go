@@ -50,6 +50,9 @@ func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 		dirty:     map[*entry]struct{}{},
 		wake:      make(chan struct{}, 1),
 		settled:   -1,
+		busy:      true,
+		questions: make(chan func(), maxQuestions),
+		since:     time.Now(),
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,
@@ -57,6 +60,7 @@ func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 		caller:    caller,
 		callerKey: caller.Key(),
 		scope:     caller.Project(view.InitHost()),
+		scopeName: caller.Project(view.InitHost()).Key()[:scopeSize],
 		own:       ownOf(w),
 		slots:     map[view.ID]*slot{},
 		behind:    map[view.ID]struct{}{},
@@ -81,6 +85,7 @@ func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 		e.byID[p.id] = map[*Proxy]struct{}{}
 	}
 	e.byID[p.id][p] = struct{}{}
+	e.news.tell()
 	return p, nil
 }
 
@@ -107,6 +112,7 @@ func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
 		delete(e.byID, p.id)
 	}
 	e.miss(p.id)
+	e.news.tell()
 	if e.progress.arrive(p, math.MaxInt64) {
 		e.signal()
 	}

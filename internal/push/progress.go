@@ -26,6 +26,7 @@ type Refusal struct {
 	Proxy    mesh.ProxyID
 	Resource view.ID
 	Reason   string
+	At       time.Time
 }
 
 // travel is how far one revision has come.
@@ -169,6 +170,7 @@ type refusal struct {
 	reason   string
 	from, to int64
 	owners   []view.Owner
+	at       time.Time
 }
 
 // refusals returns what the proxy should have and has refused, and what it does not get for that reason, sorted.
@@ -181,14 +183,14 @@ func (p *Proxy) refusals() []refusal {
 			for _, refused := range []*slot{p.slots[need], p.slots[view.ID{Kind: view.KindEndpoints, Name: need.Name}]} {
 				if refused != nil && refused.isRefused() && !told[id] {
 					told[id], told[refused.id] = true, true
-					list = append(list, refusal{id, refused.reason, s.from, s.to, owners(refused, s)})
+					list = append(list, refusal{id, refused.reason, s.from, s.to, owners(refused, s), refused.refusedAt})
 				}
 			}
 		}
 	}
 	for id := range p.sore {
 		if s := p.slots[id]; s.isRefused() && !told[id] {
-			list = append(list, refusal{id, s.reason, s.from, s.to, owners(s)})
+			list = append(list, refusal{id, s.reason, s.from, s.to, owners(s), s.refusedAt})
 		}
 	}
 	slices.SortFunc(list, func(a, b refusal) int { return compareIDs(a.id, b.id) })
@@ -200,25 +202,28 @@ func (p *Proxy) refusedOf(revision int64) []Refusal {
 	var list []Refusal
 	for _, r := range p.notTaken {
 		if r.from <= revision && revision <= r.to {
-			list = append(list, Refusal{p.id, r.id, r.reason})
+			list = append(list, Refusal{p.id, r.id, r.reason, r.at})
 		}
 	}
 	return list
 }
 
-// publish notes what the proxy refuses, and up to which revision it has confirmed everything else; -1: nobody knows.
-func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64) {
+// publish notes what the proxy refuses, and up to which revision it has confirmed everything else; -1: nobody knows. busy
+// tells whether something is to be sent to it or confirmed by it.
+func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64, busy bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p.notTaken = refusals
+	e.noteState(p, refusals, busy)
 	if confirmed >= 0 && !maps.Equal(p.counts, p.held) {
 		p.counts = maps.Clone(p.held)
+		e.news.tell()
 	}
 	if confirmed <= p.settled || p.evicted {
 		return
 	}
 	first := p.settled < 0
 	p.settled = confirmed
+	e.news.tell()
 	if first {
 		e.miss(p.id)
 	}

@@ -24,6 +24,12 @@ type Proxy struct {
 	settled  int64             // revision up to which it has confirmed everything
 	notTaken []refusal         // what it has not taken of what it should have
 	counts   map[view.Kind]int // resources by kind when it last settled
+	busy     bool              // something is to be sent to it, or confirmed by it
+	refusal  *Refusal          // its last one
+
+	questions chan func() // for the stream's goroutine to answer
+	since     time.Time
+	scopeName string
 
 	engine *Engine
 	id     mesh.ProxyID
@@ -376,7 +382,8 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 		case strings.Contains(reason, addressInUse):
 			s.retryAt = p.now().Add(time.Second)
 		default:
-			s.refused, s.reason = d.Sent[name], reason
+			s.refused, s.reason, s.refusedAt = d.Sent[name], reason, p.now()
+			p.engine.noteRefusal(p, s)
 			p.sore[s.id] = struct{}{}
 			p.engine.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", s.id.String(), "err", reason)
 		}
@@ -436,7 +443,9 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 			confirmed, p.begun = at, true
 		}
 	}
-	p.engine.publish(p, p.refusals(), confirmed)
+	busy := session.InFlight() > 0 || len(p.behind) > 0 || !p.whole(session)
+	p.engine.publish(p, p.refusals(), confirmed, busy)
+	p.answer()
 	return out, p.wait(session)
 }
 

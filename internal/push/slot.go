@@ -17,6 +17,8 @@ type slot struct {
 	refused string // version that the proxy refused alone: not sent again
 	reason  string // in the proxy's own words
 
+	refusedAt time.Time
+
 	from, to int64 // revisions of which one made the newest version what it is
 
 	sentAt      int64     // nonce of the response that carried it last; -1: none on this stream
