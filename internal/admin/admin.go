@@ -55,12 +55,22 @@ type Files interface {
 type Proxies interface {
 	Connected() []push.Connected
 	Problems() []mesh.Problem // what they refuse
-	Uses() []push.Use // what their next replicas are given
+	Uses() []push.Use         // what their next replicas are given
 	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
 }
 
-// Explainer shows the stages of the pipeline, and what comes of them for a request.
+// Watcher tells how the proxies are, and waits for that to change.
+type Watcher interface {
+	Look(ctx context.Context) []push.Connected
+	Absent() []push.Absent
+	Travels(after int64) (list []push.Travel, newest int64)
+	Changed(ctx context.Context, cursor string, wait time.Duration) string
+}
+
+// Explainer shows what proxies are sent, the stages of the pipeline that lead there, and what comes of them for a request.
 type Explainer interface {
+	Resolve(name string) (mesh.ProxyID, error)
+	Sent(ctx context.Context, proxy mesh.ProxyID) ([]push.Sent, error)
 	Explain(proxy mesh.ProxyID, resource, stage string) (text string, err error)
 	Decide(proxy mesh.ProxyID, r explain.Request) (push.Decided, error)
 }
@@ -76,6 +86,7 @@ type Config struct {
 	Store    Store
 	Registry Registry
 	Proxies  Proxies
+	Watch    Watcher
 	Explain  Explainer
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger

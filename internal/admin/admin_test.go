@@ -101,7 +101,7 @@ func start(t *testing.T, dir string, watched ...config.Object) *server {
 	s.proxies = &proxies{waits: make(chan struct{}, 1)}
 	served := admin.New(admin.Config{
 		Socket: socket, Listener: listener, Version: "v1", Kinds: kinds(), Objects: objects, Files: files(watched),
-		Store: known, Registry: known, Proxies: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
+		Store: known, Registry: known, Proxies: s.proxies, Watch: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
 	})
 	s.run(t, known.Run, objects.Run, served.Run)
 	return s
@@ -313,8 +313,13 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	}
 	proxies, err := s.client.Proxies(ctx)
 	if diff := cmp.Diff([]api.Proxy{
-		{ID: "a.default", Type: mesh.Sidecar, Revision: 3, Current: true, Holds: map[string]int{"cluster": 2}},
-		{ID: "b.default", Type: mesh.Ingress, Revision: -1, Holds: map[string]int{}, Refused: []string{"cluster c: no good"}},
+		{ID: "a.default", Type: mesh.Sidecar, Connected: true, Scope: "s", Revision: 3, Current: true, Holds: map[string]int{"cluster": 2}},
+		{ID: "aa.default", Type: mesh.Sidecar, Since: time.Unix(7, 0).UTC(), Revision: -1, Holds: map[string]int{}},
+		{
+			ID: "b.default", Type: mesh.Ingress, Connected: true, Revision: -1, Holds: map[string]int{}, Behind: 2,
+			Pending: []api.Pending{{Resource: "cluster d", Sent: true}}, Refused: []string{"cluster c: no good"},
+			LastRefusal: &api.Refusal{Resource: "cluster c", Reason: "no good", Time: time.Unix(8, 0).UTC()},
+		},
 	}, proxies); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}

@@ -33,6 +33,9 @@ func (s *Server) api() http.Handler {
 		"GET /v1/problems":                      s.problems,
 		"GET /v1/proxies":                       s.proxies,
 		"GET /v1/uses":                          s.uses,
+		"GET /v1/proxies/{proxy}":               s.proxy,
+		"GET /v1/proxies/{proxy}/resources":     s.resources,
+		"GET /v1/watch/proxies":                 s.watchProxies,
 		"GET /v1/revisions/{revision}/progress": s.progress,
 		"GET /v1/decide":                        s.decide,
 		"/":                                     unknown,
@@ -159,24 +162,6 @@ func (s *Server) problems(*http.Request) (any, error) {
 	return api.Problems{Problems: problems}, nil
 }
 
-func (s *Server) proxies(*http.Request) (any, error) {
-	proxies := []api.Proxy{}
-	for _, c := range s.config.Proxies.Connected() {
-		p := api.Proxy{
-			ID: c.ID, Type: c.Type, Revision: c.Settled,
-			Current: c.Settled >= c.Marked && len(c.Refusals) == 0, Holds: map[string]int{},
-		}
-		for kind, n := range c.Holds {
-			p.Holds[string(kind)] = n
-		}
-		for _, refused := range c.Refusals {
-			p.Refused = append(p.Refused, refused.Resource.String()+": "+refused.Reason)
-		}
-		proxies = append(proxies, p)
-	}
-	return proxies, nil
-}
-
 // uses tells which hosts the next replica of each workload is given.
 func (s *Server) uses(*http.Request) (any, error) {
 	answer := []api.Use{}
@@ -195,13 +180,24 @@ func (s *Server) progress(r *http.Request) (any, error) {
 	if err != nil || revision < 0 {
 		return nil, refuse(http.StatusBadRequest, "%q is not a revision", r.PathValue("revision"))
 	}
-	var wait time.Duration
-	if text := r.FormValue("wait"); text != "" {
-		if wait, err = time.ParseDuration(text); err != nil || wait < 0 {
-			return nil, refuse(http.StatusBadRequest, "wait %q is not a duration", text)
-		}
+	wait, err := askedWait(r)
+	if err != nil {
+		return nil, err
 	}
-	return progressOf(r.Context(), s.config.Proxies, revision, min(wait, maxWait)), nil
+	return progressOf(r.Context(), s.config.Proxies, revision, wait), nil
+}
+
+// askedWait reads how long a request may wait.
+func askedWait(r *http.Request) (time.Duration, error) {
+	text := r.FormValue("wait")
+	if text == "" {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if err != nil || wait < 0 {
+		return 0, refuse(http.StatusBadRequest, "wait %q is not a duration", text)
+	}
+	return min(wait, maxWait), nil
 }
 
 func progressOf(ctx context.Context, proxies Proxies, revision int64, wait time.Duration) api.Progress {

@@ -23,7 +23,7 @@ func (s *Server) decide(r *http.Request) (any, error) {
 		return nil, refuse(http.StatusNotFound, "%v", err)
 	}
 	answer := api.Decision{
-		Resource: d.Resource.String(), Method: d.Request.Method, Authority: d.Request.Authority,
+		Proxy: string(d.Proxy), Resource: d.Resource.String(), Method: d.Request.Method, Authority: d.Request.Authority,
 		Candidates: []api.Candidate{}, Outcomes: []api.Outcome{},
 	}
 	for _, c := range d.Candidates {

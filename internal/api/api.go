@@ -140,16 +140,6 @@ type Problems struct {
 	Problems []mesh.Problem `json:"problems"`
 }
 
-// Proxy is one connected proxy: GET /v1/proxies answers with a list of them, sorted.
-type Proxy struct {
-	ID       mesh.ProxyID   `json:"id"`
-	Type     mesh.ProxyType `json:"type"`
-	Revision int64          `json:"revision"`          // up to which it has confirmed everything; -1: none yet
-	Current  bool           `json:"current"`           // everything that concerns it is in force
-	Holds    map[string]int `json:"holds"`             // number of resources by kind: "cluster", "virtual-host"
-	Refused  []string       `json:"refused,omitempty"` // "RESOURCE: the proxy's own words"
-}
-
 // Use tells which hosts the proxies of a workload have asked for: GET /v1/uses answers with a list of them. The next
 // replica is given these at once.
 type Use struct {

@@ -125,11 +125,6 @@ func (c *Client) Uses(ctx context.Context) ([]Use, error) {
 	return call[[]Use](ctx, c, http.MethodGet, "/v1/uses", nil)
 }
 
-// Proxies lists the connected proxies.
-func (c *Client) Proxies(ctx context.Context) ([]Proxy, error) {
-	return call[[]Proxy](ctx, c, http.MethodGet, "/v1/proxies", nil)
-}
-
 // Explain returns the text of one stage of one resource.
 func (c *Client) Explain(ctx context.Context, e Explain) (string, error) {
 	values := url.Values{"proxy": {string(e.Proxy)}, "resource": {e.Resource}, "stage": {e.Stage}}

@@ -21,6 +21,7 @@ type Decide struct {
 
 // Decision is what a proxy does with a request by what it would be told now.
 type Decision struct {
+	Proxy      string      `json:"proxy"`    // its ID
 	Resource   string      `json:"resource"` // that says so, "virtual-host out/reviews:9080"
 	Method     string      `json:"method"`   // as the proxy gets it: CONNECT, where a sidecar is asked about https
 	Authority  string      `json:"authority"`

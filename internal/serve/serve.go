@@ -117,7 +117,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.admin = admin.New(admin.Config{
 		Socket: socket, Listener: c.Admin, Version: c.Version, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
-		Store: p.store, Registry: p.store, Proxies: p.engine, Explain: p.engine, Metrics: p.metrics(), Log: c.Log,
+		Store: p.store, Registry: p.store, Proxies: p.engine, Watch: p.engine, Explain: p.engine, Metrics: p.metrics(), Log: c.Log,
 	})
 	return p, nil
 }
