@@ -1,0 +1,60 @@
+package dump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Reader gets a proxy's dump from where the proxy is.
+type Reader interface {
+	Dump(ctx context.Context) ([]byte, error)
+}
+
+// Socket is the Unix socket of an Envoy's admin interface on this machine.
+type Socket string
+
+// ErrNobody tells that no proxy answers.
+var ErrNobody = errors.New("no proxy answers")
+
+const (
+	maxDump  = 64 << 20
+	dumpWait = 5 * time.Second
+)
+
+// Dump reads the whole dump of the Envoy, with its endpoints.
+func (s Socket) Dump(ctx context.Context) ([]byte, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", string(s))
+	}}
+	client := http.Client{Transport: transport, Timeout: dumpWait}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://envoy/config_dump?include_eds", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w on %s", ErrNobody, string(s))
+	case err != nil:
+		return nil, fmt.Errorf("ask the proxy for its configuration: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDump+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the proxy's configuration: %w", err)
+	case response.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("the proxy answers %s when it is asked for its configuration", response.Status)
+	case len(body) > maxDump:
+		return nil, fmt.Errorf("the proxy's configuration has more than %d bytes", maxDump)
+	}
+	return body, nil
+}
