@@ -69,12 +69,12 @@ func (q *question) ask(cmd *cobra.Command, t target, proxy mesh.ProxyID, args []
 		file := &d.Candidates[i].Origin.File
 		*file = strings.TrimPrefix(*file, t.dir+string(filepath.Separator))
 	}
-	return showDecision(cmd.OutOrStdout(), proxy, d, args[len(args)-1])
+	return showDecision(cmd.OutOrStdout(), d, args[len(args)-1])
 }
 
 // showDecision prints which route decides about what was asked, why each other one does not, and what may happen.
-func showDecision(w io.Writer, proxy mesh.ProxyID, d api.Decision, asked string) error {
-	fmt.Fprintf(w, "%s %s at %s, by %s\n\n", d.Method, d.Authority, proxy, d.Resource)
+func showDecision(w io.Writer, d api.Decision, asked string) error {
+	fmt.Fprintf(w, "%s %s at %s, by %s\n\n", d.Method, d.Authority, d.Proxy, d.Resource)
 	var table strings.Builder
 	t := tabwriter.NewWriter(&table, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "ROUTE\tFROM\tTAKEN\tWHY NOT")

@@ -106,7 +106,7 @@ func TestExplainRequest(t *testing.T) {
 	if code != 0 || !strings.Contains(stdout, `"name": "default/all"`) {
 		t.Errorf("exit code %d, printed %s", code, stdout)
 	}
-	p.refuses("no proxy nobody.default", "", "explain", "nobody", "http://reviews:9080/")
+	p.refuses("no proxy nobody", "", "explain", "nobody", "http://reviews:9080/")
 	p.refuses(`"cookie" is not a header`, "", "explain", "productpage-v1-0", "http://reviews:9080/", "-H", "cookie")
 	p.refuses(`unknown output format "xml"`, "", "explain", "productpage-v1-0", "http://reviews:9080/", "-o", "xml")
 	p.refuses(`"ftp://reviews/" is not a URL with http or https`, "", "explain", "productpage-v1-0", "ftp://reviews/")

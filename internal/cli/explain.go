@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,10 +35,7 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 			if err != nil {
 				return err
 			}
-			name := args[0]
-			if !strings.Contains(name, ".") {
-				name = string(mesh.NewProxyID(name, namespace))
-			}
+			name := inNamespace(args[0], namespace)
 			if isRequest(args[1:]) {
 				return q.ask(cmd, t, mesh.ProxyID(name), args[1:])
 			}
@@ -59,6 +55,6 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 	}
 	q.addTo(cmd.Flags())
 	cmd.Flags().StringVar(&stage, "stage", "plan", "of a resource: view, plan or envoy")
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the proxy, if its name has none")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the proxy, if its name has none (default: any)")
 	return cmd
 }

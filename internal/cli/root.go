@@ -80,7 +80,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 			addLegacy(newDeleteCommand(m, kinds)), addLegacy(newGetCommand(m, kinds)), addLegacy(newDiffCommand(m)),
 			addLegacy(newValidateCommand(validKinds())),
 		},
-		look:  {newExplainCommand(m), newVersionCommand()},
+		look:  {newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newVersionCommand()},
 		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/dump"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// inspecting is one use of `lateen config`.
+type inspecting struct {
+	mesh      *meshFlags
+	namespace string
+	output    string
+	diff      bool
+}
+
+// inspected are the kinds that a word means.
+var inspected = map[string][]view.Kind{
+	"listeners": {view.KindListener},
+	"filters":   {view.KindFilter},
+	"routes":    {view.KindRoutes, view.KindVirtualHost},
+	"clusters":  {view.KindCluster},
+	"endpoints": {view.KindEndpoints},
+	"secrets":   {view.KindSecret},
+}
+
+const inspectedWords = "listeners, clusters, routes, endpoints, secrets or filters"
+
+func newConfigCommand(m *meshFlags) *cobra.Command {
+	i := &inspecting{mesh: m}
+	cmd := &cobra.Command{
+		Use:     "config PROXY [listeners|clusters|routes|endpoints|secrets|filters]",
+		Aliases: []string{"proxy-config"},
+		Short:   "Show the configuration that a proxy itself says it has, beside what it was sent",
+		Long: `Show the configuration that a proxy itself says it has, beside what it was sent, and mark what differs.
+
+STATE is "same"; "own" for what the proxy started with or looked up by itself; "differs", "only in proxy" or "only sent";
+"not sent" for what waits for something else; "warming" for what the proxy has and does not use yet; "refused". What is
+wrong with a resource stands below the tables. Keys and credentials are never shown.
+
+A proxy is named as NAME or NAME.NAMESPACE, pod/NAME, deploy/WORKLOAD or svc/SERVICE, if that means one.`,
+		Example: "  lateen config productpage-v1-0\n  lateen config deploy/reviews-v1 clusters\n" +
+			"  lateen config ingress secrets -o json\n  lateen config svc/ratings --diff",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0 || len(args) > 2:
+				return misused("for instance: lateen config productpage-v1-0 clusters", "name a proxy, and what to show of it or nothing")
+			case len(args) == 2 && kindsOf(args[1]) == nil:
+				return misused(inspectedWords, "unknown part of a configuration %q", args[1])
+			default:
+				return nil
+			}
+		},
+		RunE: i.run,
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&i.namespace, "namespace", "n", "", "namespace of the proxy, if its name has none (default: any)")
+	flags.StringVarP(&i.output, "output", "o", "short", "short, json or yaml")
+	flags.BoolVar(&i.diff, "diff", false, "only what differs; the exit code is 1 if something does")
+	return cmd
+}
+
+// kindsOf returns the kinds that a word means, plural or singular; nil: none.
+func kindsOf(word string) []view.Kind {
+	word = strings.ToLower(word)
+	if kinds, ok := inspected[word]; ok {
+		return kinds
+	}
+	return inspected[word+"s"]
+}
+
+func (i *inspecting) run(cmd *cobra.Command, args []string) error {
+	if i.output != "short" && i.output != "json" && i.output != "yaml" {
+		return misused("short, json or yaml", "unknown output format %q", i.output)
+	}
+	t, err := i.mesh.find(cmd.Context())
+	if err != nil {
+		return err
+	}
+	proxy, rows, err := inspect(cmd.Context(), t, inNamespace(args[0], i.namespace))
+	if err != nil {
+		return err
+	}
+	if len(args) == 2 {
+		kinds := kindsOf(args[1])
+		rows = slices.DeleteFunc(rows, func(r dump.Row) bool { return !slices.Contains(kinds, r.Kind) })
+	}
+	different := 0
+	for n := range rows {
+		if !rows[n].Alike() {
+			different++
+		}
+	}
+	if i.diff {
+		rows = slices.DeleteFunc(rows, func(r dump.Row) bool { return r.Alike() })
+	}
+	if err := i.show(cmd, proxy, rows, different); err != nil {
+		return err
+	}
+	if i.diff && different > 0 {
+		return errDiffers
+	}
+	return nil
+}
+
+// show prints the resources.
+func (i *inspecting) show(cmd *cobra.Command, proxy mesh.ProxyID, rows []dump.Row, different int) error {
+	out, told := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	if i.output != "short" {
+		return showStructure(out, i.output, struct {
+			Proxy     mesh.ProxyID `json:"proxy"`
+			Resources []dump.Row   `json:"resources"`
+		}{proxy, rows})
+	}
+	if err := showRows(out, rows); err != nil {
+		return err
+	}
+	switch {
+	case i.diff && different == 0:
+		fmt.Fprintf(told, "lateen: %s has what it was sent\n", proxy)
+	case different > 0 && !i.diff:
+		fmt.Fprintf(told, "lateen: %s %s not as sent: --diff shows only those, -o json both sides\n",
+			painter(told)("36", "hint:"), differentOnes(different))
+	case different > 0:
+		fmt.Fprintf(told, "lateen: %s -o json shows both sides\n", painter(told)("36", "hint:"))
+	}
+	return nil
+}
+
+func differentOnes(n int) string {
+	if n == 1 {
+		return "1 resource is"
+	}
+	return fmt.Sprintf("%d resources are", n)
+}
+
+// inspectTries bounds how often a proxy is asked, while what it is sent changes.
+const inspectTries = 3
+
+// inspect reads what a proxy was sent and what it has. Both are read again if what it was sent changed meanwhile.
+func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.Row, error) {
+	sent, err := t.client.Resources(ctx, name, "")
+	if err != nil {
+		return "", nil, err
+	}
+	folder := filepath.Join(t.dir, "proxies", string(sent.Proxy))
+	var reader dump.Reader = dump.Socket(filepath.Join(folder, "admin.sock"))
+	var has []byte
+	for range inspectTries {
+		if has, err = reader.Dump(ctx); errors.Is(err, dump.ErrNobody) {
+			hint := "its log is " + filepath.Join(folder, "agent.log")
+			if _, missing := os.Stat(folder); missing != nil {
+				hint = "a client without an Envoy cannot be asked: `lateen proxies " + string(sent.Proxy) + "` shows what it was sent"
+			}
+			return "", nil, failed(hint, "proxy %s: %w", sent.Proxy, err)
+		} else if err != nil {
+			return "", nil, fmt.Errorf("proxy %s: %w", sent.Proxy, err)
+		}
+		again, err := t.client.Resources(ctx, string(sent.Proxy), "")
+		if err != nil {
+			return "", nil, err
+		}
+		settled := slices.EqualFunc(sent.Resources, again.Resources, sameVersions)
+		if sent = again; settled {
+			break
+		}
+	}
+	rows, err := dump.Compare(has, sent.Resources)
+	if err != nil {
+		return "", nil, fmt.Errorf("proxy %s: %w", sent.Proxy, err)
+	}
+	return sent.Proxy, rows, nil
+}
+
+// sameVersions tells whether nothing happened to a resource.
+func sameVersions(a, b api.Resource) bool {
+	return a.Kind == b.Kind && a.Name == b.Name && a.Wanted == b.Wanted && a.Sent == b.Sent && a.Confirmed == b.Confirmed
+}
+
+// shownVersion is how many characters of a version people are shown.
+const shownVersion = 8
+
+// showRows prints a table for each kind, and what is wrong below.
+func showRows(w io.Writer, rows []dump.Row) error {
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(w, nothingFound)
+		return err
+	}
+	var t *tabwriter.Writer
+	for n := range rows {
+		r := &rows[n]
+		if n == 0 || rows[n-1].Kind != r.Kind {
+			if t != nil {
+				if err := t.Flush(); err != nil {
+					return err
+				}
+				fmt.Fprintln(w)
+			}
+			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, strings.Join(slices.Concat([]string{heading(r.Kind)}, dump.Columns[r.Kind], []string{"VERSION", "STATE"}), "\t"))
+		}
+		version := cmp.Or(r.Version[:min(len(r.Version), shownVersion)], "-")
+		name, state := r.Name, string(r.State)
+		for _, cells := range r.Lines() {
+			fmt.Fprintln(t, strings.Join(slices.Concat([]string{name}, cells, []string{version, state}), "\t"))
+			name, version, state = "", "", "" // the lines that follow belong to the same
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	lead := "\n"
+	for n := range rows {
+		if r := &rows[n]; r.Why != "" {
+			fmt.Fprintf(w, "%s%s %s: %s: %s\n", lead, r.Kind, r.Name, r.State, oneLine(r.Why))
+			lead = ""
+		}
+	}
+	return nil
+}
+
+// heading is the word over the names of a kind.
+func heading(kind view.Kind) string {
+	return strings.ToUpper(strings.ReplaceAll(string(kind), "-", " "))
+}
