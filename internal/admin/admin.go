@@ -55,7 +55,7 @@ type Files interface {
 type Proxies interface {
 	Connected() []push.Connected
 	Problems() []mesh.Problem // what they refuse
-	Uses() []push.Use // what their next replicas are given
+	Uses() []push.Use         // what their next replicas are given
 	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -161,7 +162,11 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 	var has []byte
 	for range inspectTries {
 		if has, err = reader.Dump(ctx); errors.Is(err, dump.ErrNobody) {
-			return "", nil, failed("its log is "+filepath.Join(folder, "agent.log"), "proxy %s: %w", sent.Proxy, err)
+			hint := "its log is " + filepath.Join(folder, "agent.log")
+			if _, missing := os.Stat(folder); missing != nil {
+				hint = "a client without an Envoy cannot be asked: `lateen proxies " + string(sent.Proxy) + "` shows what it was sent"
+			}
+			return "", nil, failed(hint, "proxy %s: %w", sent.Proxy, err)
 		} else if err != nil {
 			return "", nil, fmt.Errorf("proxy %s: %w", sent.Proxy, err)
 		}

@@ -190,12 +190,13 @@ func (i *inside) envoyDump() []byte {
 func TestConfigIsShown(t *testing.T) {
 	t.Parallel()
 	i := newInside(t)
-	i.refuses("no proxy answers on ", "", "config", "caller-v1-0")
+	i.refuses("a client without an Envoy cannot be asked: `lateen proxies caller-v1-0.default` shows what it was sent", "", "config", "caller-v1-0")
 	i.refuses("proxy away-v1-0.shop is not connected", "", "config", "away-v1-0.shop")
 	folder := filepath.Join(i.dir, "proxies", "caller-v1-0.default")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	i.refuses("no proxy answers on ", "", "config", "caller-v1-0")
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", filepath.Join(folder, "admin.sock"))
 	if err != nil {
 		t.Fatal(err)

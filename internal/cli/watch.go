@@ -28,17 +28,15 @@ func (l *looking) follow(cmd *cobra.Command, t target) error {
 	ctx := cmd.Context()
 	w := newWatching(cmd.OutOrStdout(), l)
 	ask := api.Watch{Revision: -1}
-	for {
+	for ctx.Err() == nil {
 		watched, err := t.client.WatchProxies(ctx, ask)
 		_, away := errors.AsType[*api.Unreachable](err)
 		switch {
-		case ctx.Err() != nil:
-			w.end()
-			return nil //nolint:nilerr // that is how it ends
+		case ctx.Err() != nil: // that is how it ends
 		case away:
 			fmt.Fprintln(cmd.ErrOrStderr(), "lateen: the control plane is away; the proxies go on with what they have")
 			found, err := l.mesh.find(ctx)
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				return err
 			}
 			t, ask = found, api.Watch{Revision: -1}
@@ -55,6 +53,8 @@ func (l *looking) follow(cmd *cobra.Command, t target) error {
 		}
 		rest(ctx, watchPace)
 	}
+	w.end()
+	return nil
 }
 
 // watching prints what changes. On a terminal the lines of changes that travel are written over one another.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -90,33 +91,39 @@ func (s *Sent) Text() (string, error) {
 // ErrSilent tells that a proxy's stream did not answer a question in time, as when the proxy takes no messages.
 var ErrSilent = errors.New("it takes no messages at the moment, so its stream cannot say what it holds")
 
-// Sent lists what a connected proxy is to have, sorted.
+// Sent lists what a connected proxy is to have, on all its streams, sorted.
 func (e *Engine) Sent(ctx context.Context, proxy mesh.ProxyID) ([]Sent, error) {
-	p := e.newest(proxy)
-	if p == nil {
+	streams := e.streams(proxy)
+	if len(streams) == 0 {
 		return nil, fmt.Errorf("proxy %s is not connected", proxy)
+	}
+	answers := make([]<-chan []Sent, len(streams))
+	for i, p := range streams {
+		answers[i] = ask(e, p, p.holdings)
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	list, answered := await(ctx, ask(e, p, p.holdings))
-	if !answered {
+	var list []Sent
+	some := false
+	for _, a := range answers {
+		held, answered := await(ctx, a)
+		list, some = append(list, held...), some || answered
+	}
+	if !some {
 		return nil, fmt.Errorf("proxy %s: %w", proxy, ErrSilent)
 	}
-	slices.SortFunc(list, func(a, b Sent) int { return compareIDs(a.Resource, b.Resource) })
-	return list, nil
+	slices.SortStableFunc(list, func(a, b Sent) int { return compareIDs(a.Resource, b.Resource) })
+	return slices.CompactFunc(list, func(a, b Sent) bool { return a.Resource == b.Resource }), nil
 }
 
-// newest returns the proxy's connection that came last, or nil.
-func (e *Engine) newest(id mesh.ProxyID) *Proxy {
+// streams lists the streams of a proxy, the one that came last first: one that came back may have left an older one, and
+// clients without a proxy may have one for each type.
+func (e *Engine) streams(id mesh.ProxyID) []*Proxy {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var newest *Proxy
-	for p := range e.byID[id] {
-		if newest == nil || p.since.After(newest.since) {
-			newest = p
-		}
-	}
-	return newest
+	list := slices.Collect(maps.Keys(e.byID[id]))
+	slices.SortFunc(list, func(a, b *Proxy) int { return b.since.Compare(a.since) })
+	return list
 }
 
 // holdings lists what the proxy is to have.

@@ -129,9 +129,6 @@ func (e *Engine) noteState(p *Proxy, refusals []refusal, busy bool) {
 	if !same || p.busy != busy {
 		e.news.tell()
 	}
-	if p.busy && !busy {
-		p.counts = maps.Clone(p.held)
-	}
 	p.notTaken, p.busy = refusals, busy
 }
 

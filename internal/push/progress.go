@@ -216,6 +216,7 @@ func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64, busy boo
 	e.noteState(p, refusals, busy)
 	if confirmed >= 0 && !maps.Equal(p.counts, p.held) {
 		p.counts = maps.Clone(p.held)
+		e.news.tell()
 	}
 	if confirmed <= p.settled || p.evicted {
 		return
