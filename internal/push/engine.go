@@ -19,6 +19,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
 // Config is what an Engine is made with.
@@ -28,6 +29,9 @@ type Config struct {
 	Uses  []Use         // what was learned before
 	// Learned is called when there is something new to learn, with the engine locked; nil: nobody wants to know.
 	Learned func()
+	// Alter changes the bytes of each resource that is made: so that a test has what no object can say and a proxy
+	// refuses. nil: nothing is changed.
+	Alter func(*xds.Resource)
 }
 
 const (

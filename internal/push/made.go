@@ -40,6 +40,10 @@ func (e *Engine) make(v view.View) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.config.Alter != nil {
+		e.config.Alter(&m.resource)
+		m.resource.Version = versionOf(m.resource.Body)
+	}
 	m.key, m.uses, m.view = key, 1, v
 	e.made[key] = m
 	return m, nil
@@ -67,9 +71,8 @@ func makeResource(p plan.Plan) (*made, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", message.Name, err)
 	}
-	sum := sha256.Sum256(body)
 	m := &made{resource: xds.Resource{
-		Type: xds.Type(message.TypeURL), Name: message.Name, Version: fmt.Sprintf("%x", sum[:8]), Body: body,
+		Type: xds.Type(message.TypeURL), Name: message.Name, Version: versionOf(body), Body: body,
 	}}
 	if c, ok := p.(plan.Cluster); ok {
 		m.finds = c.Find != plan.FindAsk
@@ -86,6 +89,12 @@ func makeResource(p plan.Plan) (*made, error) {
 // sameBytes tells whether two are the same resource, or both none.
 func sameBytes(a, b *made) bool {
 	return a == b || (a != nil && b != nil && a.resource.Version == b.resource.Version)
+}
+
+// versionOf returns the version of a resource: the same bytes have the same one, whoever made them.
+func versionOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return fmt.Sprintf("%x", sum[:8])
 }
 
 // leading tells whether resources of the kind lead to clusters.
