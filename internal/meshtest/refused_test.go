@@ -23,6 +23,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -147,6 +148,28 @@ func (x *refusing) refused(typ xds.Type, part string, change func() int64) {
 	x.otherGoesOn()
 }
 
+// blamed is refused, after which the refusal is a problem of the object whose change it is.
+func (x *refusing) blamed(object string, typ xds.Type, part string, change func() int64) {
+	x.Helper()
+	x.refused(typ, part, change)
+	if got := x.problems(); !slices.ContainsFunc(got, func(p mesh.Problem) bool {
+		return p.Object.String() == object && p.Position.Line > 0 && strings.Contains(p.Message, refusals[typ]) &&
+			strings.Contains(p.Message, string(x.caller.ID()))
+	}) {
+		x.Errorf("the problems are %v, want one of %s with the caller's words", got, object)
+	}
+}
+
+// problems returns what proxies refuse, as problems of objects.
+func (x *refusing) problems() []mesh.Problem {
+	x.Helper()
+	problems, err := x.mesh.API.Problems(x.Context())
+	if err != nil {
+		x.Fatal(err)
+	}
+	return slices.DeleteFunc(problems, func(p mesh.Problem) bool { return p.Code != push.CodeRefusedByProxy })
+}
+
 // workload changes the caller's workload.
 func (x *refusing) workload(r *mesh.Registry, change func(*mesh.Workload)) {
 	for i, w := range r.Workloads {
@@ -187,29 +210,33 @@ func TestRefusedByEnvoy(t *testing.T) {
 	t.Parallel()
 	x := newRefusing(t)
 
-	x.refused(xds.VirtualHostType, "out/reviews:9080", x.apply(rule("all", "route: [{labels: {version: v2}}]")))
+	x.blamed("RouteRule default/all", xds.VirtualHostType, "out/reviews:9080", x.apply(rule("all", "route: [{labels: {version: v2}}]")))
 	wantBody(t, x.caller, reviews, "v1")
 	x.want("the routes of the local address, which are good", x.address(), "v2")
 	x.mesh.Apply(rule("all", "route: [{labels: {version: v2}}], httpReqTimeout: {simpleTimeout: {timeout: 9s}}"))
 	wantBody(t, x.caller, reviews, "v2")
 
-	x.refused(xds.RouteType, "reviews.", x.apply(rule("all", "route: [{labels: {version: v1}}]")))
+	x.blamed("RouteRule default/all", xds.RouteType, "reviews.", x.apply(rule("all", "route: [{labels: {version: v1}}]")))
 	x.want("by the local address", x.address(), "v2")
 	wantBody(t, x.caller, reviews, "v1")
 	x.mesh.Apply(rule("all", "route: [{labels: {version: v1}}], httpReqTimeout: {simpleTimeout: {timeout: 9s}}"))
 	x.want("by the local address, mended", x.address(), "v1")
 
-	x.refused(xds.ClusterType, subsetOfReviews, x.apply(policy("lb", "loadBalancing: {name: RANDOM}")))
+	x.blamed("DestinationPolicy default/lb", xds.ClusterType, subsetOfReviews, x.apply(policy("lb", "loadBalancing: {name: RANDOM}")))
 	wantBody(t, x.caller, reviews, "v1")
 	x.mesh.Apply(policy("lb", "loadBalancing: {name: LEAST_CONN}"))
 	wantBody(t, x.caller, reviews, "v1")
 	x.mesh.Delete("DestinationPolicy", "lb")
 
-	x.refused(xds.FilterType, "db.", x.apply(ruleFor("db", "bytes", "route: [{labels: {version: v2}}]")))
+	x.blamed("RouteRule default/bytes", xds.FilterType, "db.", x.apply(ruleFor("db", "bytes", "route: [{labels: {version: v2}}]")))
 	db := x.caller.Upstream("db", 3306)
 	x.want("bytes", only(greetings(t, db, 5)), "v1")
 	x.mesh.Apply(ruleFor("db", "bytes", "route: [{labels: {version: v2}}], l4Fault: {terminate: {terminateAfterPeriod: 60s}}"))
 	x.want("bytes, mended", only(greetings(t, db, 5)), "v2")
+
+	if got := x.problems(); len(got) > 0 {
+		t.Errorf("after all is mended there are problems: %v", got)
+	}
 
 	x.endpoints()
 	x.listeners()
