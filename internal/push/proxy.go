@@ -23,7 +23,7 @@ type Proxy struct {
 	marks    []int64           // revisions that concern it and that it has neither confirmed nor refused
 	settled  int64             // revision up to which it has confirmed everything
 	notTaken []refusal         // what it has not taken of what it should have
-	counts   map[view.Kind]int // resources by kind when it last settled
+	counts   map[view.Kind]int // resources by kind
 
 	engine *Engine
 	id     mesh.ProxyID

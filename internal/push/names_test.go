@@ -1,0 +1,89 @@
+package push_test
+
+import (
+	"fmt"
+	"testing"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// A proxy that asks for ever more names is answered each time, and holds so many and no more; what it holds and what others
+// hold goes on.
+func TestTooManyNames(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{})
+	workload, other := caller(1, "reviews:9080")
+	w.Edit(func(d *mesh.Draft) { d.SetWorkload(workload.ID(), workload) })
+	w.Connect(f)
+	w.Connect(other)
+	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	await(t, other.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
+	const asked, most = 5000, 4096
+	name := func(i int) string { return fmt.Sprintf("n%d:9080", i) }
+	for i := range asked {
+		await(t, f.Ask(name(i)))
+	}
+	for i := range asked {
+		await(t, f.Await(t.Context(), xds.VirtualHostType, view.VirtualHostOf(name(i)).Name))
+	}
+	for _, p := range w.Engine.Connected() {
+		want := map[mesh.ProxyID]int{f.Node.ID(): most, other.Node.ID(): 2}[p.ID]
+		if got := p.Holds[view.KindVirtualHost]; got != want {
+			t.Errorf("%s holds %d virtual hosts, want %d", p.ID, got, want)
+		}
+	}
+	if n := w.Confirmed(w.Edit(toVersion("v2"))); n != 2 {
+		t.Errorf("a change concerns %d proxies, want 2", n)
+	}
+	late := meshtest.NewService("n4999", "http", 9080) // of a name that was too many: it is asked for again some day
+	if n := w.Confirmed(w.Edit(func(d *mesh.Draft) { d.SetService(late.Host, late) })); n != 0 {
+		t.Errorf("a service of a name that nobody holds concerns %d proxies", n)
+	}
+}
+
+// A name that is dropped and asked for again while the answer to the first question is on its way: both answers are
+// confirmed, and what the proxy has in the end is known.
+func TestAskedAgainInFlight(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{})
+	c := newConversation(t, w, f)
+	of := func(typ xds.Type) *discoveryv3.DeltaDiscoveryRequest { return &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)} }
+	for _, r := range []*discoveryv3.DeltaDiscoveryRequest{of(xds.ClusterType), of(xds.ListenerType), of(xds.RouteType), of(xds.VirtualHostType)} {
+		c.confirm(c.say(r))
+	}
+	ask := of(xds.VirtualHostType)
+	ask.ResourceNamesSubscribe = []string{"out/nowhere:9080"}
+	drop := of(xds.VirtualHostType)
+	drop.ResourceNamesUnsubscribe = ask.GetResourceNamesSubscribe()
+	first := c.say(ask)
+	c.say(drop)
+	second := c.say(ask)
+	if len(first) != 1 || len(second) != 1 {
+		t.Fatalf("%d and %d answers, want one each", len(first), len(second))
+	}
+	c.confirm(first)
+	c.confirm(second)
+	if n := c.session.InFlight(); n != 0 {
+		t.Errorf("%d answers are not confirmed", n)
+	}
+	nowhere := meshtest.NewService("nowhere", "http", 81) // whose answer needs no cluster
+	revision := w.Edit(func(d *mesh.Draft) { d.SetService(nowhere.Host, nowhere) })
+	c.confirm(c.next())
+	if n := w.Confirmed(revision); n != 1 {
+		t.Errorf("a change of the name concerns %d proxies, want 1", n)
+	}
+}
+
+// confirm answers responses, and those that follow, until there are none.
+func (c *conversation) confirm(responses []*discoveryv3.DeltaDiscoveryResponse) {
+	c.t.Helper()
+	for _, r := range responses {
+		c.confirm(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}))
+	}
+}
