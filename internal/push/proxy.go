@@ -440,7 +440,7 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	return out, p.wait(session)
 }
 
-// whole tells whether the proxy has asked for everything that its type asks for. One that comes back says what it has
+// whole tells whether the proxy has asked for everything that its type and its listeners ask for. One that comes back says what it has
 // type by type, endpoints last, and before nobody can tell whether it has the newest state.
 func (p *Proxy) whole(session *xds.Session) bool {
 	if p.complete {
@@ -450,6 +450,9 @@ func (p *Proxy) whole(session *xds.Session) bool {
 		return false
 	}
 	for id, s := range p.slots {
+		if kind, asks := s.asksFor(); asks && !session.Opened(typeOf[kind]) {
+			return false
+		}
 		if _, own := p.own[id]; id.Kind != view.KindCluster || own || p.walks || s.have == "" || (s.want != nil && s.want.finds) {
 			continue
 		}

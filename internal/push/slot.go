@@ -110,6 +110,21 @@ func (s *slot) open(nonce int64) int64 {
 	return first
 }
 
+// asksFor returns the kind that a listener which the proxy has asks for by name, beside routes.
+func (s *slot) asksFor() (view.Kind, bool) {
+	if s.want == nil || s.acked != s.want.resource.Version {
+		return "", false
+	}
+	switch v := s.want.view.(type) {
+	case view.LocalListener:
+		return view.KindFilter, !v.Protocol.IsHTTP()
+	case view.DoorListener:
+		return view.KindSecret, len(v.TLS) > 0
+	default:
+		return "", false
+	}
+}
+
 // foundBy returns until when routes wait for a cluster whose endpoints the proxy looks up: zero for one that is confirmed,
 // which is when they are found or known to be missing, and for every other cluster.
 func (s *slot) foundBy() time.Time {
