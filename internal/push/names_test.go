@@ -2,6 +2,7 @@ package push_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -13,8 +14,9 @@ import (
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
-// A proxy that asks for ever more names is answered each time, and holds so many and no more; what it holds and what others
-// hold goes on.
+// A proxy that asks for ever more names that nobody knows is answered each time: those that it holds first with words, then
+// with nothing, and beyond a bound nothing is kept for it. What it holds and what others hold goes on, and a service that
+// appears under one of the names is told.
 func TestTooManyNames(t *testing.T) {
 	t.Parallel()
 	w, f := one(t, push.Config{})
@@ -24,13 +26,22 @@ func TestTooManyNames(t *testing.T) {
 	w.Connect(other)
 	await(t, f.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
 	await(t, other.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"))
-	const asked, most = 5000, 4096
+	const asked, most, told = 5000, 4096, 256
 	name := func(i int) string { return fmt.Sprintf("n%d:9080", i) }
 	for i := range asked {
 		await(t, f.Ask(name(i)))
 	}
 	for i := range asked {
 		await(t, f.Await(t.Context(), xds.VirtualHostType, view.VirtualHostOf(name(i)).Name))
+	}
+	answers := map[string]int{}
+	for _, g := range f.Got() {
+		if g.Type == xds.VirtualHostType && strings.HasPrefix(g.Name, "out/n") {
+			answers[g.Version]++
+		}
+	}
+	if quiet, unheld := answers["quiet"], answers["unheld"]; quiet != most-told || unheld != asked+2-most {
+		t.Errorf("%d names were answered with nothing, want %d, and %d forgotten, want %d", quiet, most-told, unheld, asked+2-most)
 	}
 	for _, p := range w.Engine.Connected() {
 		want := map[mesh.ProxyID]int{f.Node.ID(): most, other.Node.ID(): 2}[p.ID]
@@ -41,9 +52,11 @@ func TestTooManyNames(t *testing.T) {
 	if n := w.Confirmed(w.Edit(toVersion("v2"))); n != 2 {
 		t.Errorf("a change concerns %d proxies, want 2", n)
 	}
-	late := meshtest.NewService("n4999", "http", 9080) // of a name that was too many: it is asked for again some day
-	if n := w.Confirmed(w.Edit(func(d *mesh.Draft) { d.SetService(late.Host, late) })); n != 0 {
-		t.Errorf("a service of a name that nobody holds concerns %d proxies", n)
+	for number, concerned := range map[int]int{0: 1, 4000: 1, 4999: 0} {
+		svc := meshtest.NewService(fmt.Sprint("n", number), "http", 9080)
+		if n := w.Confirmed(w.Edit(func(d *mesh.Draft) { d.SetService(svc.Host, svc) })); n != concerned {
+			t.Errorf("a service under name %d concerns %d proxies, want %d", number, n, concerned)
+		}
 	}
 }
 

@@ -217,9 +217,17 @@ func (p *Proxy) dropped(id view.ID) {
 	p.engine.unsubscribe(p, id)
 }
 
+// quieten returns nothing with a name for a name that leads nowhere, if the proxy holds so many already.
+func (p *Proxy) quieten(s *slot, m *made) *made {
+	if !m.leadsNowhere() || (s.have != quietVersion && (s.have != "" || p.held[view.KindVirtualHost] <= maxTold)) {
+		return m
+	}
+	return &made{resource: xds.Resource{Type: m.resource.Type, Name: m.resource.Name, Version: quietVersion}, view: m.view}
+}
+
 // aim makes m what the proxy is to have of the slot.
 func (p *Proxy) aim(s *slot, m *made) {
-	m = p.bridge(s, p.withinReach(s.id, m))
+	m = p.bridge(s, p.withinReach(s.id, p.quieten(s, m)))
 	s.want, s.from, s.to = m, p.before+1, p.taken
 	needs := p.leads(m)
 	p.use(needs)
