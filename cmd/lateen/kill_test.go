@@ -113,7 +113,10 @@ func TestLoadKill(t *testing.T) {
 	}
 	caller := m.Caller("caller", mesh.Labels{"app": "caller"})
 	reviews := "http://reviews:9080/"
-	answers := func(version string) bool { status, body := caller.Get(reviews); return status == 200 && body == version }
+	answers := func(version string) bool {
+		status, body := caller.Get(reviews)
+		return status == 200 && body == version
+	}
 	if !answers("v1") {
 		t.Fatal("the rule is not in force")
 	}

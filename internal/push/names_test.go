@@ -66,7 +66,9 @@ func TestAskedAgainInFlight(t *testing.T) {
 	t.Parallel()
 	w, f := one(t, push.Config{})
 	c := newConversation(t, w, f)
-	of := func(typ xds.Type) *discoveryv3.DeltaDiscoveryRequest { return &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)} }
+	of := func(typ xds.Type) *discoveryv3.DeltaDiscoveryRequest {
+		return &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)}
+	}
 	for _, r := range []*discoveryv3.DeltaDiscoveryRequest{of(xds.ClusterType), of(xds.ListenerType), of(xds.RouteType), of(xds.VirtualHostType)} {
 		c.confirm(c.say(r))
 	}
