@@ -30,6 +30,7 @@ import (
 // spoiler puts into resources what no object can say and Envoy refuses.
 type spoiler struct {
 	t    *testing.T
+	with func(proto.Message) error // what spoils; nil: [spoilt]
 	mu   sync.Mutex
 	typ  xds.Type // "": nothing is spoilt
 	part string   // of the names, or of the bytes, of what is spoilt
@@ -50,8 +51,12 @@ func (s *spoiler) alter(r *xds.Resource) {
 		return
 	}
 	message, err := (&anypb.Any{TypeUrl: string(r.Type), Value: r.Body}).UnmarshalNew()
+	with := s.with
+	if with == nil {
+		with = spoilt
+	}
 	if err == nil {
-		err = spoilt(message)
+		err = with(message)
 	}
 	if err == nil {
 		r.Body, err = proto.MarshalOptions{Deterministic: true}.Marshal(message)

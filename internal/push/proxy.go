@@ -358,10 +358,12 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 // addressInUse is how Envoy says that a listener's port is taken. That passes: the one who has it may go away.
 const addressInUse = "ddress already in use"
 
-// refused takes the refusal of a response: nothing of it counts as sent. A resource that was refused alone is set
-// aside in this version; those refused together are sent again one by one, to find out which it was.
+// refused takes the refusal of a response: nothing of it counts as sent. A resource that was refused alone, or by name, is
+// set aside in this version; of those refused together without a name each is sent again alone, to find out which it was.
 func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
-	for _, name := range slices.Sorted(maps.Keys(d.Sent)) {
+	names := slices.Sorted(maps.Keys(d.Sent))
+	named := func(name string) bool { return strings.Contains(reason, name+": ") }
+	for _, name := range names {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
 		if !ok || !s.carried(d.Nonce) {
 			continue
@@ -379,13 +381,14 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			return true
 		})
 		switch {
-		case len(d.Sent) > 1:
-			s.alone = true
+		case len(d.Sent) > 1 && !named(name):
+			s.alone = !slices.ContainsFunc(names, named)
 		case strings.Contains(reason, addressInUse):
 			s.retryAt = p.now().Add(time.Second)
 		default:
 			s.refused, s.reason = d.Sent[name], reason
 			p.sore[s.id] = struct{}{}
+			p.restore(s)
 			p.engine.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", s.id.String(), "err", reason)
 		}
 		p.late(s)
@@ -396,6 +399,18 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 		}
 	}
 	delete(p.left, d.Nonce)
+}
+
+// restore makes a cluster that was refused what it was before. Envoy may keep what it refused as a cluster that warms for
+// ever, and confirms no cluster meanwhile.
+func (p *Proxy) restore(s *slot) {
+	switch {
+	case s.id.Kind != view.KindCluster || s.have != s.acked: // a later version is on its way
+	case s.acked == "":
+		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
+	default:
+		s.restore = s.good() != nil && s.refused != s.acked
+	}
 }
 
 // Close ends the proxy's subscriptions.
