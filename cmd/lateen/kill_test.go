@@ -139,7 +139,7 @@ func TestLoadKill(t *testing.T) {
 			load.More(40)
 			load.Expect("a rule changed", version)
 		}
-		m.StopPlane()
+		m.Stop()
 		load.More(40)
 		if round%3 == 1 { // while it is away
 			to()
@@ -156,7 +156,7 @@ func TestLoadKill(t *testing.T) {
 	}
 
 	k.path = build(t, "next")
-	m.StopPlane()
+	m.Stop()
 	m.StartPlane("")
 	load.More(40)
 	status, err := m.API.Status(t.Context())

@@ -15,7 +15,7 @@ func TestFirstCallWhileAway(t *testing.T) {
 	m.Start("ratings", "v1", meshtest.Named("ratings"))
 	m.Apply(rule("all", "route: [{labels: {version: v1}}]"))
 	wantBody(t, caller, reviews, "v1")
-	m.StopPlane()
+	m.Stop()
 	const calls = 10
 	client := caller.Client()
 	answered := make(chan string, calls)

@@ -40,7 +40,7 @@ func TestHalfRefusedCluster(t *testing.T) {
 			wantBody(t, caller, reviews, "v1")
 			wantBody(t, caller, "http://other:9080/", "other")
 			s.spoil(xds.ClusterType, c.part)
-			if got := m.Refused(m.TryApply(c.change).Revision); len(got) != 1 || !strings.Contains(got[0], "prime number") {
+			if got := m.RefusedOf(m.TryApply(c.change).Revision); len(got) != 1 || !strings.Contains(got[0], "prime number") {
 				t.Fatalf("refused: %q", got)
 			}
 			s.spoil("", "")

@@ -125,13 +125,10 @@ func (m *Mesh) Restart() {
 // RestartWith is Restart with a registry that changes while no control plane runs.
 func (m *Mesh) RestartWith(edit func(*mesh.Registry)) {
 	m.t.Helper()
-	m.StopPlane()
+	m.Stop()
 	m.startPlane()
 	m.Edit(edit)
 }
-
-// StopPlane stops the control plane, with a SIGKILL where it is a process of its own.
-func (m *Mesh) StopPlane() { m.stopPlane() }
 
 // StartPlane starts a control plane, of another version if one is given, and returns when all proxies are back.
 func (m *Mesh) StartPlane(version string) {
@@ -141,21 +138,16 @@ func (m *Mesh) StartPlane(version string) {
 	m.put()
 }
 
-// Stop stops the control plane. [Mesh.Restart] brings one back.
+// Stop stops the control plane, with a SIGKILL where it is a process of its own. [Mesh.Restart] and [Mesh.StartPlane] bring
+// one back.
 func (m *Mesh) Stop() { m.stopPlane() }
 
 // RestartAlone stops the control plane and starts another, with the paths, patience and listener of a configuration, to
-// which nobody says what runs. It returns when the new one answers.
+// which nobody says what runs before [Mesh.Edit] does. It returns when the new one answers.
 func (m *Mesh) RestartAlone(c serve.Config) {
 	m.t.Helper()
 	m.stopPlane()
 	m.startPlaneAs(c)
-}
-
-// Report says what runs, after [Mesh.RestartAlone], with what has changed meanwhile.
-func (m *Mesh) Report(edit func(*mesh.Registry)) {
-	m.t.Helper()
-	m.change(edit)
 }
 
 // Sent counts the resources that the control plane has sent since it started.
@@ -257,8 +249,8 @@ func (m *Mesh) hand() (revision int64) {
 	return revision
 }
 
-// Refused waits until nobody is waited for, and returns what proxies refuse of a revision: "PROXY: its own words".
-func (m *Mesh) Refused(revision int64) []string {
+// RefusedOf waits until nobody is waited for, and returns what proxies refuse of a revision: "PROXY: its own words".
+func (m *Mesh) RefusedOf(revision int64) []string {
 	m.t.Helper()
 	p, err := m.API.Progress(m.t.Context(), revision, Patience)
 	if err != nil || !p.Done() {

@@ -139,7 +139,7 @@ func (x *refusing) otherGoesOn() {
 func (x *refusing) refused(typ xds.Type, part string, change func() int64) {
 	x.Helper()
 	x.spoil(typ, part)
-	got := x.mesh.Refused(change())
+	got := x.mesh.RefusedOf(change())
 	x.spoil("", "")
 	if len(got) == 0 {
 		x.Fatalf("a spoilt %s is not refused", typ)

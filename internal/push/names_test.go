@@ -70,7 +70,7 @@ func TestAskedAgainInFlight(t *testing.T) {
 		return &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(typ)}
 	}
 	for _, r := range []*discoveryv3.DeltaDiscoveryRequest{of(xds.ClusterType), of(xds.ListenerType), of(xds.RouteType), of(xds.VirtualHostType)} {
-		c.confirm(c.say(r))
+		c.answer(c.say(r))
 	}
 	ask := of(xds.VirtualHostType)
 	ask.ResourceNamesSubscribe = []string{"out/nowhere:9080"}
@@ -82,23 +82,15 @@ func TestAskedAgainInFlight(t *testing.T) {
 	if len(first) != 1 || len(second) != 1 {
 		t.Fatalf("%d and %d answers, want one each", len(first), len(second))
 	}
-	c.confirm(first)
-	c.confirm(second)
+	c.answer(first)
+	c.answer(second)
 	if n := c.session.InFlight(); n != 0 {
 		t.Errorf("%d answers are not confirmed", n)
 	}
 	nowhere := meshtest.NewService("nowhere", "http", 81) // whose answer needs no cluster
 	revision := w.Edit(func(d *mesh.Draft) { d.SetService(nowhere.Host, nowhere) })
-	c.confirm(c.next())
+	c.answer(c.next())
 	if n := w.Confirmed(revision); n != 1 {
 		t.Errorf("a change of the name concerns %d proxies, want 1", n)
-	}
-}
-
-// confirm answers responses, and those that follow, until there are none.
-func (c *conversation) confirm(responses []*discoveryv3.DeltaDiscoveryResponse) {
-	c.t.Helper()
-	for _, r := range responses {
-		c.confirm(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}))
 	}
 }

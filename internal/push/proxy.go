@@ -405,7 +405,7 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 // ever, and confirms no cluster meanwhile.
 func (p *Proxy) restore(s *slot) {
 	switch {
-	case s.id.Kind != view.KindCluster || s.have != s.acked: // a later version is on its way
+	case s.id.Kind != view.KindCluster || p.walks || s.have != s.acked: // a later version is on its way
 	case s.acked == "":
 		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
 	default:
