@@ -82,11 +82,17 @@ func environ(dir, mark string) []string {
 // start starts lateen in dir. It is killed, with all that it started, when the test ends.
 func start(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
+	return startOf(t, os.Args[0], dir, args...)
+}
+
+// startOf is start with another program than the test's own.
+func startOf(t *testing.T, path, dir string, args ...string) *program {
+	t.Helper()
 	p := &program{
 		t: t, mark: fmt.Sprintf("%s=%d-%d", mark, os.Getpid(), time.Now().UnixNano()),
 		done: make(chan struct{}), changed: make(chan struct{}),
 	}
-	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...) //nolint:gosec // the test's own program
+	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), path, args...) //nolint:gosec // what the test has built
 	p.cmd.Dir, p.cmd.Env = dir, append(environ(dir, p.mark), "LATEEN_ENVOY="+meshtest.Envoy(t))
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stdout, p.cmd.Stderr = sink{p, io.Discard}, sink{p, &p.errors}

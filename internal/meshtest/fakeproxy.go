@@ -124,6 +124,13 @@ func (f *FakeProxy) Held(t xds.Type) []string {
 	return slices.Sorted(maps.Keys(f.held[t]))
 }
 
+// Resource returns a resource as the proxy holds it, or nil.
+func (f *FakeProxy) Resource(t xds.Type, name string) *discoveryv3.Resource {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held[t][name]
+}
+
 // Await waits until the proxy holds the resource.
 func (f *FakeProxy) Await(ctx context.Context, t xds.Type, name string) error {
 	return f.await(ctx, name, func() bool { _, ok := f.held[t][name]; return ok })

@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
@@ -72,7 +74,7 @@ func (m *Mesh) StartSpec(s Spec) *Instance {
 	for _, u := range s.Upstreams {
 		w.Upstreams = append(w.Upstreams, mesh.Upstream{Host: u.Host, Port: u.Port, Listen: m.freePort(w.Address)})
 	}
-	m.change(func(r *mesh.Registry) {
+	m.Edit(func(r *mesh.Registry) {
 		if !slices.ContainsFunc(r.Services, func(known *mesh.Service) bool { return known.Host == host }) {
 			r.Services = append(r.Services, svc)
 		}
@@ -133,7 +135,7 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 	if err := os.Mkdir(i.Dir, 0o700); err != nil {
 		m.t.Fatal(err)
 	}
-	m.change(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
+	m.Edit(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
 	e := &events{ready: make(chan struct{})}
 	i.stop = m.run("envoy "+w.Name, agent.New(agent.Config{
 		Name: string(w.ID()), Envoy: m.envoy, Bootstrap: m.bootstrapFile(w, i.Dir), Dir: i.Dir,
@@ -144,7 +146,7 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 	case <-time.After(Patience):
 		m.t.Fatalf("envoy %s is not ready after %v", w.Name, Patience)
 	}
-	m.change(func(r *mesh.Registry) {
+	m.Edit(func(r *mesh.Registry) {
 		running := *w
 		running.Running = true
 		r.Workloads[slices.IndexFunc(r.Workloads, func(o *mesh.Workload) bool { return o.Name == w.Name })] = &running
@@ -155,7 +157,7 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 // setEndpoint makes the instance an endpoint of what it serves, or no longer one ("").
 func (m *Mesh) setEndpoint(i *Instance, health mesh.Health) {
 	m.t.Helper()
-	m.change(func(r *mesh.Registry) {
+	m.Edit(func(r *mesh.Registry) {
 		hosts := map[mesh.Host]bool{}
 		for _, s := range i.Serves {
 			if hosts[s.Host] {
@@ -195,13 +197,20 @@ func portsOf(w *mesh.Workload, h mesh.Host, r *mesh.Registry) map[string]int {
 	return ports
 }
 
+// Announce makes the instance an endpoint of what it serves in some health, or no longer one (""), and returns when
+// that is in force.
+func (i *Instance) Announce(health mesh.Health) {
+	i.mesh.t.Helper()
+	i.mesh.setEndpoint(i, health)
+}
+
 // Stop takes the instance out of the mesh: it gets nothing new, finishes what it has, and ends.
 func (i *Instance) Stop() {
 	i.mesh.t.Helper()
-	i.mesh.setEndpoint(i, mesh.Draining)
-	i.mesh.setEndpoint(i, "")
+	i.Announce(mesh.Draining)
+	i.Announce("")
 	i.stop()
-	i.mesh.change(func(r *mesh.Registry) {
+	i.mesh.Edit(func(r *mesh.Registry) {
 		r.Workloads = slices.DeleteFunc(r.Workloads, func(w *mesh.Workload) bool { return w.Name == i.Name })
 	})
 }
@@ -268,6 +277,18 @@ func (i *Instance) Admin(path string) []byte {
 		i.mesh.t.Fatal(err)
 	}
 	return body
+}
+
+// Stat returns a counter or gauge of the instance's Envoy.
+func (i *Instance) Stat(name string) int64 {
+	i.mesh.t.Helper()
+	text := string(i.Admin("/stats?filter=^" + url.QueryEscape(regexp.QuoteMeta(name)) + "$"))
+	_, value, _ := strings.Cut(text, ": ")
+	number, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+	if err != nil {
+		i.mesh.t.Fatalf("stat %s: %q", name, text)
+	}
+	return number
 }
 
 // Handler is an application that calls nobody.

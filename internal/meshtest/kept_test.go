@@ -75,7 +75,7 @@ func TestControlPlaneAlone(t *testing.T) {
 	caller := m.Caller("caller", nil)
 	sealed, shown := sealedOf(t, a, "shop-tls", "shop.example.com")
 	api, _ := secretOf(t, a, "api-tls", "*.api.example.com")
-	m.Report(func(r *mesh.Registry) { r.Certificates = append(r.Certificates, sealed) })
+	m.Edit(func(r *mesh.Registry) { r.Certificates = append(r.Certificates, sealed) })
 	m.InForce(m.TryApply(tlsIngress + "---\n" + api).Revision)
 	m.Apply(rule("all", "route: [{labels: {version: v2}}]"))
 	wantBody(t, caller, reviews, "v2")
@@ -122,7 +122,7 @@ func TestControlPlaneAlone(t *testing.T) {
 	m.Apply(rule("all", "route: [{labels: {version: v1}}]"))
 	wantBody(t, caller, reviews, "v1")
 
-	m.Report(func(r *mesh.Registry) {
+	m.Edit(func(r *mesh.Registry) {
 		for i, set := range r.Endpoints {
 			if set.Host == meshtest.HostOf("reviews") {
 				r.Endpoints[i] = &mesh.EndpointSet{Host: set.Host, Endpoints: set.Endpoints[:1]}
@@ -196,7 +196,7 @@ func TestRestartWithABrokenFile(t *testing.T) {
 	restart := func() {
 		t.Helper()
 		m.RestartAlone(watching)
-		m.Report(func(*mesh.Registry) {})
+		m.Edit(func(*mesh.Registry) {})
 	}
 	good := rule("all", "route: [{labels: {version: v2}}]") + "---\n" + secret
 	write(good)

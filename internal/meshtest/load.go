@@ -3,8 +3,12 @@ package meshtest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,20 +16,32 @@ import (
 )
 
 // Load sends requests at a steady rate until it is stopped, over connections of which half are new for each request.
-// Every failure counts: an error of the connection, a status other than 200, a body that is cut.
+// Every failure counts: an error of the connection, a status other than 200, a body that is cut, and an answer that
+// [Load.Expect] does not name.
 type Load struct {
-	t       testing.TB
-	begun   time.Time
-	stop    func()
-	running sync.WaitGroup
-	sent    atomic.Int64
-	failed  atomic.Int64
+	t        testing.TB
+	begun    time.Time
+	stop     func()
+	running  sync.WaitGroup
+	sent     atomic.Int64
+	failed   atomic.Int64
+	expected atomic.Pointer[expectation]
 
 	mu    sync.Mutex
 	first []string // of the failures
 }
 
+// expectation says which answers are right, and in which phase of a test.
+type expectation struct {
+	phase   string
+	answers []string // none: any with status 200
+}
+
+// Status is how [Load.Expect] is told that an answer with a status other than 200 is right, or with 0 that none is.
+func Status(code int) string { return statusPrefix + strconv.Itoa(code) }
+
 const (
+	statusPrefix    = "status "
 	loadConnections = 8
 	loadRate        = 240 // requests per second
 	toldFailures    = 10
@@ -45,6 +61,7 @@ func StartLoadWith(t testing.TB, newClient func() *http.Client, url string) *Loa
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	l := &Load{t: t, begun: time.Now(), stop: cancel}
+	l.expected.Store(&expectation{})
 	for i := range loadConnections {
 		client := newClient()
 		client.Timeout = Patience
@@ -67,18 +84,57 @@ func (l *Load) send(ctx context.Context, client *http.Client, url string) {
 			return
 		case <-tick.C:
 		}
+		before := l.expected.Load()
 		// A request that was begun is finished: it must not fail because the load ends.
-		_, err := Fetch(context.WithoutCancel(ctx), client, url)
+		answer, err := answerOf(context.WithoutCancel(ctx), client, url)
+		now := l.expected.Load()
 		l.sent.Add(1)
-		if err != nil {
-			l.failed.Add(1)
-			l.mu.Lock()
-			if len(l.first) < toldFailures {
-				l.first = append(l.first, fmt.Sprintf("%v after the start: %v", time.Since(l.begun).Round(time.Millisecond), err))
-			}
-			l.mu.Unlock()
+		if !before.takes(answer) && !now.takes(answer) {
+			l.fail(fmt.Sprintf("%s: answered %q, %v, want %q or %q", now.phase, answer, err, before.answers, now.answers))
 		}
 	}
+}
+
+// answerOf returns the body of an answer, or its status if that is another one than 200; 0 for none.
+func answerOf(ctx context.Context, client *http.Client, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return Status(0), err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return Status(0), err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	switch {
+	case err != nil:
+		return Status(0), err
+	case res.StatusCode != http.StatusOK:
+		return Status(res.StatusCode), nil
+	default:
+		return string(body), nil
+	}
+}
+
+// takes tells whether an answer is right.
+func (e *expectation) takes(answer string) bool {
+	return slices.Contains(e.answers, answer) || (len(e.answers) == 0 && !strings.HasPrefix(answer, statusPrefix))
+}
+
+func (l *Load) fail(what string) {
+	l.failed.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.first) < toldFailures {
+		l.first = append(l.first, fmt.Sprintf("%v after the start: %s", time.Since(l.begun).Round(time.Millisecond), what))
+	}
+}
+
+// Expect says which answers are right from now on: bodies, and what [Status] returns. A request that has begun before may
+// still be answered as it was right then.
+func (l *Load) Expect(phase string, answers ...string) {
+	l.expected.Store(&expectation{phase, answers})
 }
 
 // More waits until so many more requests were answered, so that a test's steps are spread over the load.

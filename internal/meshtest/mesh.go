@@ -10,6 +10,7 @@ package meshtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,7 +49,7 @@ type Mesh struct {
 	subnet *local.Subnet
 
 	config    Config
-	plane     *serve.Plane
+	plane     *serve.Plane // nil when Config.Serve runs the control plane
 	stopPlane func()
 
 	mu       sync.Mutex
@@ -60,6 +61,8 @@ type Mesh struct {
 type Config struct {
 	Version string
 	Alter   func(*xds.Resource) // see [push.Config]
+	// Serve runs a control plane on a state folder outside this process and returns what ends it.
+	Serve func(stateDir string) (stop func())
 }
 
 // New starts a control plane for the test.
@@ -98,14 +101,18 @@ func (m *Mesh) startPlane() {
 // startPlaneAs starts a control plane with the paths, patience and listener of a configuration.
 func (m *Mesh) startPlaneAs(c serve.Config) {
 	m.t.Helper()
-	c.StateDir, c.Namespace, c.Version, c.Log = m.Dir, Namespace, m.config.Version, m.log("serve")
-	c.Push = push.Config{Grace: time.Second, Alter: m.config.Alter}
-	plane, err := serve.New(c)
-	if err != nil {
-		m.t.Fatal(err)
+	if m.config.Serve != nil {
+		m.stopPlane = m.config.Serve(m.Dir)
+	} else {
+		c.StateDir, c.Namespace, c.Version, c.Log = m.Dir, Namespace, m.config.Version, m.log("serve")
+		c.Push = push.Config{Grace: time.Second, Alter: m.config.Alter}
+		plane, err := serve.New(c)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.plane = plane
+		m.stopPlane = m.run("control plane", plane.Run)
 	}
-	m.plane = plane
-	m.stopPlane = m.run("control plane", plane.Run)
 	Await(m.t, "the control plane", func() bool { _, err := m.API.Status(m.t.Context()); return err == nil })
 }
 
@@ -118,26 +125,29 @@ func (m *Mesh) Restart() {
 // RestartWith is Restart with a registry that changes while no control plane runs.
 func (m *Mesh) RestartWith(edit func(*mesh.Registry)) {
 	m.t.Helper()
-	m.stopPlane()
+	m.Stop()
 	m.startPlane()
-	m.change(edit)
+	m.Edit(edit)
 }
 
-// Stop stops the control plane. [Mesh.Restart] brings one back.
+// StartPlane starts a control plane, of another version if one is given, and returns when all proxies are back.
+func (m *Mesh) StartPlane(version string) {
+	m.t.Helper()
+	m.config.Version = cmp.Or(version, m.config.Version)
+	m.startPlane()
+	m.put()
+}
+
+// Stop stops the control plane, with a SIGKILL where it is a process of its own. [Mesh.Restart] and [Mesh.StartPlane] bring
+// one back.
 func (m *Mesh) Stop() { m.stopPlane() }
 
 // RestartAlone stops the control plane and starts another, with the paths, patience and listener of a configuration, to
-// which nobody says what runs. It returns when the new one answers.
+// which nobody says what runs before [Mesh.Edit] does. It returns when the new one answers.
 func (m *Mesh) RestartAlone(c serve.Config) {
 	m.t.Helper()
 	m.stopPlane()
 	m.startPlaneAs(c)
-}
-
-// Report says what runs, after [Mesh.RestartAlone], with what has changed meanwhile.
-func (m *Mesh) Report(edit func(*mesh.Registry)) {
-	m.t.Helper()
-	m.change(edit)
 }
 
 // Sent counts the resources that the control plane has sent since it started.
@@ -176,7 +186,7 @@ func Await(t testing.TB, what string, is func() bool) {
 // AddRegistry makes services, endpoints and workloads known that the test does not run.
 func (m *Mesh) AddRegistry(more mesh.Registry) {
 	m.t.Helper()
-	m.change(func(r *mesh.Registry) {
+	m.Edit(func(r *mesh.Registry) {
 		r.Services = append(r.Services, more.Services...)
 		r.Endpoints = append(r.Endpoints, more.Endpoints...)
 		r.Workloads = append(r.Workloads, more.Workloads...)
@@ -186,7 +196,7 @@ func (m *Mesh) AddRegistry(more mesh.Registry) {
 // Set changes the settings of the mesh and returns when they are in force.
 func (m *Mesh) Set(edit func(*mesh.Settings)) {
 	m.t.Helper()
-	m.change(func(r *mesh.Registry) {
+	m.Edit(func(r *mesh.Registry) {
 		settings := mesh.DefaultSettings
 		if r.Settings != nil {
 			settings = *r.Settings
@@ -196,8 +206,15 @@ func (m *Mesh) Set(edit func(*mesh.Settings)) {
 	})
 }
 
-// change edits the registry and waits until it is in force.
-func (m *Mesh) change(edit func(*mesh.Registry)) {
+// Edit edits what there is and what runs, and returns when that is in force. What the edit changes must be made anew: the
+// registry before it shares all that did not change.
+func (m *Mesh) Edit(edit func(*mesh.Registry)) {
+	m.t.Helper()
+	m.InForce(m.TryEdit(edit))
+}
+
+// TryEdit is Edit without waiting for proxies.
+func (m *Mesh) TryEdit(edit func(*mesh.Registry)) (revision int64) {
 	m.t.Helper()
 	m.mu.Lock()
 	next := mesh.Registry{
@@ -208,11 +225,17 @@ func (m *Mesh) change(edit func(*mesh.Registry)) {
 	edit(&next)
 	m.registry = next
 	m.mu.Unlock()
-	m.put()
+	return m.hand()
 }
 
 // put hands the registry over and waits until it is in force.
 func (m *Mesh) put() {
+	m.t.Helper()
+	m.InForce(m.hand())
+}
+
+// hand hands the registry over.
+func (m *Mesh) hand() (revision int64) {
 	m.t.Helper()
 	m.mu.Lock()
 	registry := m.registry
@@ -223,7 +246,17 @@ func (m *Mesh) put() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.InForce(revision)
+	return revision
+}
+
+// RefusedOf waits until nobody is waited for, and returns what proxies refuse of a revision: "PROXY: its own words".
+func (m *Mesh) RefusedOf(revision int64) []string {
+	m.t.Helper()
+	p, err := m.API.Progress(m.t.Context(), revision, Patience)
+	if err != nil || !p.Done() {
+		m.t.Fatalf("revision %d: waiting for %v: %v", revision, p.Waiting, err)
+	}
+	return p.Refused
 }
 
 // InForce waits until a revision is in force in every proxy that it concerns, and returns their number.

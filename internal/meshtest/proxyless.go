@@ -17,7 +17,7 @@ import (
 func (m *Mesh) Proxyless(name string, labels mesh.Labels) *Instance {
 	m.t.Helper()
 	w := m.workload(name, mesh.Proxyless, labels)
-	m.change(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
+	m.Edit(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
 	return &Instance{Workload: w, mesh: m}
 }
 

@@ -38,6 +38,11 @@ const (
 	defaultGrace = 10 * time.Second
 	// maxHosts bounds the virtual hosts that one proxy may hold. Further names are answered and forgotten.
 	maxHosts = 4096
+	// maxTold is of how many virtual hosts on names that lead nowhere are answered with nothing, upon which Envoy says 404: its
+	// work for a virtual host grows with those that it has, and who calls so many unknown names reads no answers.
+	maxTold = 256
+	// quietVersion is the version of such an answer.
+	quietVersion = "quiet"
 	// spareEndpoints is how many more endpoints than clusters a proxy may ask for, as when clusters are just removed.
 	spareEndpoints = 256
 	// unheldVersion is the version of answers that nobody keeps, by which they are known when a proxy brings them back.

@@ -97,6 +97,15 @@ func versionOf(body []byte) string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
+// leadsNowhere tells whether a virtual host is that of a name which no service and no rule for the outside has.
+func (m *made) leadsNowhere() bool {
+	if m == nil {
+		return false
+	}
+	v, ok := m.view.(view.VirtualHost)
+	return ok && v.Host == "" && v.Name != view.InitHost().Name
+}
+
 // leading tells whether resources of the kind lead to clusters.
 func leading(kind view.Kind) bool {
 	return kind == view.KindVirtualHost || kind == view.KindRoutes || kind == view.KindFilter

@@ -23,7 +23,7 @@ type Proxy struct {
 	marks    []int64           // revisions that concern it and that it has neither confirmed nor refused
 	settled  int64             // revision up to which it has confirmed everything
 	notTaken []refusal         // what it has not taken of what it should have
-	counts   map[view.Kind]int // resources by kind when it last settled
+	counts   map[view.Kind]int // resources by kind
 	busy     bool              // something is to be sent to it, or confirmed by it
 	refusal  *Refusal          // its last one
 
@@ -223,9 +223,17 @@ func (p *Proxy) dropped(id view.ID) {
 	p.engine.unsubscribe(p, id)
 }
 
+// quieten returns nothing with a name for a name that leads nowhere, if the proxy holds so many already.
+func (p *Proxy) quieten(s *slot, m *made) *made {
+	if !m.leadsNowhere() || (s.have != quietVersion && (s.have != "" || p.held[view.KindVirtualHost] <= maxTold)) {
+		return m
+	}
+	return &made{resource: xds.Resource{Type: m.resource.Type, Name: m.resource.Name, Version: quietVersion}, view: m.view}
+}
+
 // aim makes m what the proxy is to have of the slot.
 func (p *Proxy) aim(s *slot, m *made) {
-	m = p.bridge(s, p.withinReach(s.id, m))
+	m = p.bridge(s, p.withinReach(s.id, p.quieten(s, m)))
 	s.want, s.from, s.to = m, p.before+1, p.taken
 	needs := p.leads(m)
 	p.use(needs)
@@ -356,10 +364,12 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 // addressInUse is how Envoy says that a listener's port is taken. That passes: the one who has it may go away.
 const addressInUse = "ddress already in use"
 
-// refused takes the refusal of a response: nothing of it counts as sent. A resource that was refused alone is set
-// aside in this version; those refused together are sent again one by one, to find out which it was.
+// refused takes the refusal of a response: nothing of it counts as sent. A resource that was refused alone, or by name, is
+// set aside in this version; of those refused together without a name each is sent again alone, to find out which it was.
 func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
-	for _, name := range slices.Sorted(maps.Keys(d.Sent)) {
+	names := slices.Sorted(maps.Keys(d.Sent))
+	named := func(name string) bool { return strings.Contains(reason, name+": ") }
+	for _, name := range names {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
 		if !ok || !s.carried(d.Nonce) {
 			continue
@@ -377,14 +387,15 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			return true
 		})
 		switch {
-		case len(d.Sent) > 1:
-			s.alone = true
+		case len(d.Sent) > 1 && !named(name):
+			s.alone = !slices.ContainsFunc(names, named)
 		case strings.Contains(reason, addressInUse):
 			s.retryAt = p.now().Add(time.Second)
 		default:
 			s.refused, s.reason, s.refusedAt = d.Sent[name], reason, p.now()
 			p.engine.noteRefusal(p, s)
 			p.sore[s.id] = struct{}{}
+			p.restore(s)
 			p.engine.config.Log.Error("proxy refused a resource", "proxy", string(p.id), "resource", s.id.String(), "err", reason)
 		}
 		p.late(s)
@@ -395,6 +406,18 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 		}
 	}
 	delete(p.left, d.Nonce)
+}
+
+// restore makes a cluster that was refused what it was before. Envoy may keep what it refused as a cluster that warms for
+// ever, and confirms no cluster meanwhile.
+func (p *Proxy) restore(s *slot) {
+	switch {
+	case s.id.Kind != view.KindCluster || p.walks || s.have != s.acked: // a later version is on its way
+	case s.acked == "":
+		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
+	default:
+		s.restore = s.good() != nil && s.refused != s.acked
+	}
 }
 
 // Close ends the proxy's subscriptions.
@@ -449,7 +472,7 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	return out, p.wait(session)
 }
 
-// whole tells whether the proxy has asked for everything that its type asks for. One that comes back says what it has
+// whole tells whether the proxy has asked for everything that its type and its listeners ask for. One that comes back says what it has
 // type by type, endpoints last, and before nobody can tell whether it has the newest state.
 func (p *Proxy) whole(session *xds.Session) bool {
 	if p.complete {
@@ -459,6 +482,9 @@ func (p *Proxy) whole(session *xds.Session) bool {
 		return false
 	}
 	for id, s := range p.slots {
+		if kind, asks := s.asksFor(); asks && !session.Opened(typeOf[kind]) {
+			return false
+		}
 		if _, own := p.own[id]; id.Kind != view.KindCluster || own || p.walks || s.have == "" || (s.want != nil && s.want.finds) {
 			continue
 		}

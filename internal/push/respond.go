@@ -40,6 +40,8 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*xds.Response {
 		}
 		s := p.slots[id]
 		switch {
+		case s.restoring():
+			alone = append(alone, s)
 		case !s.stale():
 			delete(p.behind, id)
 			s.since = 0
@@ -80,7 +82,7 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*xds.Response {
 func (p *Proxy) removals(kind view.Kind) []string {
 	removed := slices.DeleteFunc(p.gone[kind], func(name string) bool {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
-		return ok && s.want != nil
+		return ok && s.want != nil && (!s.isRefused() || s.acked != "")
 	})
 	delete(p.gone, kind)
 	slices.Sort(removed)
@@ -123,8 +125,8 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	resources := make([]*xds.Resource, len(slots))
 	size := 0
 	for i, s := range slots {
-		resources[i] = &s.want.resource
-		size += len(s.want.resource.Body)
+		resources[i] = &s.next().resource
+		size += len(resources[i].Body)
 	}
 	response, delivery := session.Respond(typeOf[kind], resources, removed)
 	for _, s := range slots {

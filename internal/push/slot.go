@@ -30,6 +30,7 @@ type slot struct {
 	named       bool      // asked for by its name, of a kind that there are lists of
 	alone       bool      // to be sent in a response of its own, to find out who is refused
 	retryAt     time.Time // not before, when it was refused for a reason that passes
+	restore     bool      // a cluster that was refused is to be sent in the version that the proxy has
 
 	learned bool // of a virtual host: the proxy asked for it, and its scope has learned it
 
@@ -71,14 +72,28 @@ func (s *slot) stale() bool {
 // isRefused tells whether the proxy refused the newest version.
 func (s *slot) isRefused() bool { return s.want != nil && s.want.resource.Version == s.refused }
 
-// sent notes that the newest version left with a response.
+// restoring tells whether the version before is to be sent again, since there is no newer one.
+func (s *slot) restoring() bool { return s.restore && s.want != nil && !s.stale() && s.good() != nil }
+
+// next is the version that is to be sent.
+func (s *slot) next() *made {
+	if s.restoring() {
+		return s.good()
+	}
+	return s.want
+}
+
+// sent notes that the next version left with a response.
 func (s *slot) sent(nonce int64) {
 	if s.firstSent < 0 {
 		s.firstSent = nonce
 	}
-	s.have, s.sentAt, s.again = s.want.resource.Version, nonce, false
-	s.versions = append(s.versions, carried{nonce, s.want, cmp.Or(s.since, settledForever)})
-	s.since = 0
+	m, since := s.next(), int64(settledForever)
+	if m == s.want || !s.isRefused() {
+		since, s.since = cmp.Or(s.since, since), 0
+	}
+	s.have, s.sentAt, s.again, s.restore = m.resource.Version, nonce, false, false
+	s.versions = append(s.versions, carried{nonce, m, since})
 }
 
 // good is what the proxy has confirmed, or nil.
@@ -110,6 +125,21 @@ func (s *slot) open(nonce int64) int64 {
 		}
 	}
 	return first
+}
+
+// asksFor returns the kind that a listener which the proxy has asks for by name, beside routes.
+func (s *slot) asksFor() (view.Kind, bool) {
+	if s.want == nil || s.acked != s.want.resource.Version {
+		return "", false
+	}
+	switch v := s.want.view.(type) {
+	case view.LocalListener:
+		return view.KindFilter, !v.Protocol.IsHTTP()
+	case view.DoorListener:
+		return view.KindSecret, len(v.TLS) > 0
+	default:
+		return "", false
+	}
 }
 
 // foundBy returns until when routes wait for a cluster whose endpoints the proxy looks up: zero for one that is confirmed,
