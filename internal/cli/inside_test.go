@@ -203,8 +203,11 @@ func TestConfigIsShown(t *testing.T) {
 	}
 	dumped := i.envoyDump()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(dumped) })}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(listener)
+	}()
 	t.Cleanup(func() { _ = server.Close(); <-ended })
 
 	i.shows(0, "proxy-config deploy/caller-v1 listeners",

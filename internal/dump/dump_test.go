@@ -223,8 +223,11 @@ func TestSocket(t *testing.T) {
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(r.URL.String()))
 	})}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(listener)
+	}()
 	t.Cleanup(func() { _ = server.Close(); <-ended })
 	if body, err := dump.Socket(path).Dump(t.Context()); err != nil || string(body) != "/config_dump?include_eds" {
 		t.Errorf("%q, %v", body, err)
