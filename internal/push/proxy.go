@@ -270,9 +270,13 @@ func (p *Proxy) leads(m *made) []view.ID {
 
 // late notes that a slot has something to send.
 func (p *Proxy) late(s *slot) {
+	at := p.current()
+	if !p.taking && (s.id.Kind == view.KindSecret || s.id.Kind == view.KindFilter || s.id.Kind == view.KindRoutes) {
+		at = min(at, p.confirmed()+1) // a listener that it has just been sent asks for it, and is not confirmed yet
+	}
+	s.since = min(cmp.Or(s.since, settledForever), at)
 	p.behind[s.id] = struct{}{}
 	p.open[s] = struct{}{}
-	s.since = min(cmp.Or(s.since, settledForever), p.current())
 }
 
 // current returns the revision that what is noted now belongs to: the first one that has just been taken; before the proxy
@@ -291,9 +295,13 @@ func (p *Proxy) current() int64 {
 // confirmed returns the revision up to which the proxy has confirmed or refused everything that concerns it.
 func (p *Proxy) confirmed() int64 {
 	first := p.taken + 1
+	looksUp := false
+	for s := range p.open {
+		looksUp = looksUp || !s.foundBy().IsZero()
+	}
 	for s := range p.open {
 		nonce := int64(-1)
-		if s.id.Kind == view.KindCluster {
+		if s.id.Kind == view.KindCluster && looksUp {
 			// A proxy that looks up another cluster confirms none meanwhile; that it has taken the endpoints is as good.
 			if e, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: s.id.Name}]; asked {
 				nonce = e.confirmedAt
