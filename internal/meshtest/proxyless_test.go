@@ -132,10 +132,10 @@ func TestProxylessLoad(t *testing.T) {
 	caller := m.Proxyless("caller", nil)
 	client := healthv1.NewHealthClient(caller.Dial("reviews:9080"))
 	var sent atomic.Int64
-	ctx, stop := context.WithCancel(t.Context())
+	var stopped atomic.Bool
 	var running sync.WaitGroup
 	running.Go(func() {
-		for ctx.Err() == nil {
+		for !stopped.Load() {
 			if _, err := check(t, client, ""); err != nil {
 				t.Errorf("call %d: %v", sent.Load(), err)
 				return
@@ -144,7 +144,7 @@ func TestProxylessLoad(t *testing.T) {
 		}
 	})
 	defer running.Wait()
-	defer stop()
+	defer stopped.Store(true)
 	more := func() {
 		want := sent.Load() + 50
 		meshtest.Await(t, "calls", func() bool { return sent.Load() >= want || t.Failed() })
