@@ -162,8 +162,9 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 	var has []byte
 	for range inspectTries {
 		if has, err = reader.Dump(ctx); errors.Is(err, dump.ErrNobody) {
-			hint := "its log is " + filepath.Join(folder, "agent.log")
-			if _, missing := os.Stat(folder); missing != nil {
+			log := filepath.Join(folder, "agent.log")
+			hint := "its log is " + log
+			if _, missing := os.Stat(log); missing != nil {
 				hint = "a client without an Envoy cannot be asked: `lateen proxies " + string(sent.Proxy) + "` shows what it was sent"
 			}
 			return "", nil, failed(hint, "proxy %s: %w", sent.Proxy, err)

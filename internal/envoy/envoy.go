@@ -65,12 +65,8 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	case plan.LocalBytes:
 		msg, err := localBytes(p)
 		return p.Name, msg, err
-	case plan.Target:
-		msg, err := apiListener(p)
-		return p.Name, msg, err
-	case plan.CallRoutes:
-		msg, err := callRoutes(p)
-		return p.Name, msg, err
+	case plan.Target, plan.CallRoutes:
+		return buildCall(p)
 	case plan.InnerCluster:
 		return p.Name, inner(p), nil
 	case plan.InnerListener:
@@ -98,6 +94,17 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	default:
 		return "", nil, fmt.Errorf("no message for it")
 	}
+}
+
+// buildCall builds what only clients without a proxy are told.
+func buildCall(p plan.Plan) (string, proto.Message, error) {
+	if t, ok := p.(plan.Target); ok {
+		msg, err := apiListener(t)
+		return t.Name, msg, err
+	}
+	routes, _ := p.(plan.CallRoutes)
+	msg, err := callRoutes(routes)
+	return routes.Name, msg, err
 }
 
 // Bytes returns the message marshalled: equal messages, equal bytes.

@@ -102,13 +102,12 @@ func callAll(t *testing.T, name string, snapshot *mesh.Snapshot, w *mesh.Workloa
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		calls.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // a rule may delay it
 			defer cancel()
 			if err := conn.Invoke(ctx, "/a.Service/Call", &emptypb.Empty{}, &emptypb.Empty{}); err == nil {
 				t.Errorf("%s: %s answers", name, target)
-
 			}
 		})
 	}

@@ -117,7 +117,9 @@ func asCall(p Route) (Route, bool) {
 }
 
 // takesTheSame tells whether two routes take the same calls.
-func (r Route) takesTheSame(o Route) bool { return r.Path == o.Path && slices.Equal(r.Headers, o.Headers) }
+func (r Route) takesTheSame(o Route) bool {
+	return r.Path == o.Path && slices.Equal(r.Headers, o.Headers)
+}
 
 // callStatuses are the failures that a gRPC client can try again, in Envoy's words. What never reached an application it
 // tries again by itself.

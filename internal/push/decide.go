@@ -29,10 +29,10 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 		return Decided{}, err
 	}
 	d := Decided{Proxy: w.ID(), Resource: view.ID{Kind: view.KindRoutes, Name: view.DoorRoutes}, Request: r}
-	switch {
-	case w.Type == mesh.Sidecar:
+	switch w.Type {
+	case mesh.Sidecar:
 		d.Resource, d.Request, err = toSidecar(snapshot, w, r)
-	case w.Type == mesh.Proxyless:
+	case mesh.Proxyless:
 		d.Resource = callOf(snapshot, w, r)
 	default:
 		d.Request = throughDoor(w, r)

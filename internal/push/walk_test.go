@@ -66,7 +66,7 @@ func openWalker(t *testing.T, w *meshtest.FakeMesh, peer xds.Peer) *walker {
 	return c
 }
 
-// ask says which names of a type the client wants, and with that that it has taken the last response.
+// ask says which names of a type the client wants, which also means that it has taken the last response.
 func (c *walker) ask(typ xds.Type, names ...string) {
 	c.t.Helper()
 	for _, name := range c.asks[typ] {
