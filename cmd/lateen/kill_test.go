@@ -90,7 +90,8 @@ func (k *killable) sent() int {
 
 // changes counts what an Envoy has made anew of its clusters and listeners.
 func changes(i *meshtest.Instance) (counts []int64) {
-	for _, name := range []string{"cluster_manager.cluster_added", "cluster_manager.cluster_modified", "cluster_manager.cluster_removed",
+	for _, name := range []string{
+		"cluster_manager.cluster_added", "cluster_manager.cluster_modified", "cluster_manager.cluster_removed",
 		"listener_manager.listener_added", "listener_manager.listener_modified", "listener_manager.listener_removed",
 	} {
 		counts = append(counts, i.Stat(name))

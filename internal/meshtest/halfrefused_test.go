@@ -25,7 +25,7 @@ func TestHalfRefusedCluster(t *testing.T) {
 			t.Parallel()
 			s := &spoiler{t: t, with: func(message proto.Message) error {
 				cluster := message.(*clusterv3.Cluster)
-				cluster.LoadBalancingPolicy, cluster.LbPolicy = nil, clusterv3.Cluster_MAGLEV
+				cluster.LbPolicy, cluster.LoadBalancingPolicy = clusterv3.Cluster_MAGLEV, nil
 				cluster.LbConfig = &clusterv3.Cluster_MaglevLbConfig_{MaglevLbConfig: &clusterv3.Cluster_MaglevLbConfig{
 					TableSize: wrapperspb.UInt64(4), // must be prime
 				}}
