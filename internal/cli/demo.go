@@ -35,8 +35,8 @@ func newDemoCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 				return err
 			}
 			u.files = append([]string{path}, u.files...)
-			return u.run(cmd, demoName, func(d local.Door) []string {
-				return u.doors(d, "product page", "/productpage", demoNext)
+			return u.run(cmd, demoName, func(d local.Door, token string) []string {
+				return u.doors(d, token, "product page", "/productpage", demoNext)
 			})
 		},
 	}

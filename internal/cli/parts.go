@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -13,23 +17,50 @@ import (
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
 	"github.com/lateen-mesh/lateen/internal/guard"
+	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-func newAgentCommand() *cobra.Command {
-	var c agent.Config
+func newAgentCommand(m *meshFlags) *cobra.Command {
+	c := agent.Config{Domain: serve.Domain}
 	cmd := &cobra.Command{
-		Use:   "agent",
-		Short: "Run and watch one Envoy",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:     "agent --node NAME.NAMESPACE --address IP",
+		Short:   "Run and watch one Envoy",
+		Example: "  lateen agent --state-dir /tmp/shop --node web-v1-0.default --address 127.0.0.2 --dir /tmp/web-proxy --health-address 127.0.0.1:15021",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			c.Log, c.Events = newLog(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
-			return agent.New(c).Run(cmd.Context())
+			if c.Envoy == "" {
+				if c.Envoy, err = findEnvoy(cmd.Context()); err != nil {
+					return err
+				}
+			}
+			if c.XDSSocket == "" && c.Node != "" {
+				dir, _, err := m.dir(demoName)
+				if err != nil {
+					return err
+				}
+				c.XDSSocket = serve.XDSSocket(dir)
+			}
+			err = agent.New(c).Run(cmd.Context())
+			if wrong, ok := errors.AsType[*agent.Misused](err); ok {
+				return misused(wrong.Advice, "%w", err)
+			}
+			return err
 		},
 	}
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	c.Flags(flags)
 	cmd.Flags().AddGoFlagSet(flags)
 	return cmd
+}
+
+// findEnvoy looks for Envoy where `lateen up` does.
+func findEnvoy(ctx context.Context) (string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", failed("", "find this program: %w", err)
+	}
+	return agent.FindEnvoy(ctx, agent.Lookup{Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(program), Path: os.Getenv("PATH")})
 }
 
 func newGuardCommand() *cobra.Command {

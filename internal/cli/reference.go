@@ -1,30 +1,60 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md
+//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md
 
-// newReferenceCommand writes what `--help` says of all commands into one Markdown file.
+// newReferenceCommand writes what `--help` says of all commands into one Markdown file, and the metrics into another.
 func newReferenceCommand() *cobra.Command {
-	var output string
+	var output, metrics string
 	cmd := &cobra.Command{
-		Use:    "reference --output FILE",
-		Short:  "Write the reference of all commands",
+		Use:    "reference --output FILE --metrics FILE",
+		Short:  "Write the reference of all commands and metrics",
 		Hidden: true,
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return os.WriteFile(output, []byte(reference(cmd.Root())), 0o644) //nolint:gosec // a document for everybody
+			return errors.Join(
+				os.WriteFile(output, []byte(reference(cmd.Root())), 0o644), //nolint:gosec // a document for everybody
+				os.WriteFile(metrics, []byte(metricsPage()), 0o644),        //nolint:gosec // a document for everybody
+			)
 		},
 	}
-	cmd.Flags().StringVar(&output, "output", "commands.md", "file to write")
+	cmd.Flags().StringVar(&output, "output", "commands.md", "file to write the commands to")
+	cmd.Flags().StringVar(&metrics, "metrics", "metrics.md", "file to write the metrics to")
 	return cmd
+}
+
+// metricsPage lists what the control plane and agents count.
+func metricsPage() string {
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nThis file is generated from the program: `make generate` writes it. [Operating](../guide/operating.md) says what to watch.\n\n" +
+		"The labels have few values, whatever the size of a mesh: `type` is a kind of resource (`cluster`, `virtual-host`, …), `proxy_type`\n" +
+		"that of a proxy (`sidecar`, `ingress`, `proxyless`). No proxy, host or object has a time series of its own.\n\n" +
+		"## Control plane\n\nAt `/metrics` of `--admin-port`, beside those of the Go runtime (`go_…`) and the process (`process_…`).\n\n" +
+		"| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n")
+	for _, m := range serve.Metrics() {
+		labels := ""
+		if len(m.Labels) > 0 {
+			labels = "`" + strings.Join(m.Labels, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, m.Kind, labels, m.Help)
+	}
+	b.WriteString("\n## Agent\n\nAt `/metrics` of `lateen agent --health-address`.\n\n| Metric | Kind | Meaning |\n|---|---|---|\n")
+	for _, m := range agent.Metrics() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.Name, m.Kind, m.Help)
+	}
+	return b.String()
 }
 
 func reference(root *cobra.Command) string {

@@ -81,7 +81,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 			addLegacy(newValidateCommand(validKinds())),
 		},
 		look:  {newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newVersionCommand()},
-		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
+		parts: {newServeCommand(m), newAgentCommand(m), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

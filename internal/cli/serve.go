@@ -1,50 +1,57 @@
 package cli
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
+// serveFlags are the flags of the control plane.
+type serveFlags struct {
+	paths     []string
+	folders   []string
+	registry  string
+	namespace string
+	adminPort int
+	level     slog.Level
+}
+
+func (s *serveFlags) addTo(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&s.paths, "filename", "f", nil, "file or folder to watch; may be given several times")
+	flags.StringArrayVar(&s.folders, "config", nil, "the same, for a folder with the whole configuration")
+	flags.StringVar(&s.registry, "registry", "", "JSON file with the services, endpoints and workloads that there are (default: `lateen up` tells them)")
+	flags.StringVarP(&s.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	flags.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.IntVar(&s.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages, 0 for none")
+}
+
 func newServeCommand(m *meshFlags) *cobra.Command {
-	var paths []string
-	var namespace string
-	var adminPort int
-	var level slog.Level
+	var s serveFlags
 	cmd := &cobra.Command{
-		Use:   "serve --state-dir FOLDER",
-		Short: "Run the control plane alone",
-		Args:  noArguments,
+		Use:     "serve --state-dir FOLDER",
+		Short:   "Run the control plane alone",
+		Example: "  lateen serve --state-dir /tmp/shop --config rules/ --registry registry.json",
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, _, err := m.dir(demoName)
+			log := newLog(cmd.ErrOrStderr(), s.level)
+			log.Info("version", "version", version, "go", runtime.Version(), "envoy", agent.Versions)
+			log.Info("flags", flagsSet(cmd)...)
+			c, err := s.config(cmd.Context(), m, log)
 			if err != nil {
 				return err
-			}
-			if dir, err = filepath.Abs(dir); err != nil {
-				return err
-			}
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return err
-			}
-			carried := local.MeshKind()
-			carried.Translate = nil // what is wrong with Mesh documents is told by who runs them
-			c := serve.Config{
-				StateDir: dir, Mesh: m.name, Paths: paths, Namespace: namespace, Carried: config.Kinds{carried},
-				Version: version, Log: newLog(cmd.ErrOrStderr(), level),
-			}
-			if adminPort != 0 {
-				address := net.JoinHostPort("127.0.0.1", strconv.Itoa(adminPort))
-				if c.Admin, err = new(net.ListenConfig).Listen(cmd.Context(), "tcp", address); err != nil {
-					return failed("choose another port with --admin-port", "%w", err)
-				}
 			}
 			plane, err := serve.New(c)
 			if err != nil {
@@ -53,9 +60,48 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			return plane.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringArrayVarP(&paths, "filename", "f", nil, "file or folder to watch; may be given several times")
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
-	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	cmd.Flags().IntVar(&adminPort, "admin-port", defaultAdminPort, "port of health and metrics, 0 for none")
+	s.addTo(cmd.Flags())
 	return cmd
+}
+
+func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger) (serve.Config, error) {
+	dir, _, err := m.dir(demoName)
+	if err != nil {
+		return serve.Config{}, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return serve.Config{}, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return serve.Config{}, err
+	}
+	carried := local.MeshKind()
+	carried.Translate = nil // what is wrong with Mesh documents is told by who runs them
+	c := serve.Config{
+		StateDir: dir, Mesh: m.name, Paths: append(append([]string{}, s.folders...), s.paths...), RegistryFile: s.registry,
+		Namespace: s.namespace, Carried: config.Kinds{carried}, Version: version, Log: log,
+	}
+	if s.adminPort != 0 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(s.adminPort))
+		if c.Admin, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
+			return c, failed("choose another port with --admin-port", "%w", err)
+		}
+	}
+	return c, nil
+}
+
+// secretFlag matches the names of flags whose values are not for a log.
+var secretFlag = regexp.MustCompile(`token|password|secret|key`)
+
+// flagsSet returns the flags that were given, for the log.
+func flagsSet(cmd *cobra.Command) []any {
+	var attrs []any
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		if secretFlag.MatchString(f.Name) {
+			value = "not shown"
+		}
+		attrs = append(attrs, slog.String(f.Name, value))
+	})
+	return attrs
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -43,7 +44,7 @@ func (u *up) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&u.envoy, "envoy", "", "Envoy to run (default: LATEEN_ENVOY, beside this program, on PATH)")
 	flags.IntVar(&u.ingressPort, "ingress-port", 0, "port of the ingress (default: what the Mesh file says, else 8080)")
 	flags.IntVar(&u.httpsPort, "https-port", 0, "port of the ingress for TLS (default: what the Mesh file says, else none)")
-	flags.IntVar(&u.adminPort, "admin-port", defaultAdminPort, "port of health and metrics")
+	flags.IntVar(&u.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages")
 	flags.BoolVarP(&u.quiet, "quiet", "q", false, "print nothing but errors")
 }
 
@@ -66,7 +67,7 @@ func newUpCommand(m *meshFlags, kill <-chan struct{}) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return u.run(cmd, name, func(d local.Door) []string { return u.doors(d, "ingress", "/") })
+			return u.run(cmd, name, func(d local.Door, token string) []string { return u.doors(d, token, "ingress", "/") })
 		},
 	}
 	cmd.Flags().StringArrayVarP(&u.files, "filename", "f", nil, "Mesh file, or folder of files; may be given several times")
@@ -96,8 +97,9 @@ func (u *up) meshName() (string, error) {
 	return "", nil
 }
 
-// doors tells where people find the mesh, and what they may do next. Without an ingress its ports are 0.
-func (u *up) doors(d local.Door, name, path string, next ...string) []string {
+// doors tells where people find the mesh, and what they may do next. Without an ingress its ports are 0. The debug pages
+// have the name that applications in the mesh are not reached by, so that browsers keep their cookie from those.
+func (u *up) doors(d local.Door, token, name, path string, next ...string) []string {
 	var lines []string
 	if d.Port != 0 {
 		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d%s", name, d.Port, path))
@@ -107,12 +109,15 @@ func (u *up) doors(d local.Door, name, path string, next ...string) []string {
 	}
 	if u.adminPort != 0 {
 		lines = append(lines, fmt.Sprintf("  %-12s  http://localhost:%d/", "health", u.adminPort))
+		if token != "" {
+			lines = append(lines, fmt.Sprintf("  %-12s  http://127.0.0.1:%d/debug/?token=%s", "debug", u.adminPort, token))
+		}
 	}
 	return append(append(lines, next...), "Ctrl-C ends it.")
 }
 
 // run runs the mesh until the command is told to end.
-func (u *up) run(cmd *cobra.Command, fallback string, urls func(local.Door) []string) error {
+func (u *up) run(cmd *cobra.Command, fallback string, urls func(d local.Door, token string) []string) error {
 	if fallback == "" {
 		fallback = "default"
 	}
@@ -138,10 +143,20 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(local.Door) []st
 		Envoy: agent.Lookup{
 			Flag: u.envoy, Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(program), Path: os.Getenv("PATH"),
 		},
-		Environ: os.Environ(), API: api.NewClient(socket), Bootstrap: bootstrapOf(dir), URLs: urls,
+		Environ: os.Environ(), API: api.NewClient(socket), Bootstrap: bootstrapOf(dir),
+		URLs:   func(d local.Door) []string { return urls(d, readToken(dir)) },
 		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(), Terminal: isTerminal(cmd.OutOrStdout()),
 		Colour: isTerminal(cmd.OutOrStdout()) && os.Getenv("NO_COLOR") == "", Quiet: u.quiet, Kill: u.kill, Log: log,
 	}).Run(cmd.Context())
+}
+
+// readToken returns the token of the running control plane for its debug pages, or "".
+func readToken(stateDir string) string {
+	text, err := os.ReadFile(filepath.Join(stateDir, api.TokenFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 func (u *up) serveArgs(dir, name string) []string {

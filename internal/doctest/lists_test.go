@@ -24,7 +24,10 @@ import (
 	"github.com/lateen-mesh/lateen/internal/plan"
 )
 
-const interfaces = "docs/reference/interfaces.md"
+const (
+	interfaces  = "docs/reference/interfaces.md"
+	metricsPage = "docs/reference/metrics.md"
+)
 
 // compare wants the names in a document to be those of the code.
 func compare(t *testing.T, what string, documented, actual []string) {
@@ -194,7 +197,7 @@ spec:
 		documented := names(read(t, interfaces).section(t, "Environment"))
 		documented = append(slices.DeleteFunc(documented, func(n string) bool { return n == "PORT_NAME" }), "PORT_HTTP", "PORT_HTTP_ADMIN")
 		compare(t, "variables", documented, append(s.given("web-v1-0"), s.given("api-v1-0")...))
-		compare(t, "metrics", names(read(t, interfaces).section(t, "Metrics")), metrics(t))
+		compare(t, "metrics", names(read(t, metricsPage).section(t, "Control plane")), metrics(t))
 	})
 }
 

@@ -3,12 +3,14 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -44,7 +46,7 @@ func openState(path, meshName string) (*stateDir, error) {
 	s := &stateDir{path: path, lock: lock}
 	if err := errors.Join(
 		lock.Truncate(0), writeAt(lock, fmt.Sprintln(os.Getpid())),
-		os.RemoveAll(filepath.Join(path, "proxies")), os.RemoveAll(s.bin()), os.Mkdir(s.bin(), 0o700),
+		os.RemoveAll(filepath.Join(path, "proxies")), os.RemoveAll(s.bin()), os.Mkdir(s.bin(), 0o700), s.dropToken(),
 	); err != nil {
 		return nil, errors.Join(fmt.Errorf("state folder: %w", err), lock.Close())
 	}
@@ -78,8 +80,16 @@ func writeAt(f *os.File, text string) error {
 	return err
 }
 
-// close gives the folder back; what is written in it stays.
-func (s *stateDir) close() error { return s.lock.Close() }
+// close gives the folder back; what is written in it stays, but for the token, which is of one run.
+func (s *stateDir) close() error { return errors.Join(s.dropToken(), s.lock.Close()) }
+
+// dropToken removes the token of a control plane that has ended.
+func (s *stateDir) dropToken() error {
+	if err := os.Remove(filepath.Join(s.path, api.TokenFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	return nil
+}
 
 // bin holds what commands in Mesh files find first: this program as `lateen`.
 func (s *stateDir) bin() string { return filepath.Join(s.path, "bin") }

@@ -55,9 +55,11 @@ const (
 type Engine struct {
 	config   Config
 	counters Counters
+	waiting  atomic.Int64 // streams of proxies whose workload is not known
 
 	mu       sync.Mutex
 	snapshot *mesh.Snapshot // nil until the first Apply
+	began    time.Time      // when the last Apply did
 	groups   map[view.Group]*group
 	readers  map[mesh.Key]map[reader]struct{}
 	made     map[madeKey]*made
@@ -70,15 +72,6 @@ type Engine struct {
 	news     news
 }
 
-// Counters count the work of an Engine since it was made.
-type Counters struct {
-	Cuts  atomic.Int64 // views cut
-	Makes atomic.Int64 // resources made from a view that was not known
-	Sends atomic.Int64 // resources put into responses
-	Bytes atomic.Int64 // of those resources
-	Marks atomic.Int64 // proxies told that a resource of theirs changed
-}
-
 // NewEngine returns an engine without a snapshot: proxies wait for the first [Engine.Apply].
 func NewEngine(c Config) *Engine {
 	if c.Grace == 0 {
@@ -86,6 +79,7 @@ func NewEngine(c Config) *Engine {
 	}
 	return &Engine{
 		config:   c,
+		counters: newCounters(),
 		groups:   map[view.Group]*group{},
 		readers:  map[mesh.Key]map[reader]struct{}{},
 		made:     map[madeKey]*made{},
@@ -104,9 +98,10 @@ func (e *Engine) Counters() *Counters { return &e.counters }
 
 // Apply makes the snapshot the current one. The keys name the parts in which it differs from the one before.
 func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
+	began := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.snapshot = s
+	e.snapshot, e.began = s, began
 	entries, groups := map[*entry]struct{}{}, map[*group]struct{}{}
 	for _, k := range keys {
 		for r := range e.readers[k] {
@@ -187,6 +182,9 @@ func (e *Engine) take(p *Proxy) (map[view.ID]*made, int64) {
 	changed := make(map[view.ID]*made, len(p.dirty))
 	for en := range p.dirty {
 		changed[en.group.key.ID] = en.made
+		if s, ok := p.slots[en.group.key.ID]; ok {
+			s.changed = en.changed
+		}
 	}
 	clear(p.dirty)
 	return changed, e.snapshot.Revision()

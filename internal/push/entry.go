@@ -2,6 +2,7 @@ package push
 
 import (
 	"slices"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/plan"
@@ -23,7 +24,8 @@ type entry struct {
 	class       string
 	caller      view.Caller // any one of them: they all get the same
 	reads       []mesh.Key
-	made        *made // nil: there is no such resource now
+	made        *made     // nil: there is no such resource now
+	changed     time.Time // when a change made it what it is
 	subscribers map[*Proxy]struct{}
 }
 
@@ -118,6 +120,7 @@ func (e *Engine) regroup(g *group, concerned map[*Proxy]struct{}) {
 
 // mark tells a proxy that a resource of its changed. The lock is held.
 func (e *Engine) mark(p *Proxy, en *entry, concerned map[*Proxy]struct{}) {
+	en.changed = e.began
 	p.mark(en)
 	concerned[p] = struct{}{}
 	e.counters.Marks.Add(1)
@@ -125,11 +128,13 @@ func (e *Engine) mark(p *Proxy, en *entry, concerned map[*Proxy]struct{}) {
 
 // cut cuts the entry's view anew and makes the resource, unless one is known for an equal view. The lock is held.
 func (e *Engine) cut(en *entry) {
-	e.counters.Cuts.Add(1)
 	id := en.group.key.ID
+	e.counters.Cuts.Add(string(id.Kind), 1)
+	began := time.Now()
 	v, reads := view.Cut(e.snapshot, en.caller, id)
 	e.index(en, reads)
-	m, err := e.make(v)
+	m, err := e.make(id.Kind, v)
+	e.counters.built(id.Kind, m, time.Since(began))
 	if err != nil {
 		// Objects are checked before they get here, so this is a mistake of ours. Proxies keep what they have, and
 		// requests of those that have nothing yet are told.

@@ -3,6 +3,7 @@ package push
 import (
 	"crypto/sha256"
 	"fmt"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/plan"
@@ -20,13 +21,16 @@ type made struct {
 	view     view.View        // that it was made from, to tell whose it is
 	call     *plan.CallRoutes // routes of a client without a proxy
 	lists    []view.ID        // no resource but a list of them
+
+	fresh       bool          // it is not counted yet
+	marshalling time.Duration // what that took, until it is counted
 }
 
 // madeKey names a view by its content.
 type madeKey string
 
 // make returns the resource for a view, with one more use; nil for no view. The lock is held.
-func (e *Engine) make(v view.View) (*made, error) {
+func (e *Engine) make(kind view.Kind, v view.View) (*made, error) {
 	if v == nil {
 		return nil, nil
 	}
@@ -35,7 +39,7 @@ func (e *Engine) make(v view.View) (*made, error) {
 		m.uses++
 		return m, nil
 	}
-	e.counters.Makes.Add(1)
+	e.counters.Makes.Add(string(kind), 1)
 	m, err := makeResource(plan.Of(v))
 	if err != nil {
 		return nil, err
@@ -44,7 +48,7 @@ func (e *Engine) make(v view.View) (*made, error) {
 		e.config.Alter(&m.resource)
 		m.resource.Version = versionOf(m.resource.Body)
 	}
-	m.key, m.uses, m.view = key, 1, v
+	m.key, m.uses, m.view, m.fresh = key, 1, v, true
 	e.made[key] = m
 	return m, nil
 }
@@ -67,11 +71,12 @@ func makeResource(p plan.Plan) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	body, err := message.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", message.Name, err)
 	}
-	m := &made{resource: xds.Resource{
+	m := &made{marshalling: time.Since(began), resource: xds.Resource{
 		Type: xds.Type(message.TypeURL), Name: message.Name, Version: versionOf(body), Body: body,
 	}}
 	if c, ok := p.(plan.Cluster); ok {

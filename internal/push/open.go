@@ -20,9 +20,12 @@ func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	e.waiting.Add(1)
+	defer e.waiting.Add(-1)
 	for {
 		p, changed := e.admit(n, peer.Only)
 		if p != nil {
+			e.counters.Opened.Add(string(p.typ), 1)
 			e.config.Log.Info("proxy connected", "proxy", string(p.id))
 			return p, nil
 		}
@@ -116,6 +119,7 @@ func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
 	if e.progress.arrive(p, math.MaxInt64) {
 		e.signal()
 	}
+	e.counters.Closed.Add(string(p.typ), 1)
 	e.config.Log.Info("proxy disconnected", "proxy", string(p.id))
 }
 

@@ -80,9 +80,11 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 		p.begin(kind, e.Held)
 	}
 	if e.Acked != nil {
+		p.engine.counters.Acks.Add(string(kind), 1)
 		p.acked(kind, e.Acked)
 	}
 	if e.Refused != nil {
+		p.engine.counters.Nacks.Add(string(kind), 1)
 		p.refused(kind, e.Refused, e.Reason)
 	}
 	switch {
@@ -243,7 +245,7 @@ func (p *Proxy) aim(s *slot, m *made) {
 	if _, brought := p.unknown[s.id]; brought && m != nil && s.have == m.resource.Version && s.acked == s.have {
 		delete(p.unknown, s.id)
 		p.use(needs)
-		s.versions = append([]carried{{0, m, settledForever}}, s.versions...)
+		s.versions = append([]carried{{made: m, since: settledForever}}, s.versions...)
 	}
 	if s.stale() {
 		p.late(s)
@@ -365,6 +367,9 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 			p.letGo(p.leads(s.versions[0].made))
 			s.versions = s.versions[1:]
 		}
+		if since := s.arrived(); !since.IsZero() {
+			p.engine.counters.Travels[kind].add(p.now().Sub(since))
+		}
 	}
 	delete(p.left, d.Nonce)
 }
@@ -392,6 +397,9 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			}
 			p.letGo(p.leads(c.made))
 			s.since = min(cmp.Or(s.since, settledForever), c.since)
+			if s.changed.IsZero() {
+				s.changed = c.changed
+			}
 			return true
 		})
 		switch {

@@ -143,8 +143,8 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 		p.left[delivery.Nonce] = at
 	}
 	delete(p.leaving, kind)
-	p.engine.counters.Sends.Add(int64(len(slots)))
-	p.engine.counters.Bytes.Add(int64(size))
+	p.engine.counters.Sends.Add(string(kind), int64(len(slots)))
+	p.engine.counters.Bytes.Add(string(kind), int64(size))
 	return response
 }
 

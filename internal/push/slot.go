@@ -32,6 +32,8 @@ type slot struct {
 	retryAt     time.Time // not before, when it was refused for a reason that passes
 	restore     bool      // a cluster that was refused is to be sent in the version that the proxy has
 
+	changed time.Time // when a change made the newest version what it is, until that is sent
+
 	learned bool // of a virtual host: the proxy asked for it, and its scope has learned it
 
 	// Of the routes of a client without a proxy: what comes after want, or else at a time, and the first revision that waits
@@ -54,6 +56,8 @@ type carried struct {
 	nonce int64
 	made  *made
 	since int64 // first revision that came with it
+
+	changed time.Time // when a change made it, until it is confirmed; zero: it was sent for another reason
 }
 
 func newSlot(id view.ID) *slot {
@@ -92,8 +96,25 @@ func (s *slot) sent(nonce int64) {
 	if m == s.want || !s.isRefused() {
 		since, s.since = cmp.Or(s.since, since), 0
 	}
+	var changed time.Time
+	if m == s.want {
+		if s.have != m.resource.Version {
+			changed = s.changed
+		}
+		s.changed = time.Time{}
+	}
 	s.have, s.sentAt, s.again, s.restore = m.resource.Version, nonce, false, false
-	s.versions = append(s.versions, carried{nonce, m, since})
+	s.versions = append(s.versions, carried{nonce, m, since, changed})
+}
+
+// arrived tells once when the change was made that the proxy confirmed last: zero if that was none.
+func (s *slot) arrived() time.Time {
+	if len(s.versions) == 0 || s.versions[0].nonce != s.ackedAt {
+		return time.Time{}
+	}
+	changed := s.versions[0].changed
+	s.versions[0].changed = time.Time{}
+	return changed
 }
 
 // good is what the proxy has confirmed, or nil.

@@ -18,8 +18,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -55,16 +53,18 @@ func XDSSocket(stateDir string) string { return filepath.Join(stateDir, "xds.soc
 
 // Config says how a control plane runs.
 type Config struct {
-	StateDir  string
-	Mesh      string       // name of the mesh; "": not known
-	Paths     []string     // watched files and folders; none: no files
-	Namespace string       // of objects that name none
-	Carried   config.Kinds // kinds that may stand in the files but mean nothing here
-	Admin     net.Listener // of health and metrics; nil: none. Run closes it
-	Version   string
-	Patience  time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
-	Push      push.Config
-	Log       *slog.Logger
+	StateDir string
+	Mesh     string   // name of the mesh; "": not known
+	Paths    []string // watched files and folders; none: no files
+	// RegistryFile holds what runs, as JSON, for a control plane without a supervisor; "": it is told over the API.
+	RegistryFile string
+	Namespace    string       // of objects that name none
+	Carried      config.Kinds // kinds that may stand in the files but mean nothing here
+	Admin        net.Listener // of health and metrics; nil: none. Run closes it
+	Version      string
+	Patience     time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
+	Push         push.Config
+	Log          *slog.Logger
 }
 
 // Plane is a control plane.
@@ -76,6 +76,9 @@ type Plane struct {
 	cache  *cache.Cache
 	state  *state.Source
 	admin  *admin.Server
+
+	registry *mesh.Registry // of the registry file; nil: there is none
+	told     *mesh.Settings // that were logged last
 }
 
 // New puts a control plane together. It starts nothing.
@@ -85,6 +88,13 @@ func New(c Config) (*Plane, error) {
 		return nil, err
 	}
 	p := &Plane{config: c}
+	if c.RegistryFile != "" {
+		r, err := readRegistry(c.RegistryFile)
+		if err != nil {
+			return nil, err
+		}
+		p.registry = &r
+	}
 	kinds := append(Kinds(), c.Carried...)
 	sources := []string{stateSource, admin.RegistrySource}
 	if len(c.Paths) > 0 {
@@ -96,7 +106,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.engine = push.NewEngine(p.pushConfig())
 	p.store = store.New(store.Config{
-		Kinds: kinds, Domain: Domain, Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.engine.Apply, Log: c.Log,
+		Kinds: kinds, Domain: Domain, Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
 	})
 	if len(c.Paths) > 0 {
 		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
@@ -115,9 +125,16 @@ func New(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	gate := admin.Gate{}
+	if c.Admin != nil {
+		if gate, err = openGate(c.StateDir); err != nil {
+			return nil, err
+		}
+	}
 	p.admin = admin.New(admin.Config{
 		Socket: socket, Listener: c.Admin, Version: c.Version, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
-		Store: p.store, Registry: p.store, Proxies: p.engine, Watch: p.engine, Explain: p.engine, Metrics: p.metrics(), Log: c.Log,
+		Store: p.store, Registry: p.store, Proxies: p.engine, Watch: p.engine, Explain: p.engine, Work: p.engine,
+		Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})
 	return p, nil
 }
@@ -177,6 +194,17 @@ func mayBeKept() func(*config.Object) bool {
 	}
 }
 
+// awaitHint says how to tell the control plane what runs.
+func awaitHint(socket string) string {
+	return "`lateen up` tells it, or `lateen serve --registry FILE`, or PUT /v1/registry on " + socket
+}
+
+// publish hands a snapshot to the push engine.
+func (p *Plane) publish(s *mesh.Snapshot, keys []mesh.Key) {
+	p.tellSettings(s.Settings())
+	p.engine.Apply(s, keys)
+}
+
 // filesOrNil returns no interface where there is no source, since an interface of a nil pointer is not nil.
 func (p *Plane) filesOrNil() admin.Files {
 	if p.files == nil {
@@ -214,6 +242,10 @@ func (p *Plane) Run(ctx context.Context) error {
 	if p.files != nil {
 		group.Go(func() error { return p.files.Run(ctx) })
 	}
+	if p.registry != nil {
+		group.Go(func() error { return p.handRegistry(ctx) })
+	}
+	p.tellStart()
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -231,27 +263,4 @@ func (p *Plane) keep(ctx context.Context) (stop func()) {
 			p.config.Log.Warn("what is known is not kept for a restart", "err", err)
 		}
 	}
-}
-
-// metrics are those of the process and of the push engine.
-func (p *Plane) metrics() prometheus.Gatherer {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	counters := p.engine.Counters()
-	for _, c := range []struct {
-		name, help string
-		value      func() int64
-	}{
-		{"lateen_views_cut_total", "Views cut from a snapshot.", counters.Cuts.Load},
-		{"lateen_resources_made_total", "Resources made from a view that was not known.", counters.Makes.Load},
-		{"lateen_resources_sent_total", "Resources sent to proxies.", counters.Sends.Load},
-		{"lateen_resource_bytes_sent_total", "Bytes of the resources sent to proxies.", counters.Bytes.Load},
-	} {
-		registry.MustRegister(prometheus.NewCounterFunc(
-			prometheus.CounterOpts{Name: c.name, Help: c.help}, func() float64 { return float64(c.value()) }))
-	}
-	registry.MustRegister(prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{Name: "lateen_proxies", Help: "Connected proxies."},
-		func() float64 { return float64(len(p.engine.Connected())) }))
-	return registry
 }
