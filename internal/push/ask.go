@@ -135,7 +135,7 @@ func (p *Proxy) holdings() []Sent {
 			h.Wanted = s.want.resource.Version
 		}
 		if s.isRefused() {
-			h.Reason = s.reason
+			h.Reason = s.rare.reason
 		}
 		list = append(list, h)
 	}

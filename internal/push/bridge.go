@@ -15,7 +15,9 @@ const bridgeGrace = 2 * time.Second
 // before it knows their clusters, and fails them: so it is first told the routes that it has together with the clusters
 // that are coming, and m when it has those.
 func (p *Proxy) bridge(s *slot, m *made) *made {
-	s.after = nil
+	if s.rare != nil {
+		s.rare.after = nil
+	}
 	delete(p.bridges, s.id)
 	last := s.last()
 	if m == nil || m.call == nil || last == nil || last.call == nil {
@@ -43,7 +45,8 @@ func (p *Proxy) bridge(s *slot, m *made) *made {
 		}
 		first.view = m.view
 	}
-	s.after, s.bridgeBy, s.afterSince = m, p.now().Add(bridgeGrace), p.current()
+	o := s.own()
+	o.after, o.bridgeBy, o.afterSince = m, p.now().Add(bridgeGrace), p.current()
 	p.bridges[s.id] = struct{}{}
 	return first
 }
@@ -52,13 +55,13 @@ func (p *Proxy) bridge(s *slot, m *made) *made {
 func (p *Proxy) cross() {
 	for id := range p.bridges {
 		s := p.slots[id]
-		if !p.bridged(s) && p.now().Before(s.bridgeBy) && !s.isRefused() {
+		if !p.bridged(s) && p.now().Before(s.rare.bridgeBy) && !s.isRefused() {
 			continue
 		}
 		delete(p.bridges, id)
-		if s.want, s.after = s.after, nil; s.stale() {
+		if s.want, s.rare.after = s.rare.after, nil; s.stale() {
 			p.late(s)
-			s.since = min(s.since, s.afterSince)
+			s.since = min(s.since, s.rare.afterSince)
 		}
 	}
 }
@@ -68,7 +71,7 @@ func (p *Proxy) bridged(s *slot) bool {
 	if s.acked != s.want.resource.Version {
 		return false
 	}
-	return !slices.ContainsFunc(s.after.needs, func(id view.ID) bool { return !p.arrived(id) })
+	return !slices.ContainsFunc(s.rare.after.needs, func(id view.ID) bool { return !p.arrived(id) })
 }
 
 // arrived tells whether the proxy has a cluster, with its endpoints.

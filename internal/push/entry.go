@@ -24,8 +24,8 @@ type entry struct {
 	class       string
 	caller      view.Caller // any one of them: they all get the same
 	reads       []mesh.Key
-	made        *made     // nil: there is no such resource now
-	changed     time.Time // when a change made it what it is
+	made        *made // nil: there is no such resource now
+	changed     int64 // when a change made it what it is, in ns
 	subscribers map[*Proxy]struct{}
 }
 
@@ -65,10 +65,18 @@ func (e *Engine) entryOf(g *group, c view.Caller) *entry {
 	return en
 }
 
-// unsubscribe ends a subscription.
-func (e *Engine) unsubscribe(p *Proxy, id view.ID) {
+// unsubscribe ends a subscription, and what the scope has learned from it.
+func (e *Engine) unsubscribe(p *Proxy, id view.ID, learned bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if learned {
+		e.unlearn(p, id, time.Now())
+	}
+	e.remove(p, id)
+}
+
+// remove takes a proxy off the subscribers of a resource. The lock is held.
+func (e *Engine) remove(p *Proxy, id view.ID) {
 	g := e.groups[view.GroupOf(p.caller, id)]
 	if g == nil {
 		return
@@ -120,7 +128,7 @@ func (e *Engine) regroup(g *group, concerned map[*Proxy]struct{}) {
 
 // mark tells a proxy that a resource of its changed. The lock is held.
 func (e *Engine) mark(p *Proxy, en *entry, concerned map[*Proxy]struct{}) {
-	en.changed = e.began
+	en.changed = e.began.UnixNano()
 	p.mark(en)
 	concerned[p] = struct{}{}
 	e.counters.Marks.Add(1)

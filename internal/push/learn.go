@@ -38,6 +38,7 @@ type learned struct {
 type scopeUse struct {
 	scope view.Caller
 	names map[string]*usedName
+	alive int // names that proxies use which are still there
 }
 
 type usedName struct {
@@ -49,7 +50,7 @@ type usedName struct {
 func newLearned(kept []Use, tell func()) learned {
 	l := learned{map[string]*scopeUse{}, tell}
 	for _, u := range kept[:min(len(kept), maxScopes)] {
-		s := &scopeUse{u.Scope, map[string]*usedName{}}
+		s := &scopeUse{scope: u.Scope, names: map[string]*usedName{}}
 		for _, n := range u.Names[:min(len(u.Names), maxLearned)] {
 			if view.VirtualHostOf(n.Name).Nameable() {
 				s.names[n.Name] = &usedName{asked: n.Asked}
@@ -79,32 +80,44 @@ func (s *scopeUse) last(now time.Time) time.Time {
 	return last
 }
 
-// ask notes that a proxy of the scope asked for a name, and tells whether it counts it: one that is full of names which
-// living proxies use takes no more.
-func (l *learned) ask(scope view.Caller, name string, now time.Time) bool {
-	key := scope.Key()
-	s := l.scopes[key]
-	if s == nil {
-		if len(l.scopes) >= maxScopes {
-			oldest := slices.MinFunc(slices.Collect(maps.Keys(l.scopes)), func(a, b string) int {
-				return l.scopes[a].last(now).Compare(l.scopes[b].last(now))
-			})
-			if l.scopes[oldest].last(now).Equal(now) {
-				return false
-			}
-			delete(l.scopes, oldest)
+// scopeOf returns what the scope of a proxy uses, or nil when there are too many scopes that are in use.
+func (l *learned) scopeOf(p *Proxy, now time.Time) *scopeUse {
+	s := l.scopes[p.scopeKey]
+	if s != nil {
+		return s
+	}
+	if len(l.scopes) >= maxScopes {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(l.scopes)), func(a, b string) int {
+			return l.scopes[a].last(now).Compare(l.scopes[b].last(now))
+		})
+		if l.scopes[oldest].alive > 0 {
+			return nil
 		}
-		s = &scopeUse{scope, map[string]*usedName{}}
-		l.scopes[key] = s
+		delete(l.scopes, oldest)
+	}
+	s = &scopeUse{scope: p.scope, names: map[string]*usedName{}}
+	l.scopes[p.scopeKey] = s
+	return s
+}
+
+// ask notes that a proxy asked for a name, and tells whether that counts: a scope that is full of names which living
+// proxies use takes no more.
+func (l *learned) ask(p *Proxy, name string, now time.Time) bool {
+	s := l.scopeOf(p, now)
+	if s == nil {
+		return false
 	}
 	n := s.names[name]
 	if n == nil {
-		if len(s.names) >= maxLearned && !s.makeRoom(now) {
+		if len(s.names) >= maxLearned && (s.alive >= maxLearned || !s.makeRoom(now)) {
 			return false
 		}
 		n = &usedName{}
 		s.names[name] = n
 		defer l.changed()
+	}
+	if n.live == 0 {
+		s.alive++
 	}
 	n.asked = now
 	n.live++
@@ -130,17 +143,23 @@ func (s *scopeUse) makeRoom(now time.Time) bool {
 }
 
 // leave notes that a proxy that asked for a name is gone.
-func (l *learned) leave(scope view.Caller, name string, now time.Time) {
-	if s := l.scopes[scope.Key()]; s != nil && s.names[name] != nil && s.names[name].live > 0 {
-		s.names[name].live--
-		s.names[name].asked = now
-		l.changed()
+func (l *learned) leave(p *Proxy, name string, now time.Time) {
+	s := l.scopes[p.scopeKey]
+	if s == nil || s.names[name] == nil || s.names[name].live == 0 {
+		return
 	}
+	n := s.names[name]
+	n.live--
+	n.asked = now
+	if n.live == 0 {
+		s.alive--
+	}
+	l.changed()
 }
 
 // of returns the names that a new proxy of the scope is given, sorted.
-func (l *learned) of(scope view.Caller, now time.Time) []string {
-	s := l.scopes[scope.Key()]
+func (l *learned) of(p *Proxy, now time.Time) []string {
+	s := l.scopes[p.scopeKey]
 	if s == nil {
 		return nil
 	}
@@ -180,7 +199,7 @@ func (e *Engine) Uses() []Use {
 func (e *Engine) given(p *Proxy) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	names := e.learned.of(p.scope, time.Now())
+	names := e.learned.of(p, time.Now())
 	if w := e.snapshot.Workload(p.id); w != nil {
 		names = slices.DeleteFunc(names, w.Uses.Forbids)
 		names = append(names, w.Uses.Pin...)
@@ -205,13 +224,11 @@ func (e *Engine) learn(p *Proxy, s *slot) {
 	if w := e.snapshot.Workload(p.id); w == nil || w.Uses.Forbids(v.Domain) {
 		return
 	}
-	s.learned = e.learned.ask(p.scope, v.Domain, time.Now())
+	s.learned = e.learned.ask(p, v.Domain, time.Now())
 }
 
-// unlearn notes that the proxy is gone, or does not want the host any more.
-func (e *Engine) unlearn(p *Proxy, s *slot) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	name, _ := view.HostOf(s.id)
-	e.learned.leave(p.scope, name, time.Now())
+// unlearn notes that the proxy is gone, or does not want the host any more. The lock is held.
+func (e *Engine) unlearn(p *Proxy, id view.ID, now time.Time) {
+	name, _ := view.HostOf(id)
+	e.learned.leave(p, name, now)
 }

@@ -136,7 +136,7 @@ func (e *Engine) noteState(p *Proxy, refusals []refusal, busy bool) {
 func (e *Engine) noteRefusal(p *Proxy, s *slot) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	p.refusal = &Refusal{p.id, s.id, s.reason, s.refusedAt}
+	p.refusal = &Refusal{p.id, s.id, s.rare.reason, s.rare.refusedAt}
 }
 
 // pending lists what the proxy has not confirmed, sorted. What it refuses, and what does not go to it for that reason,

@@ -282,7 +282,7 @@ func (m *model) next() []*response {
 func (m *model) checkUses() {
 	uses := map[string]int{}
 	for _, s := range m.proxy.slots {
-		for _, id := range s.aimed {
+		for _, id := range m.proxy.aimed(s) {
 			uses[id.Name]++
 		}
 		for _, c := range s.versions {
@@ -292,7 +292,7 @@ func (m *model) checkUses() {
 		}
 	}
 	for id, s := range m.proxy.slots {
-		if typeOf[id.Kind] == xds.ClusterType && s.uses != uses[id.Name] {
+		if typeOf[id.Kind] == xds.ClusterType && int(s.uses) != uses[id.Name] {
 			m.fail("%s is used %d times, counted as %d", id, uses[id.Name], s.uses)
 		}
 	}

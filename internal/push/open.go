@@ -63,18 +63,17 @@ func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 		caller:    caller,
 		callerKey: caller.Key(),
 		scope:     caller.Project(view.InitHost()),
+		scopeKey:  caller.Project(view.InitHost()).Key(),
 		scopeName: caller.Project(view.InitHost()).Key()[:scopeSize],
 		own:       ownOf(w),
 		slots:     map[view.ID]*slot{},
-		behind:    map[view.ID]struct{}{},
+		behind:    slotsByKind{},
 		stuck:     map[view.ID]struct{}{},
 		unknown:   map[view.ID]struct{}{},
 		sore:      map[view.ID]struct{}{},
 		extra:     map[view.ID]struct{}{},
-		idle:      map[view.ID]struct{}{},
 		gone:      map[view.Kind][]string{},
 		greet:     map[view.Kind]bool{},
-		open:      map[*slot]struct{}{},
 		leaving:   map[view.Kind]int64{},
 		left:      map[int64]int64{},
 		bridges:   map[view.ID]struct{}{},
@@ -101,13 +100,17 @@ func ownOf(w *mesh.Workload) map[view.ID]struct{} {
 	return own
 }
 
-// forget ends everything that the engine knows of a proxy.
-func (e *Engine) forget(p *Proxy, subscriptions []view.ID) {
-	for _, id := range subscriptions {
-		e.unsubscribe(p, id)
-	}
+// forget ends everything that the engine knows of a proxy: its subscriptions, and of which of them its scope has learned.
+func (e *Engine) forget(p *Proxy, subscriptions, learned []view.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for _, id := range subscriptions {
+		e.remove(p, id)
+	}
+	now := time.Now()
+	for _, id := range learned {
+		e.unlearn(p, id, now)
+	}
 	delete(e.proxies, p)
 	p.seat.proxy = nil
 	delete(e.byID[p.id], p)

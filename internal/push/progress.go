@@ -179,18 +179,18 @@ func (p *Proxy) refusals() []refusal {
 	told := map[view.ID]bool{}
 	for id := range p.stuck {
 		s := p.slots[id]
-		for _, need := range s.aimed {
+		for _, need := range p.aimed(s) {
 			for _, refused := range []*slot{p.slots[need], p.slots[view.ID{Kind: view.KindEndpoints, Name: need.Name}]} {
 				if refused != nil && refused.isRefused() && !told[id] {
 					told[id], told[refused.id] = true, true
-					list = append(list, refusal{id, refused.reason, s.from, s.to, owners(refused, s), refused.refusedAt})
+					list = append(list, refusal{id, refused.rare.reason, s.from, s.to, owners(refused, s), refused.rare.refusedAt})
 				}
 			}
 		}
 	}
 	for id := range p.sore {
 		if s := p.slots[id]; s.isRefused() && !told[id] {
-			list = append(list, refusal{id, s.reason, s.from, s.to, owners(s), s.refusedAt})
+			list = append(list, refusal{id, s.rare.reason, s.from, s.to, owners(s), s.rare.refusedAt})
 		}
 	}
 	slices.SortFunc(list, func(a, b refusal) int { return compareIDs(a.id, b.id) })

@@ -34,21 +34,17 @@ func (p *Proxy) respond(session *xds.Session, kind view.Kind) []*xds.Response {
 	}
 	var together, alone []*slot
 	now := p.now()
-	for id := range p.behind {
-		if id.Kind != kind {
-			continue
-		}
-		s := p.slots[id]
+	for s := range p.behind.of(kind) {
 		switch {
 		case s.restoring():
 			alone = append(alone, s)
 		case !s.stale():
-			delete(p.behind, id)
+			p.behind.remove(s)
 			s.since = 0
 		case p.blocked(s):
-			delete(p.behind, id)
-			p.stuck[id] = struct{}{}
-		case now.Before(s.retryAt) || !p.ready(s):
+			p.behind.remove(s)
+			p.stuck[s.id] = struct{}{}
+		case (s.rare != nil && now.Before(s.rare.retryAt)) || !p.ready(s):
 		case s.alone || s.want.finds: // so that nobody else's refusal keeps a route waiting beyond its grace
 			alone = append(alone, s)
 		default:
@@ -125,16 +121,19 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	resources := make([]*xds.Resource, len(slots))
 	size := 0
 	for i, s := range slots {
-		resources[i] = &s.next().resource
-		size += len(resources[i].Body)
+		m := s.next()
+		p.use(p.leads(m))
+		resources[i] = &m.resource
+		size += len(m.resource.Body)
 	}
 	response, delivery := session.Respond(typeOf[kind], resources, removed)
 	for _, s := range slots {
-		delete(p.behind, s.id)
+		p.behind.remove(s)
 		delete(p.extra, s.id)
 		s.sent(delivery.Nonce)
-		s.sentWhen = p.now()
-		p.use(s.aimed)
+		if s.want != nil && s.want.finds {
+			s.own().sentWhen = p.now()
+		}
 		if kind == view.KindCluster && !p.walks {
 			p.endpointsAgain(s.id)
 		}
@@ -182,7 +181,7 @@ func (p *Proxy) endpointsAgain(cluster view.ID) {
 // ready tells whether everything that a slot's newest version leads to is in force at the proxy. A cluster that was
 // refused and never there is not waited for: a request is then answered at once that it leads nowhere.
 func (p *Proxy) ready(s *slot) bool {
-	for _, id := range s.aimed {
+	for _, id := range p.aimed(s) {
 		cluster := p.slots[id]
 		endpoints, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
 		if cluster.isRefused() || (asked && endpoints.isRefused()) {
@@ -205,7 +204,7 @@ func (p *Proxy) ready(s *slot) bool {
 // blocked tells whether a slot's newest version leads to something that the proxy refused and does not have, while
 // the version that it has leads somewhere.
 func (p *Proxy) blocked(s *slot) bool {
-	return s.have != "" && slices.ContainsFunc(s.aimed, func(id view.ID) bool {
+	return s.have != "" && slices.ContainsFunc(p.aimed(s), func(id view.ID) bool {
 		cluster, endpoints := p.slots[id], p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
 		return (cluster.isRefused() && cluster.acked == "") || (endpoints != nil && endpoints.isRefused() && endpoints.acked == "")
 	})
@@ -225,12 +224,12 @@ func (p *Proxy) expire() {
 		return
 	}
 	deadline := p.now().Add(-p.engine.config.Grace)
-	for id := range p.idle {
-		if s := p.slots[id]; !s.idle.After(deadline) {
+	for s := range p.idle.slots {
+		if !s.rare.idle.After(deadline) {
 			if s.have != "" {
-				p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
+				p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
 			}
-			p.dropped(id)
+			p.dropped(s.id)
 		}
 	}
 }
@@ -247,22 +246,23 @@ func (p *Proxy) wait(session *xds.Session) time.Duration {
 		}
 	}
 	if p.whole(session) && !p.undecided() { // else what the proxy says next decides
-		for id := range p.idle {
-			sooner(p.slots[id].idle.Add(p.engine.config.Grace))
+		for s := range p.idle.slots {
+			sooner(s.rare.idle.Add(p.engine.config.Grace))
 		}
 	}
 	for id := range p.bridges {
-		sooner(p.slots[id].bridgeBy)
+		sooner(p.slots[id].rare.bridgeBy)
 	}
 	now := p.now()
-	for id := range p.behind {
-		s := p.slots[id]
-		if s.retryAt.After(now) {
-			sooner(s.retryAt)
-		}
-		for _, cluster := range s.aimed {
-			if by := p.slots[cluster].foundBy(); by.After(now) {
-				sooner(by)
+	for _, slots := range p.behind {
+		for s := range slots.slots {
+			if s.rare != nil && s.rare.retryAt.After(now) {
+				sooner(s.rare.retryAt)
+			}
+			for _, cluster := range p.aimed(s) {
+				if by := p.slots[cluster].foundBy(); by.After(now) {
+					sooner(by)
+				}
 			}
 		}
 	}

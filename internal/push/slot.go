@@ -8,48 +8,70 @@ import (
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
-// slot is what one proxy has, and is to have, of one resource.
+// slot is what one proxy has, and is to have, of one resource. There are as many as all proxies hold together, so what
+// few of them need stands in [seldom].
 type slot struct {
-	id      view.ID
-	want    *made  // the newest; nil: there is none
-	have    string // version that was sent last, or that the proxy brought from an earlier stream
-	acked   string // version that the proxy confirmed last
-	refused string // version that the proxy refused alone: not sent again
-	reason  string // in the proxy's own words
-
-	refusedAt time.Time
+	id    view.ID
+	want  *made  // the newest; nil: there is none
+	have  string // version that was sent last, or that the proxy brought from an earlier stream
+	acked string // version that the proxy confirmed last
 
 	from, to int64 // revisions of which one made the newest version what it is
 
-	sentAt      int64     // nonce of the response that carried it last; -1: none on this stream
-	firstSent   int64     // nonce of the first response that carried it; -1: none
-	ackedAt     int64     // nonce of the response that was confirmed with it last; -1: none
-	confirmedAt int64     // nonce of the last response with it that was confirmed; -1: none
-	sentWhen    time.Time // when that was
-	again       bool      // to be sent even though the version is the same
-	named       bool      // asked for by its name, of a kind that there are lists of
-	alone       bool      // to be sent in a response of its own, to find out who is refused
-	retryAt     time.Time // not before, when it was refused for a reason that passes
-	restore     bool      // a cluster that was refused is to be sent in the version that the proxy has
+	sentAt      int64 // nonce of the response that carried it last; -1: none on this stream
+	firstSent   int64 // nonce of the first response that carried it; -1: none
+	ackedAt     int64 // nonce of the response that was confirmed with it last; -1: none
+	confirmedAt int64 // nonce of the last response with it that was confirmed; -1: none
 
-	changed time.Time // when a change made the newest version what it is, until that is sent
+	versions []carried // that were sent and not superseded by a confirmed one, oldest first
+	since    int64     // first revision of which nothing has been sent yet; 0: none
+	changed  int64     // when a change made the newest version what it is, in ns, until that is sent; 0: none did
 
+	rare *seldom // nil: none of it
+	uses int32   // of a cluster: how many routes lead to it
+
+	again   bool // to be sent even though the version is the same
+	named   bool // asked for by its name, of a kind that there are lists of
+	alone   bool // to be sent in a response of its own, to find out who is refused
+	restore bool // a cluster that was refused is to be sent in the version that the proxy has
 	learned bool // of a virtual host: the proxy asked for it, and its scope has learned it
+}
+
+// seldom is what few slots have.
+type seldom struct {
+	refused   string // version that the proxy refused alone: not sent again
+	reason    string // in the proxy's own words
+	refusedAt time.Time
+	retryAt   time.Time // not before, when it was refused for a reason that passes
+
+	sentWhen time.Time // of a cluster that finds its endpoints: when it was sent last
+	idle     time.Time // of a cluster: since when no route leads to it
 
 	// Of the routes of a client without a proxy: what comes after want, or else at a time, and the first revision that waits
 	// for that.
 	after      *made
 	bridgeBy   time.Time
 	afterSince int64
-
-	// Of a cluster: how many routes lead to it, and since when none does.
-	uses int
-	idle time.Time
-
-	aimed    []view.ID // clusters that the newest version leads to
-	versions []carried // that were sent and not superseded by a confirmed one, oldest first
-	since    int64     // first revision of which nothing has been sent yet; 0: none
 }
+
+// few returns what few slots have, to be read.
+func (s *slot) few() seldom {
+	if s.rare == nil {
+		return seldom{}
+	}
+	return *s.rare
+}
+
+// own returns the same, to be written.
+func (s *slot) own() *seldom {
+	if s.rare == nil {
+		s.rare = &seldom{}
+	}
+	return s.rare
+}
+
+// aimed returns the clusters that the newest version leads to.
+func (p *Proxy) aimed(s *slot) []view.ID { return p.leads(s.want) }
 
 // carried is a version that was sent with a response. One that the proxy brought has the nonce 0.
 type carried struct {
@@ -57,7 +79,7 @@ type carried struct {
 	made  *made
 	since int64 // first revision that came with it
 
-	changed time.Time // when a change made it, until it is confirmed; zero: it was sent for another reason
+	changed int64 // when a change made it, in ns, until it is confirmed; 0: it was sent for another reason
 }
 
 func newSlot(id view.ID) *slot {
@@ -69,12 +91,13 @@ func (s *slot) stale() bool {
 	if s.want == nil {
 		return false
 	}
-	v := s.want.resource.Version
-	return v != s.refused && (v != s.have || s.again)
+	return (s.want.resource.Version != s.have || s.again) && !s.isRefused()
 }
 
 // isRefused tells whether the proxy refused the newest version.
-func (s *slot) isRefused() bool { return s.want != nil && s.want.resource.Version == s.refused }
+func (s *slot) isRefused() bool {
+	return s.rare != nil && s.want != nil && s.want.resource.Version == s.rare.refused
+}
 
 // restoring tells whether the version before is to be sent again, since there is no newer one.
 func (s *slot) restoring() bool { return s.restore && s.want != nil && !s.stale() && s.good() != nil }
@@ -96,24 +119,24 @@ func (s *slot) sent(nonce int64) {
 	if m == s.want || !s.isRefused() {
 		since, s.since = cmp.Or(s.since, since), 0
 	}
-	var changed time.Time
+	changed := int64(0)
 	if m == s.want {
 		if s.have != m.resource.Version {
 			changed = s.changed
 		}
-		s.changed = time.Time{}
+		s.changed = 0
 	}
 	s.have, s.sentAt, s.again, s.restore = m.resource.Version, nonce, false, false
 	s.versions = append(s.versions, carried{nonce, m, since, changed})
 }
 
-// arrived tells once when the change was made that the proxy confirmed last: zero if that was none.
-func (s *slot) arrived() time.Time {
+// arrived tells once when the change was made that the proxy confirmed last, in ns: 0 if that was none.
+func (s *slot) arrived() int64 {
 	if len(s.versions) == 0 || s.versions[0].nonce != s.ackedAt {
-		return time.Time{}
+		return 0
 	}
 	changed := s.versions[0].changed
-	s.versions[0].changed = time.Time{}
+	s.versions[0].changed = 0
 	return changed
 }
 
@@ -169,7 +192,7 @@ func (s *slot) foundBy() time.Time {
 	if s.want == nil || !s.want.finds || s.have == "" || s.ackedAt >= s.sentAt {
 		return time.Time{}
 	}
-	return s.sentWhen.Add(findGrace)
+	return s.few().sentWhen.Add(findGrace)
 }
 
 // carried tells whether a response carried this slot, and not one of the same name that was dropped before.
@@ -177,3 +200,65 @@ func (s *slot) carried(nonce int64) bool { return s.firstSent >= 0 && nonce >= s
 
 // unsent notes that a response with the slot's version was refused: the proxy has what it had before.
 func (s *slot) unsent() { s.have, s.sentAt = s.acked, s.ackedAt }
+
+// slotSet is a set of slots. It gives its memory back when it is empty: what a proxy that connects has to be sent must not be
+// walked over at each later change.
+type slotSet struct {
+	slots map[*slot]struct{}
+	peak  int // most that it held since it was empty last
+}
+
+// small is how many slots a set may have held and keep its memory.
+const small = 64
+
+func (set *slotSet) add(s *slot) {
+	if set.slots == nil {
+		set.slots = map[*slot]struct{}{}
+	}
+	set.slots[s] = struct{}{}
+	set.peak = max(set.peak, len(set.slots))
+}
+
+func (set *slotSet) remove(s *slot) {
+	delete(set.slots, s)
+	if len(set.slots) == 0 {
+		if set.peak > small {
+			set.slots = nil
+		}
+		set.peak = 0
+	}
+}
+
+// slotsByKind are sets of slots.
+type slotsByKind map[view.Kind]*slotSet
+
+func (k slotsByKind) add(s *slot) {
+	if k[s.id.Kind] == nil {
+		k[s.id.Kind] = &slotSet{}
+	}
+	k[s.id.Kind].add(s)
+}
+
+func (k slotsByKind) remove(s *slot) {
+	if set := k[s.id.Kind]; set != nil {
+		set.remove(s)
+	}
+}
+
+// of returns the slots of a kind.
+func (k slotsByKind) of(kind view.Kind) map[*slot]struct{} {
+	if set := k[kind]; set != nil {
+		return set.slots
+	}
+	return nil
+}
+
+// empty tells whether there is no slot of any kind.
+func (k slotsByKind) empty() bool {
+	for _, set := range k {
+		if len(set.slots) > 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -109,7 +109,7 @@ func (p *Proxy) unlist(kind view.Kind) {
 		return
 	}
 	delete(p.lists, kind)
-	p.engine.unsubscribe(p, view.Everything(kind))
+	p.engine.unsubscribe(p, view.Everything(kind), false)
 	for id := range before {
 		p.leave(id)
 	}
