@@ -76,15 +76,14 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 	if !known {
 		return // a type that Lateen does not serve: Envoy goes on without it
 	}
+	p.engine.counters.answered(kind, e)
 	if e.First {
 		p.begin(kind, e.Held)
 	}
 	if e.Acked != nil {
-		p.engine.counters.Acks.Add(string(kind), 1)
 		p.acked(kind, e.Acked)
 	}
 	if e.Refused != nil {
-		p.engine.counters.Nacks.Add(string(kind), 1)
 		p.refused(kind, e.Refused, e.Reason)
 	}
 	switch {
@@ -367,9 +366,7 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 			p.letGo(p.leads(s.versions[0].made))
 			s.versions = s.versions[1:]
 		}
-		if since := s.arrived(); !since.IsZero() {
-			p.engine.counters.Travels[kind].add(p.now().Sub(since))
-		}
+		p.engine.counters.arrived(s, p.now())
 	}
 	delete(p.left, d.Nonce)
 }
@@ -396,10 +393,7 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 				return false
 			}
 			p.letGo(p.leads(c.made))
-			s.since = min(cmp.Or(s.since, settledForever), c.since)
-			if s.changed.IsZero() {
-				s.changed = c.changed
-			}
+			s.returned(c)
 			return true
 		})
 		switch {

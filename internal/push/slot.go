@@ -107,6 +107,14 @@ func (s *slot) sent(nonce int64) {
 	s.versions = append(s.versions, carried{nonce, m, since, changed})
 }
 
+// returned notes that a version that was sent is not taken: the change that made it is on its way as before.
+func (s *slot) returned(c carried) {
+	s.since = min(cmp.Or(s.since, settledForever), c.since)
+	if s.changed.IsZero() {
+		s.changed = c.changed
+	}
+}
+
 // arrived tells once when the change was made that the proxy confirmed last: zero if that was none.
 func (s *slot) arrived() time.Time {
 	if len(s.versions) == 0 || s.versions[0].nonce != s.ackedAt {
