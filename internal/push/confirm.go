@@ -83,9 +83,7 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 			p.letGo(p.leads(s.versions[0].made))
 			s.versions = s.versions[1:]
 		}
-		if since := s.arrived(); since != 0 {
-			p.engine.counters.Travels[kind].add(time.Duration(p.now().UnixNano() - since))
-		}
+		p.engine.counters.arrived(s, p.now())
 	}
 	delete(p.left, d.Nonce)
 }
@@ -112,8 +110,7 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 				return false
 			}
 			p.letGo(p.leads(c.made))
-			s.since = min(cmp.Or(s.since, settledForever), c.since)
-			s.changed = cmp.Or(s.changed, c.changed)
+			s.returned(c)
 			return true
 		})
 		switch {

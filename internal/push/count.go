@@ -8,6 +8,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
 // Counters count the work of an Engine since it was made. They are read at any time and cost a few atomic additions.
@@ -67,6 +68,23 @@ func (c *Counters) built(kind view.Kind, m *made, took time.Duration) {
 		took -= m.marshalling
 	}
 	c.Build.add(took)
+}
+
+// answered counts the answer of a proxy to a response, if the event is one.
+func (c *Counters) answered(kind view.Kind, e xds.Event) {
+	if e.Acked != nil {
+		c.Acks.Add(string(kind), 1)
+	}
+	if e.Refused != nil {
+		c.Nacks.Add(string(kind), 1)
+	}
+}
+
+// arrived counts the change that the proxy has just confirmed of a slot, if it was one.
+func (c *Counters) arrived(s *slot, now time.Time) {
+	if since := s.arrived(); since != 0 {
+		c.Travels[s.id.Kind].add(time.Duration(now.UnixNano() - since))
+	}
 }
 
 // Tally counts by words of a short, fixed list; all others are counted together.

@@ -75,15 +75,14 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 	if !known {
 		return // a type that Lateen does not serve: Envoy goes on without it
 	}
+	p.engine.counters.answered(kind, e)
 	if e.First {
 		p.begin(kind, e.Held)
 	}
 	if e.Acked != nil {
-		p.engine.counters.Acks.Add(string(kind), 1)
 		p.acked(kind, e.Acked)
 	}
 	if e.Refused != nil {
-		p.engine.counters.Nacks.Add(string(kind), 1)
 		p.refused(kind, e.Refused, e.Reason)
 	}
 	switch {

@@ -130,6 +130,12 @@ func (s *slot) sent(nonce int64) {
 	s.versions = append(s.versions, carried{nonce, m, since, changed})
 }
 
+// returned notes that a version that was sent is not taken: the change that made it is on its way as before.
+func (s *slot) returned(c carried) {
+	s.since = min(cmp.Or(s.since, settledForever), c.since)
+	s.changed = cmp.Or(s.changed, c.changed)
+}
+
 // arrived tells once when the change was made that the proxy confirmed last, in ns: 0 if that was none.
 func (s *slot) arrived() int64 {
 	if len(s.versions) == 0 || s.versions[0].nonce != s.ackedAt {
