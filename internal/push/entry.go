@@ -2,6 +2,7 @@ package push
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -35,13 +36,15 @@ type reader interface{ read() *[]mesh.Key }
 func (g *group) read() *[]mesh.Key  { return &g.reads }
 func (en *entry) read() *[]mesh.Key { return &en.reads }
 
-// subscribe makes the proxy a subscriber of the resource and returns the resource as it is now, or nil.
-func (e *Engine) subscribe(p *Proxy, id view.ID) *made {
+// subscribe makes the proxy a subscriber of the resource and returns the resource as it is now, or nil, and its name in the
+// memory that all subscribers share.
+func (e *Engine) subscribe(p *Proxy, id view.ID) (*made, view.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := view.GroupOf(p.caller, id)
 	g := e.groups[key]
 	if g == nil {
+		key.ID.Name = strings.Clone(key.ID.Name) // else it keeps the whole request in memory
 		g = &group{key: key, entries: map[string]*entry{}}
 		classes, reads := view.ClassesOf(e.snapshot, key)
 		g.classes = classes
@@ -50,7 +53,7 @@ func (e *Engine) subscribe(p *Proxy, id view.ID) *made {
 	}
 	en := e.entryOf(g, p.caller)
 	en.subscribers[p] = struct{}{}
-	return en.made
+	return en.made, g.key.ID
 }
 
 // entryOf finds or makes the entry of a group for a caller. The lock is held.

@@ -11,6 +11,7 @@ import (
 func (p *Proxy) hold(id view.ID, have string) *slot {
 	s, ok := p.slots[id]
 	if !ok {
+		m, id := p.engine.subscribe(p, id)
 		s = newSlot(id)
 		s.have, s.acked = have, have
 		if have != "" {
@@ -21,7 +22,7 @@ func (p *Proxy) hold(id view.ID, have string) *slot {
 		if have != "" && leading(id.Kind) {
 			p.unknown[id] = struct{}{}
 		}
-		p.aim(s, p.engine.subscribe(p, id))
+		p.aim(s, m)
 	}
 	return s
 }

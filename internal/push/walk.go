@@ -72,7 +72,8 @@ func (p *Proxy) list(kind view.Kind, held map[string]string) {
 	}
 	p.lists[kind] = map[view.ID]struct{}{}
 	p.greet[kind] = len(held) == 0
-	p.relist(view.Everything(kind), p.engine.subscribe(p, view.Everything(kind)), held)
+	m, all := p.engine.subscribe(p, view.Everything(kind))
+	p.relist(all, m, held)
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		if _, ok := p.slots[view.ID{Kind: kind, Name: name}]; !ok {
 			p.gone[kind] = append(p.gone[kind], name)
