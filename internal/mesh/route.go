@@ -52,7 +52,9 @@ type SourceMatch struct {
 }
 
 // Equal tells whether two select the same callers.
-func (s *SourceMatch) Equal(o SourceMatch) bool { return s.Host == o.Host && maps.Equal(s.Labels, o.Labels) }
+func (s *SourceMatch) Equal(o SourceMatch) bool {
+	return s.Host == o.Host && maps.Equal(s.Labels, o.Labels)
+}
 
 // CatchesBytes tells whether the rule takes every connection too whose bytes are not requests: it then speaks of nothing
 // that only requests have.

@@ -93,9 +93,12 @@ func TestClassesGetEqualViews(t *testing.T) {
 		local := mesh.Upstream{Host: r.host(), Port: 80 + r.IntN(2)}
 		ids := []view.ID{
 			view.VirtualHostOf("s0:80"), view.VirtualHostOf(string(r.host()) + ":80"), view.VirtualHostOf("s1.b:81"), view.InitHost(),
-			view.LocalRoutesOf(local), {Kind: view.KindFilter, Name: view.LocalRoutesOf(local).Name},
-			{Kind: view.KindRoutes, Name: view.OutboundRoutes}, {Kind: view.KindRoutes, Name: view.DoorRoutes},
-			view.ClusterOf(mesh.Subset{Host: r.host(), Port: 80}), {Kind: view.KindEndpoints, Name: mesh.Subset{Host: r.host(), Port: 80}.String()},
+			view.LocalRoutesOf(local),
+			{Kind: view.KindFilter, Name: view.LocalRoutesOf(local).Name},
+			{Kind: view.KindRoutes, Name: view.OutboundRoutes},
+			{Kind: view.KindRoutes, Name: view.DoorRoutes},
+			view.ClusterOf(mesh.Subset{Host: r.host(), Port: 80}),
+			{Kind: view.KindEndpoints, Name: mesh.Subset{Host: r.host(), Port: 80}.String()},
 			{Kind: view.KindSecret, Name: "a/x"},
 		}
 		type key struct {
