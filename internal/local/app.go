@@ -75,10 +75,7 @@ func (a *application) ended(err error, pause time.Duration) {
 	if !a.report(partApp, failed) {
 		return
 	}
-	message := a.instance.Name + " " + sentence(err)
-	if last := a.output.Last(); len(last) > 0 {
-		message += ": " + last[len(last)-1]
-	}
+	message := a.instance.Name + " " + sentence(err) + lastWords(err, a.output)
 	hint := ""
 	if message != a.failure {
 		hint = fmt.Sprintf("its command is at %s; change it there, or wait: it is started again, next in %s", a.instance.Workload.Origin, pause)
@@ -96,4 +93,13 @@ func sentence(err error) string {
 		return slow.Error()
 	}
 	return "cannot be started: " + err.Error()
+}
+
+// lastWords returns what a process said last, to follow how it ended. What is killed from outside did not say why.
+func lastWords(err error, output *process.Lines) string {
+	last := output.Last()
+	if ended, ok := errors.AsType[*exit](err); ok && ended.killed || len(last) == 0 {
+		return ""
+	}
+	return ": " + last[len(last)-1]
 }

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -73,9 +74,14 @@ func (k keeper) once(ctx, kill context.Context) error {
 	}
 }
 
-func exitOf(p *process.Process) error { return &exit{process.Describe(p.Err())} }
+func exitOf(p *process.Process) error {
+	return &exit{process.Describe(p.Err()), errors.Is(p.Err(), process.ErrKilled)}
+}
 
 // exit is the error that a process ended by itself.
-type exit struct{ how string }
+type exit struct {
+	how    string
+	killed bool // by somebody else, so that it could not say why
+}
 
 func (e *exit) Error() string { return e.how }

@@ -37,10 +37,7 @@ func (p *plane) start() (*process.Process, error) {
 }
 
 func (p *plane) ended(err error, pause time.Duration) {
-	message := "the control plane " + sentence(err)
-	if last := p.output.Last(); len(last) > 0 {
-		message += ": " + last[len(last)-1]
-	}
+	message := "the control plane " + sentence(err) + lastWords(err, p.output)
 	if !p.site.announcer.reached() {
 		select {
 		case p.broken <- &Failure{Message: message}:

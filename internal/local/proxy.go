@@ -88,11 +88,7 @@ func (p *proxy) ended(err error, _ time.Duration) {
 	if !p.report(partProxy, failed) || p.told {
 		return
 	}
-	message := "its agent " + sentence(err)
-	if last := p.output.Last(); len(last) > 0 {
-		message += ": " + last[len(last)-1]
-	}
-	p.fail(message)
+	p.fail("its agent " + sentence(err) + lastWords(err, p.output))
 }
 
 func (p *proxy) fail(message string) {

@@ -26,6 +26,9 @@ import (
 // outputWait bounds how long a process that has ended may keep its output open, through others that inherited it.
 const outputWait = 500 * time.Millisecond
 
+// ErrKilled tells that somebody killed the process, so that it could not say why it ended.
+var ErrKilled = errors.New("signal: killed")
+
 // Command says what to start.
 type Command struct {
 	Path   string   // of the program
@@ -109,6 +112,8 @@ func (p *Process) run(c Command, started chan<- error) {
 		err = errors.New(cmd.ProcessState.String())
 		if cmd.ProcessState.Success() {
 			err = nil
+		} else if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == unix.SIGKILL {
+			err = ErrKilled
 		}
 	}
 	p.exit = err

@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -90,7 +91,7 @@ func TestExit(t *testing.T) {
 	} {
 		p, _ := start(t, c.script, nil)
 		await(t, p.Done(), "the end")
-		if got := Describe(p.Err()); !strings.HasPrefix(got, c.want) {
+		if got := Describe(p.Err()); !strings.HasPrefix(got, c.want) || errors.Is(p.Err(), ErrKilled) {
 			t.Errorf("%s: %s, want %s", c.script, got, c.want)
 		}
 	}
@@ -134,7 +135,7 @@ func TestStopKillsWhatDoesNotEnd(t *testing.T) {
 			p, said := start(t, `trap '' TERM; echo ready; while :; do sleep 0.01; done`, nil)
 			await(t, said, "ready")
 			stop(p)
-			if got := Describe(p.Err()); got != "signal: killed" {
+			if got := Describe(p.Err()); got != "signal: killed" || !errors.Is(p.Err(), ErrKilled) {
 				t.Errorf("ended with %s", got)
 			}
 		})
