@@ -62,9 +62,10 @@ func (f *folder) load() (map[mesh.Ref]Stored, []mesh.Problem, error) {
 // read reads the object in a file that was written by this package.
 func (f *folder) read(name string) (Stored, []mesh.Problem) {
 	file := f.disk.Path(name)
+	at := mesh.Position{File: file}
 	damaged := func(what string) (Stored, []mesh.Problem) {
 		return Stored{}, []mesh.Problem{{
-			Position: mesh.Position{File: file}, Code: CodeDamagedFile, Severity: mesh.Error, Message: what,
+			Position: at, Code: CodeDamagedFile, Severity: mesh.Error, Message: what,
 			Hint: "it is left alone and has no effect: mend it and start again, or write the object anew",
 		}}
 	}
@@ -74,8 +75,8 @@ func (f *folder) read(name string) (Stored, []mesh.Problem) {
 	}
 	objects, problems := config.Parse(file, data, "")
 	if mesh.HasErrors(problems) {
-		first := problems[0]
-		return damaged(fmt.Sprintf("line %d: %s", first.Position.Line, first.Message))
+		at = problems[0].Position
+		return damaged(problems[0].Message)
 	}
 	if len(objects) != 1 {
 		return damaged(fmt.Sprintf("it holds %d objects instead of one", len(objects)))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -263,10 +264,13 @@ func TestWhatACrashOrAHandLeftHarmsNothing(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		file, _ := filepath.Rel(dir, p.Position.File)
+		if p.Position.Line > 0 {
+			file += ":" + strconv.Itoa(p.Position.Line)
+		}
 		told = append(told, file+": "+p.Message)
 	}
 	want := []string{
-		"routerules/default/b.yaml: line 1: not YAML: did not find expected node content",
+		"routerules/default/b.yaml:1: not YAML: did not find expected node content",
 		"routerules/default/c.yaml: it holds RouteRule default/d, which does not belong there",
 		`routerules/default/e.yaml: its resourceVersion "" is not one`,
 		"unknown-kind.yaml: Secret of v1 is not a known kind",
