@@ -207,7 +207,7 @@ func TestRestartWithABrokenFile(t *testing.T) {
 		load.More(requestsBetween)
 		write(strings.Replace(good, "route:", "rout:", 1))
 		restart()
-		if p := told(t, m, "unknown-field"); !strings.Contains(p.Hint, "its last good version stays in force, read at 20") {
+		if p := told(t, m, "unknown-field"); !strings.Contains(p.Hint, "did you mean \"route\"? its last good version stays in force, read at 20") {
 			t.Errorf("the problem is %v", p)
 		}
 		wantBody(t, caller, reviews, "v2")

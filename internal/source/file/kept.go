@@ -144,7 +144,19 @@ func (w *watched) sayWhatStays() {
 			continue
 		}
 		told[p.Object] = true
-		p.Hint = strings.TrimPrefix(p.Hint+"; "+text, "; ")
+		p.Hint = join(p.Hint, text)
+	}
+}
+
+// join adds to a hint, which may be a question.
+func join(hint, more string) string {
+	switch {
+	case hint == "":
+		return more
+	case strings.HasSuffix(hint, "?"):
+		return hint + " " + more
+	default:
+		return hint + "; " + more
 	}
 }
 
