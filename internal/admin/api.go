@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -162,7 +161,8 @@ func (s *Server) problems(*http.Request) (any, error) {
 
 // allProblems lists what is wrong by itself, and what proxies refuse.
 func (s *Server) allProblems() []mesh.Problem {
-	problems := slices.Concat([]mesh.Problem{}, s.config.Store.Problems(), s.config.Proxies.Problems())
+	problems := append([]mesh.Problem{}, s.config.Store.Problems()...)
+	problems = append(problems, s.config.Proxies.Problems()...)
 	mesh.SortProblems(problems)
 	return problems
 }

@@ -79,7 +79,7 @@ func (s *Server) proxy(r *http.Request) (any, error) {
 				return detail, nil
 			}
 		}
-		return nil, refuse(http.StatusNotFound, "proxy %s is not connected, and does not run yet", id)
+		return nil, refuse(http.StatusNotFound, "proxy %s is not connected: it starts, or is a gRPC library that calls nothing now", id)
 	}
 	sent, err := s.config.Explain.Sent(r.Context(), id)
 	if err != nil { // it has just gone, or takes no messages: what is known without it is told

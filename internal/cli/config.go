@@ -60,7 +60,11 @@ A proxy is named as NAME or NAME.NAMESPACE, pod/NAME, deploy/WORKLOAD or svc/SER
 			case len(args) == 0 || len(args) > 2:
 				return misused("for instance: lateen config productpage-v1-0 clusters", "name a proxy, and what to show of it or nothing")
 			case len(args) == 2 && kindsOf(args[1]) == nil:
-				return misused(inspectedWords, "unknown part of a configuration %q", args[1])
+				hint := inspectedWords
+				if kindsOf(args[0]) != nil {
+					hint = fmt.Sprintf("the proxy comes first: lateen config %s %s", args[1], args[0])
+				}
+				return misused(hint, "unknown part of a configuration %q", args[1])
 			default:
 				return nil
 			}
@@ -126,12 +130,14 @@ func (i *inspecting) show(cmd *cobra.Command, proxy mesh.ProxyID, rows []dump.Ro
 			Resources []dump.Row   `json:"resources"`
 		}{proxy, rows})
 	}
+	if i.diff && different == 0 {
+		fmt.Fprintf(told, "lateen: %s has what it was sent\n", proxy)
+		return nil
+	}
 	if err := showRows(out, rows); err != nil {
 		return err
 	}
 	switch {
-	case i.diff && different == 0:
-		fmt.Fprintf(told, "lateen: %s has what it was sent\n", proxy)
 	case different > 0 && !i.diff:
 		fmt.Fprintf(told, "lateen: %s %s not as sent: --diff shows only those, -o json both sides\n",
 			painter(told)("36", "hint:"), differentOnes(different))

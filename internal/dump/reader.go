@@ -43,6 +43,8 @@ func (s Socket) Dump(ctx context.Context) ([]byte, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w on %s", ErrNobody, string(s))
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return nil, fmt.Errorf("it does not say within %s what it has", dumpWait)
 	case err != nil:
 		return nil, fmt.Errorf("ask the proxy for its configuration: %w", err)
 	}
