@@ -31,8 +31,8 @@ type serveFlags struct {
 
 func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&s.paths, "filename", "f", nil, "file or folder to watch; may be given several times")
-	flags.StringArrayVar(&s.folders, "config", nil, "the same, for a folder with the whole configuration")
-	flags.StringVar(&s.registry, "registry", "", "JSON file with the services, endpoints and workloads that there are (default: `lateen up` tells them)")
+	flags.StringArrayVar(&s.folders, "config", nil, "folder with rules to watch; the same as --filename")
+	flags.StringVar(&s.registry, "registry", "", "JSON `file` that says what runs (default: what lateen up tells)")
 	flags.StringVarP(&s.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
 	flags.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.IntVar(&s.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages, 0 for none")
