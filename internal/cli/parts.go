@@ -25,7 +25,7 @@ func newAgentCommand(m *meshFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "agent --node NAME.NAMESPACE --address IP",
 		Short:   "Run and watch one Envoy",
-		Example: "  lateen agent --state-dir /tmp/shop --node web-v1-0.default --address 127.0.0.2 --dir /tmp/web-proxy --health-address 127.0.0.1:15021",
+		Example: "  lateen agent --state-dir /tmp/shop --node web-v1-0.default --address 127.0.0.2 --dir /tmp/shop/proxies/web-v1-0.default --health-address 127.0.0.1:15021",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			c.Log, c.Events = newLog(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
