@@ -211,6 +211,9 @@ func progressOf(ctx context.Context, proxies Proxies, revision int64, wait time.
 	for _, id := range now.Waiting {
 		p.Waiting = append(p.Waiting, string(id))
 	}
+	for _, id := range now.Away {
+		p.Away = append(p.Away, string(id))
+	}
 	for _, refused := range now.Refusals {
 		p.Refused = append(p.Refused, string(refused.Proxy)+": "+refused.Reason)
 	}

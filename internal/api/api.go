@@ -120,6 +120,7 @@ type Progress struct {
 	Confirmed int      `json:"confirmed"`         // those of them that have it in force
 	Waiting   []string `json:"waiting,omitempty"` // IDs of those that have not
 	Refused   []string `json:"refused,omitempty"` // "PROXY: the proxy's own words"
+	Away      []string `json:"away,omitempty"`    // IDs of those that run and have lost their stream, and do as before until they are back
 }
 
 // Done tells whether nothing is waited for.

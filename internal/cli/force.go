@@ -48,13 +48,21 @@ func (w *waiting) inForce(wait, changed bool) error {
 		return failed("they keep what they had; `lateen delete` or correct the object",
 			"refused by proxies:\n  %s", strings.Join(p.Refused, "\n  "))
 	case p.Concerned > 0:
-		w.say(fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned))
+		w.say(fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned) + away(p))
 	case changed:
-		w.say("in force: no proxy needs it now")
+		w.say("in force: no other proxy had to be told" + away(p))
 	default:
 		w.say("nothing changed")
 	}
 	return nil
+}
+
+// away names the proxies that have lost their stream.
+func away(p api.Progress) string {
+	if len(p.Away) == 0 {
+		return ""
+	}
+	return "; away, and as before until they are back: " + strings.Join(p.Away, ", ")
 }
 
 // progress waits until no proxy is waited for, or the time is over.

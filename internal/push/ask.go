@@ -16,7 +16,7 @@ import (
 
 const (
 	answerWait   = time.Second // bound on waiting for streams to answer
-	maxQuestions = 4           // that wait for one stream
+	maxQuestions = 64          // that wait for one stream
 )
 
 // ask has the proxy's stream answer a question between two messages. The channel is nil where it cannot.

@@ -22,6 +22,9 @@ func owners(slots ...*slot) []view.Owner {
 		if s.want == nil {
 			continue
 		}
+		if before := s.few().owners; before != nil && s.isRefused() {
+			return before
+		}
 		var before view.View
 		if good := s.good(); good != nil {
 			before = good.view
@@ -51,6 +54,7 @@ func (e *Engine) Problems() []mesh.Problem {
 	for p := range e.proxies {
 		for _, r := range p.notTaken {
 			for _, o := range r.owners {
+				o = e.whereNow(p, r.id, o)
 				b := blame{o.Object, o.Origin, r.id.Kind, r.reason}
 				if blames[b] == nil {
 					blames[b] = map[mesh.ProxyID]view.ID{}
@@ -65,6 +69,23 @@ func (e *Engine) Problems() []mesh.Problem {
 	}
 	mesh.SortProblems(problems)
 	return problems
+}
+
+// whereNow returns an owner at the place where it stands now: when an object only moves in its file nobody is sent
+// anything. The lock is held.
+func (e *Engine) whereNow(p *Proxy, id view.ID, o view.Owner) view.Owner {
+	g := e.groups[view.GroupOf(p.caller, id)]
+	if g == nil {
+		return o
+	}
+	if en := g.entries[g.classes.Of(p.caller)]; en != nil && en.made != nil {
+		for _, now := range view.Owners(en.made.view) {
+			if now.Object == o.Object {
+				return now
+			}
+		}
+	}
+	return o
 }
 
 // problem puts into words what the proxies refuse.

@@ -54,7 +54,9 @@ func (p *Proxy) confirmed() int64 {
 		switch at := s.open(nonce); {
 		case at == settledForever:
 			p.open.remove(s)
-		case !stuck && !s.isRefused():
+		case stuck || s.isRefused(): // what is set aside is not waited for, what was sent before it is
+			first = min(first, s.travelling(nonce))
+		default:
 			first = min(first, at)
 		}
 	}
@@ -84,6 +86,7 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 			s.versions = s.versions[1:]
 		}
 		p.engine.counters.arrived(s, p.now())
+		p.takes(s, version)
 	}
 	delete(p.left, d.Nonce)
 }
@@ -96,14 +99,13 @@ const addressInUse = "ddress already in use"
 func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 	names := slices.Sorted(maps.Keys(d.Sent))
 	named := func(name string) bool { return strings.Contains(reason, name+": ") }
+	someNamed := slices.ContainsFunc(names, named)
 	for _, name := range names {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
 		if !ok || !s.carried(d.Nonce) {
 			continue
 		}
-		if s.sentAt == d.Nonce { // else a later response carried another version
-			s.unsent()
-		}
+		last := s.sentAt == d.Nonce          // else a later response carried another version
 		s.again = kind == view.KindEndpoints // also in a version that the proxy has: a cluster may wait for them
 		s.versions = slices.DeleteFunc(s.versions, func(c carried) bool {
 			if c.nonce != d.Nonce {
@@ -113,14 +115,18 @@ func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 			s.returned(c)
 			return true
 		})
+		if last {
+			s.unsent()
+		}
 		switch {
 		case len(d.Sent) > 1 && !named(name):
-			s.alone = !slices.ContainsFunc(names, named)
+			s.alone = !someNamed
 		case strings.Contains(reason, addressInUse):
 			s.own().retryAt = p.now().Add(time.Second)
 		default:
 			o := s.own()
 			o.refused, o.reason, o.refusedAt = d.Sent[name], reason, p.now()
+			o.owners = nil
 			p.engine.noteRefusal(p, s)
 			p.sore[s.id] = struct{}{}
 			p.restore(s)

@@ -29,6 +29,9 @@ type Config struct {
 	Uses  []Use         // what was learned before
 	// Learned is called when there is something new to learn, with the engine locked; nil: nobody wants to know.
 	Learned func()
+	// Rejected is what proxies refused before; Refused is called when that changes, with the engine locked, or nil.
+	Rejected []Rejected
+	Refused  func()
 	// Alter changes the bytes of each resource that is made: so that a test has what no object can say and a proxy
 	// refuses. nil: nothing is changed.
 	Alter func(*xds.Resource)
@@ -43,6 +46,8 @@ const (
 	maxTold = 256
 	// quietVersion is the version of such an answer.
 	quietVersion = "quiet"
+	// maxWaiting bounds the names that wait for an answer since the proxy does not take the answers to others.
+	maxWaiting = 2 * maxHosts
 	// spareEndpoints is how many more endpoints than clusters a proxy may ask for, as when clusters are just removed.
 	spareEndpoints = 256
 	// unheldVersion is the version of answers that nobody keeps, by which they are known when a proxy brings them back.
@@ -67,6 +72,7 @@ type Engine struct {
 	byID     map[mesh.ProxyID]map[*Proxy]struct{}
 	progress *progress
 	learned  learned
+	rejected rejected
 	absent   map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
 	changed  chan struct{}              // closed and replaced whenever something that others wait for happens
 	news     news
@@ -87,6 +93,7 @@ func NewEngine(c Config) *Engine {
 		byID:     map[mesh.ProxyID]map[*Proxy]struct{}{},
 		progress: newProgress(),
 		learned:  newLearned(c.Uses, c.Learned),
+		rejected: newRejected(c.Rejected, c.Refused),
 		absent:   map[mesh.ProxyID]time.Time{},
 		changed:  make(chan struct{}),
 		news:     news{epoch: time.Now().UnixMilli()},
@@ -144,6 +151,11 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 // moveProxies ends the streams of proxies whose workload is another one now: they come back as what they are.
 func (e *Engine) moveProxies(id mesh.ProxyID) {
 	w := e.snapshot.Workload(id)
+	if w == nil {
+		for resource := range e.rejected.by[id] {
+			e.rejected.remove(id, resource)
+		}
+	}
 	for p := range e.byID[id] {
 		if w == nil || view.CallerOf(w).Key() != p.callerKey || !maps.Equal(p.own, ownOf(w)) {
 			p.evict()

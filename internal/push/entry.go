@@ -51,18 +51,23 @@ func (e *Engine) subscribe(p *Proxy, id view.ID) (*made, view.ID) {
 		e.index(g, reads)
 		e.groups[key] = g
 	}
-	en := e.entryOf(g, p.caller)
+	en := e.entryOf(g, p.caller, nil)
 	en.subscribers[p] = struct{}{}
 	return en.made, g.key.ID
 }
 
-// entryOf finds or makes the entry of a group for a caller. The lock is held.
-func (e *Engine) entryOf(g *group, c view.Caller) *entry {
+// entryOf finds or makes the entry of a group for a caller, which has had something until now, or nothing (nil). The lock
+// is held.
+func (e *Engine) entryOf(g *group, c view.Caller, before *made) *entry {
 	class := g.classes.Of(c)
 	en := g.entries[class]
 	if en == nil {
 		en = &entry{group: g, class: class, caller: c.Project(g.key.ID), subscribers: map[*Proxy]struct{}{}}
 		g.entries[class] = en
+		if before != nil {
+			before.uses++
+			en.made = before // which stays if nothing new can be made
+		}
 		e.cut(en)
 	}
 	return en
@@ -115,7 +120,7 @@ func (e *Engine) regroup(g *group, concerned map[*Proxy]struct{}) {
 	g.classes, g.entries = classes, map[string]*entry{}
 	for _, old := range before {
 		for p := range old.subscribers {
-			en := e.entryOf(g, p.caller)
+			en := e.entryOf(g, p.caller, old.made)
 			en.subscribers[p] = struct{}{}
 			_, dirty := p.dirty[old]
 			delete(p.dirty, old)

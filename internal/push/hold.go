@@ -3,6 +3,7 @@ package push
 import (
 	"cmp"
 
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
@@ -22,6 +23,7 @@ func (p *Proxy) hold(id view.ID, have string) *slot {
 		if have != "" && leading(id.Kind) {
 			p.unknown[id] = struct{}{}
 		}
+		p.setAside(s, m)
 		p.aim(s, m)
 	}
 	return s
@@ -36,11 +38,15 @@ func (p *Proxy) asked(id view.ID, have string) {
 		}
 		return
 	}
+	if len(p.extra)+len(p.gone[id.Kind]) > maxWaiting {
+		p.end()
+		return
+	}
 	switch {
 	case id.Kind == view.KindVirtualHost && (p.held[id.Kind] >= maxHosts || !id.Nameable() || have == unheldVersion):
 		p.extra[id] = struct{}{}
 		return
-	case p.walks && p.held[id.Kind] >= mostWalked(id.Kind):
+	case p.typ == mesh.Sidecar && id.Kind == view.KindSecret, p.held[id.Kind] >= mostHeld(id.Kind):
 		p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
 		return
 	case !p.walks && id.Kind == view.KindEndpoints && p.held[id.Kind] > p.held[view.KindCluster]+spareEndpoints:
@@ -66,6 +72,7 @@ func (p *Proxy) dropped(id view.ID) {
 	if !ok {
 		return
 	}
+	p.countNowhere(s.want, -1)
 	p.letGo(p.aimed(s))
 	for _, c := range s.versions {
 		p.letGo(p.leads(c.made))
@@ -84,24 +91,33 @@ func (p *Proxy) dropped(id view.ID) {
 
 // quieten returns nothing with a name for a name that leads nowhere, if the proxy holds so many already.
 func (p *Proxy) quieten(s *slot, m *made) *made {
-	if !m.leadsNowhere() || (s.have != quietVersion && (s.have != "" || p.held[view.KindVirtualHost] <= maxTold)) {
+	if !m.leadsNowhere() || (s.have != quietVersion && (s.have != "" || p.nowhere < maxTold)) {
 		return m
 	}
 	return &made{resource: xds.Resource{Type: m.resource.Type, Name: m.resource.Name, Version: quietVersion}, view: m.view}
+}
+
+// countNowhere counts the virtual hosts that lead nowhere.
+func (p *Proxy) countNowhere(m *made, n int) {
+	if m.leadsNowhere() {
+		p.nowhere += n
+	}
 }
 
 // aim makes m what the proxy is to have of the slot.
 func (p *Proxy) aim(s *slot, m *made) {
 	m = p.bridge(s, p.withinReach(s.id, p.quieten(s, m)))
 	old, needs := p.aimed(s), p.leads(m)
+	p.countNowhere(s.want, -1)
+	p.countNowhere(m, 1)
 	s.want, s.from, s.to = m, p.before+1, p.taken
 	p.use(needs)
 	p.letGo(old)
 	delete(p.stuck, s.id)
-	if _, brought := p.unknown[s.id]; brought && m != nil && s.have == m.resource.Version && s.acked == s.have {
+	if m != nil && len(s.versions) == 0 && s.have == m.resource.Version && s.acked == s.have { // it brought the newest
 		delete(p.unknown, s.id)
 		p.use(needs)
-		s.versions = append([]carried{{made: m, since: settledForever}}, s.versions...)
+		s.versions = []carried{{made: m, since: settledForever}}
 	}
 	if s.stale() {
 		p.late(s)
@@ -110,6 +126,9 @@ func (p *Proxy) aim(s *slot, m *made) {
 	}
 	if s.id.Kind == view.KindCluster || s.id.Kind == view.KindEndpoints {
 		p.unblock()
+	}
+	if s.wished && !s.learned {
+		p.engine.learn(p, s) // its service may have come later than the wish
 	}
 	if m == nil && s.have != "" && (p.walks || listed(s.id.Kind)) {
 		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)

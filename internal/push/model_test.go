@@ -54,16 +54,17 @@ type model struct {
 	toLateen []*request
 	late     []*request // confirmations of clusters
 
-	held   map[xds.Type]map[string]string // versions by name
-	leads  map[string][]string            // virtual hosts, routes and filters, with their type, to clusters
-	behind map[string]map[xds.Type]string // listener to the names of what stands behind it
-	warm   map[string]bool                // clusters that have endpoints
-	opened map[xds.Type]bool
-	finds  map[string]bool           // clusters that find their endpoints
-	asked  map[string]bool           // virtual hosts
-	bad    map[string]bool           // what was ever refused
-	told   map[view.ID][]toldVersion // what the proxy's resources were, oldest first
-	log    []string
+	held    map[xds.Type]map[string]string // versions by name
+	leads   map[string][]string            // virtual hosts, routes and filters, with their type, to clusters
+	behind  map[string]map[xds.Type]string // listener to the names of what stands behind it
+	warm    map[string]bool                // clusters that have endpoints
+	opened  map[xds.Type]bool
+	finds   map[string]bool           // clusters that find their endpoints
+	asked   map[string]bool           // virtual hosts
+	bad     map[string]bool           // what was ever refused
+	tainted map[view.ID]bool          // resources of which some version, or a cluster behind it, was refused
+	told    map[view.ID][]toldVersion // what the proxy's resources were, oldest first
+	log     []string
 }
 
 func newModel(t *testing.T, seed uint64, refuse bool) *model {
@@ -73,7 +74,7 @@ func newModel(t *testing.T, seed uint64, refuse bool) *model {
 		now:    time.Unix(0, 0), snapshot: mesh.NewSnapshot("cluster.local"),
 		held: map[xds.Type]map[string]string{}, leads: map[string][]string{}, warm: map[string]bool{},
 		finds: map[string]bool{},
-		asked: map[string]bool{}, bad: map[string]bool{}, behind: map[string]map[xds.Type]string{},
+		asked: map[string]bool{}, bad: map[string]bool{}, tainted: map[view.ID]bool{}, behind: map[string]map[xds.Type]string{},
 	}
 	for _, typ := range inOrder {
 		m.held[typ] = map[string]string{}
@@ -128,6 +129,9 @@ type toldVersion struct {
 
 // tell notes which version each resource of the proxy has now.
 func (m *model) tell() {
+	for id, s := range m.proxy.slots {
+		m.tainted[id] = m.tainted[id] || m.isBad(s)
+	}
 	for key, group := range m.engine.groups {
 		en := slices.Collect(maps.Values(group.entries))[0] // there is one proxy
 		now := toldVersion{since: m.snapshot.Revision()}
@@ -143,7 +147,7 @@ func (m *model) tell() {
 // checkInForce looks whether the Envoy has all that is said to be in force.
 func (m *model) checkInForce() {
 	for id, told := range m.told {
-		if _, has := m.proxy.slots[id]; !has || m.refuse || m.proxy.settled < told[0].since {
+		if _, has := m.proxy.slots[id]; !has || m.proxy.settled < told[0].since || m.tainted[id] {
 			continue
 		}
 		held, ok := m.held[typeOf[id.Kind]][id.Name], false
@@ -157,6 +161,21 @@ func (m *model) checkInForce() {
 			m.fail("%s is %q at revision %d, which is said to be in force; it was %v", id, held, m.proxy.settled, told)
 		}
 	}
+}
+
+// isBad tells whether some version of a resource was ever refused, or of a cluster that it leads to, so that nobody can say
+// here which one is in force.
+func (m *model) isBad(s *slot) bool {
+	bad := m.bad[s.id.Name]
+	for _, c := range s.versions {
+		for _, id := range c.made.needs {
+			bad = bad || m.bad[id.Name]
+		}
+	}
+	for _, id := range m.proxy.aimed(s) {
+		bad = bad || m.bad[id.Name]
+	}
+	return bad
 }
 
 // change changes something in the mesh.
@@ -327,7 +346,7 @@ func (m *model) envoy() {
 	if answer.ErrorDetail == nil {
 		m.apply(typ, r)
 	}
-	if m.note("taken %s %s, refused: %v", typ, r.GetNonce(), answer.ErrorDetail != nil); typ == xds.ClusterType {
+	if m.note("taken %s %s, refused: %v", typ, r.GetNonce(), answer.ErrorDetail != nil); typ == xds.ClusterType && answer.ErrorDetail == nil {
 		m.late = append(m.late, answer)
 	} else {
 		m.ask(answer)

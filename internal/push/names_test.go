@@ -40,8 +40,8 @@ func TestTooManyNames(t *testing.T) {
 			answers[g.Version]++
 		}
 	}
-	if quiet, unheld := answers["quiet"], answers["unheld"]; quiet != most-told || unheld != asked+2-most {
-		t.Errorf("%d names were answered with nothing, want %d, and %d forgotten, want %d", quiet, most-told, unheld, asked+2-most)
+	if quiet, unheld := answers["quiet"], answers["unheld"]; quiet != most-2-told || unheld != asked+2-most {
+		t.Errorf("%d names were answered with nothing, want %d, and %d forgotten, want %d", quiet, most-2-told, unheld, asked+2-most)
 	}
 	for _, p := range w.Engine.Connected() {
 		want := map[mesh.ProxyID]int{f.Node.ID(): most, other.Node.ID(): 2}[p.ID]

@@ -138,6 +138,16 @@ func (p *Proxy) mark(en *entry) {
 	}
 }
 
+// end ends the proxy's stream, since it asks and does not take the answers.
+func (p *Proxy) end() {
+	p.engine.mu.Lock()
+	defer p.engine.mu.Unlock()
+	if !p.evicted {
+		p.engine.config.Log.Warn("proxy asks and does not take the answers: its stream ends", "proxy", string(p.id))
+	}
+	p.evict()
+}
+
 // evict ends the proxy's stream. The engine's lock is held.
 func (p *Proxy) evict() {
 	if !p.evicted {

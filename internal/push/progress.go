@@ -19,6 +19,7 @@ type Progress struct {
 	Confirmed int            // those of them that have it in force
 	Waiting   []mesh.ProxyID // those that have not, sorted
 	Refusals  []Refusal      // of those concerned, sorted
+	Away      []mesh.ProxyID // those that run, have been without a stream for a while and may still do as before, sorted
 }
 
 // Refusal is a resource that a proxy did not take, in the proxy's own words.
@@ -52,6 +53,9 @@ func (p *progress) add(revision int64, concerned map[*Proxy]struct{}) {
 	t := &travel{concerned: make([]*seat, 0, len(concerned)), waiting: concerned}
 	for proxy := range concerned {
 		t.concerned = append(t.concerned, proxy.seat)
+		if len(proxy.marks) == keptRevisions {
+			proxy.marks = proxy.marks[1:] // nobody can ask for it any more
+		}
 		proxy.marks = append(proxy.marks, revision)
 	}
 	p.travels[revision] = t
@@ -133,8 +137,11 @@ func (e *Engine) sumUp(revision int64) Progress {
 	for id, since := range e.absent {
 		if time.Since(since) < comeBack {
 			now.Waiting = append(now.Waiting, id)
+		} else if len(e.byID[id]) == 0 {
+			now.Away = append(now.Away, id)
 		}
 	}
+	slices.Sort(now.Away)
 	t := e.progress.travels[revision]
 	if t == nil {
 		return now

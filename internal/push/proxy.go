@@ -57,7 +57,9 @@ type Proxy struct {
 	taken    int64                              // revision of what was last taken from the engine
 	before   int64                              // the one before
 	taking   bool                               // what was taken is just being noted
+	back     bool                               // it has come back with what it had on an earlier stream
 	begun    bool                               // it was settled once
+	nowhere  int                                // virtual hosts that it has and that lead nowhere
 	complete bool                               // it has asked for everything that its type asks for
 	lists    map[view.Kind]map[view.ID]struct{} // of kinds of which it has asked for everything: what there is
 	bridges  map[view.ID]struct{}               // slots whose newest version waits for what goes before it
@@ -91,6 +93,7 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 			id := view.ID{Kind: kind, Name: name}
 			p.asked(id, e.Held[name])
 			if s, ok := p.slots[id]; ok && kind == view.KindVirtualHost {
+				s.wished = true
 				p.engine.learn(p, s)
 			}
 		}
@@ -108,6 +111,10 @@ func listed(kind view.Kind) bool { return kind == view.KindCluster || kind == vi
 
 // begin takes the first request for a kind, with what the proxy brought from an earlier stream.
 func (p *Proxy) begin(kind view.Kind, held map[string]string) {
+	p.back = p.back || len(held) > 0
+	if kind == view.KindCluster && len(held) == 0 {
+		p.engine.forgive(p) // it has started anew
+	}
 	if p.walks && listed(kind) {
 		return // what it asks for says what it has
 	}
@@ -118,7 +125,7 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 		_, err := mesh.ParseSubset(name)
 		switch {
 		case own:
-		case kind == view.KindCluster && err == nil:
+		case kind == view.KindCluster && err == nil && p.held[kind] < mostHeld(kind):
 			// Which routes lead to it is known when the proxy has asked for them again: it is kept meanwhile.
 			if s := p.hold(id, held[name]); s.uses == 0 {
 				p.unused(id)

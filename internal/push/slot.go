@@ -34,7 +34,8 @@ type slot struct {
 	named   bool // asked for by its name, of a kind that there are lists of
 	alone   bool // to be sent in a response of its own, to find out who is refused
 	restore bool // a cluster that was refused is to be sent in the version that the proxy has
-	learned bool // of a virtual host: the proxy asked for it, and its scope has learned it
+	wished  bool // of a virtual host: the proxy asked for it by itself
+	learned bool // and its scope has learned it
 }
 
 // seldom is what few slots have.
@@ -42,7 +43,8 @@ type seldom struct {
 	refused   string // version that the proxy refused alone: not sent again
 	reason    string // in the proxy's own words
 	refusedAt time.Time
-	retryAt   time.Time // not before, when it was refused for a reason that passes
+	owners    []view.Owner // of that version, if it was refused on an earlier stream
+	retryAt   time.Time    // not before, when it was refused for a reason that passes
 
 	sentWhen time.Time // of a cluster that finds its endpoints: when it was sent last
 	idle     time.Time // of a cluster: since when no route leads to it
@@ -168,7 +170,12 @@ const settledForever = math.MaxInt64
 // open returns the first revision of which the proxy has not confirmed its part. What was sent with responses before
 // nonce counts as confirmed.
 func (s *slot) open(nonce int64) int64 {
-	first := cmp.Or(s.since, settledForever)
+	return min(cmp.Or(s.since, settledForever), s.travelling(nonce))
+}
+
+// travelling is the same, of what was sent.
+func (s *slot) travelling(nonce int64) int64 {
+	first := int64(settledForever)
 	for _, c := range s.versions {
 		if c.nonce > max(s.ackedAt, nonce) {
 			first = min(first, c.since)
@@ -204,8 +211,13 @@ func (s *slot) foundBy() time.Time {
 // carried tells whether a response carried this slot, and not one of the same name that was dropped before.
 func (s *slot) carried(nonce int64) bool { return s.firstSent >= 0 && nonce >= s.firstSent }
 
-// unsent notes that a response with the slot's version was refused: the proxy has what it had before.
-func (s *slot) unsent() { s.have, s.sentAt = s.acked, s.ackedAt }
+// unsent notes that the response that carried the slot last was refused: the proxy has what it was sent before, or is about to.
+func (s *slot) unsent() {
+	s.have, s.sentAt = s.acked, s.ackedAt
+	if n := len(s.versions); n > 0 && s.versions[n-1].nonce > s.ackedAt {
+		s.have, s.sentAt = s.versions[n-1].made.resource.Version, s.versions[n-1].nonce
+	}
+}
 
 // slotSet is a set of slots. It gives its memory back when it is empty: what a proxy that connects has to be sent must not be
 // walked over at each later change.

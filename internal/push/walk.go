@@ -33,9 +33,9 @@ func habitsOf(t mesh.ProxyType, only xds.Type) habits {
 	}
 }
 
-// mostWalked bounds the resources of one kind that a proxy may ask for by name when it walks: several subsets for each of
-// the hosts that it may call.
-func mostWalked(kind view.Kind) int {
+// mostHeld bounds the resources of one kind that a proxy may ask for by name, or bring: several subsets for each of the
+// hosts that it may call.
+func mostHeld(kind view.Kind) int {
 	if kind == view.KindCluster || kind == view.KindEndpoints {
 		return 4 * maxHosts
 	}

@@ -139,14 +139,22 @@ func New(c Config) (*Plane, error) {
 	return p, nil
 }
 
-// usesPart is the part of the cache that holds what proxies have asked for.
-const usesPart = "uses"
+// Parts of the cache: what proxies have asked for, and what they have refused.
+const (
+	usesPart    = "uses"
+	refusedPart = "refused"
+)
 
 // pushConfig returns the configuration of the push engine, with what its predecessor has learned.
 func (p *Plane) pushConfig() push.Config {
 	c := p.config.Push
 	c.Log = p.config.Log
 	c.Learned = func() { p.cache.Keep(usesPart, func() any { return p.engine.Uses() }) }
+	c.Refused = func() { p.cache.Keep(refusedPart, func() any { return p.engine.Rejected() }) }
+	if _, err := p.cache.Load(refusedPart, &c.Rejected); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.config.Log.Warn("what proxies have refused is not known any more", "err", err)
+		c.Rejected = nil
+	}
 	if _, err := p.cache.Load(usesPart, &c.Uses); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		p.config.Log.Warn("what proxies have asked for is not known any more", "err", err)
 		c.Uses = nil

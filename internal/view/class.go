@@ -63,8 +63,8 @@ func ClassesOf(s *mesh.Snapshot, g Group) (Classes, []mesh.Key) {
 				classes.read(r, host)
 			}
 		}
-		classes.address = classes.address && (g.ID.Kind == KindFilter || g.Type == mesh.Proxyless)
 	}
+	classes.address = classes.address && (g.ID.Kind == KindFilter || g.Type == mesh.Proxyless) // no other view reads it
 	return classes, slices.SortedFunc(maps.Keys(r.keys), mesh.Key.Compare)
 }
 

@@ -1,0 +1,56 @@
+package push_test
+
+import (
+	"fmt"
+	"testing"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// Who asks for ever more secrets that there are not holds no more of the control plane's memory than a bound.
+func TestFloodOfSecrets(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{})
+	c := settled(t, w, f)
+	const rounds, each = 20, 2000
+	for i := range rounds {
+		var names []string
+		for j := range each {
+			names = append(names, fmt.Sprintf("default/secret-%d-%d", i, j))
+		}
+		c.say(request(xds.SecretType, names...))
+	}
+	for _, p := range w.Engine.Connected() {
+		t.Logf("holds %v", p.Holds)
+		if n := p.Holds[view.KindSecret]; n >= rounds*each {
+			t.Errorf("a sidecar, which has no use for any, holds all %d secrets that it has asked for: there is no bound", n)
+		}
+	}
+}
+
+// A proxy that says that it holds any number of clusters makes as many for the control plane as a proxy may have.
+func TestFloodOfHeldClusters(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{})
+	c := newConversation(t, w, f)
+	const names = 30_000
+	first := request(xds.ClusterType)
+	first.InitialResourceVersions = map[string]string{}
+	for i := range names {
+		first.InitialResourceVersions[mesh.Subset{Host: mesh.Host(fmt.Sprintf("n%d.default.svc.cluster.local", i)), Port: 80}.String()] = "x"
+	}
+	c.say(first)
+	for _, r := range []*discoveryv3.DeltaDiscoveryRequest{
+		request(xds.ListenerType), request(xds.RouteType, "out"), request(xds.VirtualHostType), request(xds.EndpointsType),
+	} {
+		c.say(r)
+	}
+	if n := w.Engine.Counters().Cuts.Load(); n > 20_000 {
+		t.Errorf("one request had %d views cut", n)
+	}
+}
