@@ -2,7 +2,8 @@
 //
 // What comes in: paths inside one folder, which nothing leads out of, and bytes. A file is written beside its place and
 // put there when it is on the disk; folders are made as need be, for their owner only. A file is read up to a bound, and
-// only a regular one: links and pipes are refused, since none of our programs makes them.
+// only a regular one: links and pipes are refused, since none of our programs makes them. [ReadFile] reads what others
+// name, anywhere, and follows links.
 //
 // It knows nothing of what the files hold. Methods may be called from any goroutine; that nobody else writes in the
 // folder is up to whoever opens it.
@@ -11,7 +12,6 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -56,11 +56,11 @@ func (f *Folder) Read(name string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s has more than %d bytes", name, most)
+	data, err := readAll(file, most)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return data, err
+	return data, nil
 }
 
 // openTries bounds how often a file is opened that is replaced again and again in that very moment.
@@ -74,7 +74,7 @@ func (f *Folder) open(name string) (*os.File, error) {
 			return nil, err
 		}
 		if !there.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is no regular file", name)
+			return nil, fmt.Errorf("%s: %w", name, ErrNotRegular)
 		}
 		file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for a writer
 		if err != nil {

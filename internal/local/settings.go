@@ -4,14 +4,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/disk"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -115,32 +114,12 @@ func (r *reader) file(name string) string {
 
 // readBounded returns what is in a file, which must be a regular one of at most so many bytes.
 func readBounded(path string, most int64) ([]byte, error) {
-	// A pipe would not open before somebody writes.
-	switch stat, err := os.Stat(path); {
-	case err != nil:
-		return nil, plain(path, err)
-	case !stat.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, plain(path, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	switch {
-	case err != nil:
-		return nil, plain(path, err)
-	case int64(len(text)) > most:
-		return nil, fmt.Errorf("%s has more than %d bytes", path, most)
-	}
-	return slices.Clip(text), nil
-}
-
-// plain returns the error without the name of the system call.
-func plain(path string, err error) error {
+	text, err := disk.ReadFile(path, most)
 	if failed, ok := errors.AsType[*os.PathError](err); ok {
-		err = failed.Err
+		err = failed.Err // without the name of the system call
 	}
-	return fmt.Errorf("%s: %w", path, err)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
 }

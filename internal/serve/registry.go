@@ -6,12 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/disk"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -20,7 +19,7 @@ const maxRegistry = 64 << 20 // bytes of a file
 // readRegistry reads what runs from a file, in the form that PUT /v1/registry takes.
 func readRegistry(path string) (mesh.Registry, error) {
 	var r mesh.Registry
-	text, err := readBounded(path)
+	text, err := disk.ReadFile(path, maxRegistry)
 	if err == nil {
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.DisallowUnknownFields()
@@ -75,19 +74,6 @@ func checkRegistry(r mesh.Registry) error {
 		}
 	}
 	return errors.Join(wrong...)
-}
-
-func readBounded(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxRegistry+1))
-	if err == nil && len(text) > maxRegistry {
-		err = fmt.Errorf("read %s: it has more than %d bytes", path, maxRegistry)
-	}
-	return text, err
 }
 
 // handRegistry tells the store once what the registry file says runs. Later word over the API takes its place.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/api"
@@ -46,5 +47,12 @@ func TestReadRegistry(t *testing.T) {
 	}
 	if _, err := readRegistry(large); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a file that is too large: %v", err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readRegistry(pipe); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ type fold struct {
 
 func newFold(c Config, counters *Counters) *fold {
 	return &fold{
-		silence: silence{optional: slices.Clone(c.Optional), standIn: map[string]time.Time{}},
+		silence: silence{optional: slices.Clone(c.Optional), standIn: map[string]time.Time{}, refused: map[string]mesh.Problem{}},
 		kinds:   c.Kinds, required: slices.Clone(c.Sources), counters: counters, snapshot: mesh.NewSnapshot(c.Domain),
 		reported: map[string]bool{}, objects: map[string][]*entry{}, claims: newShelfDraft[mesh.Ref, claim](),
 		index: map[mesh.Key]map[*entry]bool{}, registries: map[string]*registry{}, stale: map[mesh.Key]bool{},

@@ -26,13 +26,16 @@ type Stale struct {
 // silence is what is known of the sources that have not reported.
 type silence struct {
 	optional []string
-	waited   bool                 // they have had their time
-	standIn  map[string]time.Time // those whose last registry counts, with the time at which it was saved
-	refused  []mesh.Problem       // of what was kept and cannot be used
+	waited   bool                    // they have had their time
+	standIn  map[string]time.Time    // those whose last registry counts, with the time at which it was saved
+	refused  map[string]mesh.Problem // by source: what was kept of it and cannot be used
 }
 
-// end notes that a source reports.
-func (s *silence) end(source string) { delete(s.standIn, source) }
+// end notes that a source reports. What it says is kept from then on, in the place of what was before.
+func (s *silence) end(source string) {
+	delete(s.standIn, source)
+	delete(s.refused, source)
+}
 
 // goOn is done when the sources have had their time: what is kept of those that are silent counts until they report.
 // Nothing of it is removed before.
@@ -47,7 +50,7 @@ func (s *Store) standIn(f *fold) error {
 	for _, source := range f.silent() {
 		last, saved, err := s.kept(source)
 		if refused, ok := errors.AsType[*cache.Refused](err); ok {
-			f.silence.refused = append(f.silence.refused, refused.Problem())
+			f.silence.refused[source] = refused.Problem()
 		}
 		if err != nil || f.setRegistry(source, &last) != nil {
 			continue
@@ -73,8 +76,11 @@ func (f *fold) silenceProblems() []mesh.Problem {
 	if !f.silence.waited {
 		return nil
 	}
-	problems := slices.Clone(f.silence.refused)
+	var problems []mesh.Problem
 	for _, source := range f.silent() {
+		if refused, ok := f.silence.refused[source]; ok {
+			problems = append(problems, refused)
+		}
 		p := mesh.Problem{Code: config.CodeSourceStale, Severity: mesh.Warning}
 		saved, ok := f.silence.standIn[source]
 		switch {

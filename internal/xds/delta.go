@@ -11,13 +11,13 @@ import (
 // Receive takes a request in the delta form and tells what it says. An error means that the proxy does not keep to the
 // protocol.
 func (s *Session) Receive(req *discoveryv3.DeltaDiscoveryRequest) (Event, error) {
-	e, st, err := s.begin(Type(req.GetTypeUrl()),
-		len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe())+len(req.GetInitialResourceVersions()))
+	held := req.GetInitialResourceVersions()
+	e, st, err := s.begin(Type(req.GetTypeUrl()), held, req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe())
 	if err != nil {
 		return e, err
 	}
 	if e.First {
-		e.Held = req.GetInitialResourceVersions()
+		e.Held = held
 	}
 	if req.GetResponseNonce() != "" {
 		d, err := st.answer(req.GetResponseNonce())
@@ -25,7 +25,7 @@ func (s *Session) Receive(req *discoveryv3.DeltaDiscoveryRequest) (Event, error)
 			return e, fmt.Errorf("%s: %w", e.Type, err)
 		}
 		if req.GetErrorDetail() != nil {
-			e.Refused, e.Reason = d, req.GetErrorDetail().GetMessage()
+			e.Refused, e.Reason = d, cutReason(req.GetErrorDetail().GetMessage())
 		} else {
 			e.Acked = d
 		}

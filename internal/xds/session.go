@@ -49,7 +49,18 @@ type Resource struct {
 const (
 	maxNames = 100_000 // that one request names
 	maxTypes = 32      // known or not
+	maxName  = 4 << 10 // bytes of a name, in which a cluster has its labels and policies, or of a version
+	maxHost  = 64 << 10
 )
+
+// longest bounds a name of the type, in bytes. A virtual host is named for what an application calls a host: Envoy takes
+// headers of up to 60 KiB, and must not lose its stream because of one.
+func (t Type) longest() int {
+	if t == VirtualHostType {
+		return maxHost
+	}
+	return maxName
+}
 
 // Session is the state of one stream: what its proxy asked for, what it was sent and what it confirmed.
 type Session struct {
@@ -88,20 +99,23 @@ type Event struct {
 	Unsubscribed []string          // names no longer wanted, sorted
 	Acked        *Delivery         // what the proxy has taken of a response
 	Refused      *Delivery         // what it has not
-	Reason       string            // with Refused: the proxy's own words
+	Reason       string            // with Refused: the proxy's own words, the first 4 KiB of them
 }
 
 // NewSession returns the state of a new stream in the delta form.
 func NewSession() *Session { return &Session{types: map[Type]*state{}} }
 
-// begin starts reading a request that names so many resources.
-func (s *Session) begin(t Type, names int) (Event, *state, error) {
+// begin starts reading a request, which names resources and, with their versions, those that the proxy has.
+func (s *Session) begin(t Type, held map[string]string, lists ...[]string) (Event, *state, error) {
 	e := Event{Type: t}
 	switch {
 	case t == "":
 		return e, nil, errors.New("request without a type")
-	case names > maxNames:
-		return e, nil, fmt.Errorf("request for %s with more than %d names", t, maxNames)
+	case len(t) > maxName:
+		return e, nil, fmt.Errorf("request for a type of more than %d bytes", maxName)
+	}
+	if err := t.check(held, lists); err != nil {
+		return e, nil, fmt.Errorf("request for %s with %w", t, err)
 	}
 	st, ok := s.types[t]
 	if !ok {
@@ -115,6 +129,27 @@ func (s *Session) begin(t Type, names int) (Event, *state, error) {
 		s.types[t] = st
 	}
 	return e, st, nil
+}
+
+// check finds out whether a request names too much, or something by too long a name.
+func (t Type) check(held map[string]string, lists [][]string) error {
+	count := len(held)
+	tooLong := func(name string) bool { return len(name) > t.longest() }
+	bad := false
+	for name, version := range held {
+		bad = bad || tooLong(name) || len(version) > maxName
+	}
+	for _, list := range lists {
+		count += len(list)
+		bad = bad || slices.ContainsFunc(list, tooLong)
+	}
+	switch {
+	case count > maxNames:
+		return fmt.Errorf("more than %d names", maxNames)
+	case bad:
+		return fmt.Errorf("a name of more than %d bytes, or a version of more than %d", t.longest(), maxName)
+	}
+	return nil
 }
 
 var errNonce = errors.New("nonce of a response that was not sent, or was answered before")

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -88,14 +89,29 @@ func TestVirtualHostAlias(t *testing.T) {
 }
 
 // A request that names too much is refused before anything is kept of it.
-func TestTooManyNames(t *testing.T) {
+func TestTooMuchIsNamed(t *testing.T) {
 	t.Parallel()
 	s := NewSession()
-	if _, err := s.Receive(&discoveryv3.DeltaDiscoveryRequest{
-		TypeUrl: string(VirtualHostType), ResourceNamesSubscribe: make([]string, maxNames+1),
-	}); err == nil {
-		t.Error("a request with too many names is taken")
+	long := strings.Repeat("a", maxName+1)
+	for name, req := range map[string]*discoveryv3.DeltaDiscoveryRequest{
+		"many names":               {TypeUrl: string(VirtualHostType), ResourceNamesSubscribe: make([]string, maxNames+1)},
+		"a long type":              {TypeUrl: long},
+		"a long name":              {TypeUrl: string(ClusterType), ResourceNamesSubscribe: []string{"a", long}},
+		"a long name not any more": {TypeUrl: string(ClusterType), ResourceNamesUnsubscribe: []string{long}},
+		"a long name that is held": {TypeUrl: string(ClusterType), InitialResourceVersions: map[string]string{long: "1"}},
+		"a long version":           {TypeUrl: string(ClusterType), InitialResourceVersions: map[string]string{"a": long}},
+		"a host beyond all bounds": {TypeUrl: string(VirtualHostType), ResourceNamesSubscribe: []string{strings.Repeat("a", maxHost+1)}},
+	} {
+		if _, err := s.Receive(req); err == nil || len(err.Error()) > 200 {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
+	if len(s.types) > 0 {
+		t.Errorf("%d types are remembered", len(s.types))
+	}
+	// Any application behind a proxy may call a host so.
+	receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(VirtualHostType), ResourceNamesSubscribe: []string{"out/" + long}})
+	receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(ClusterType), ResourceNamesSubscribe: []string{long[1:]}})
 }
 
 // Whatever a proxy sends, the session keeps its balance.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
@@ -36,7 +35,7 @@ func NewWorldSession() *Session { return &Session{world: true, types: map[Type]*
 // ReceiveWorld takes a request in the state-of-the-world form and tells what it says. One that answers another response
 // than the last says nothing: the proxy says it again when it answers that one.
 func (s *Session) ReceiveWorld(req *discoveryv3.DiscoveryRequest) (Event, error) {
-	e, st, err := s.begin(Type(req.GetTypeUrl()), len(req.GetResourceNames()))
+	e, st, err := s.begin(Type(req.GetTypeUrl()), nil, req.GetResourceNames())
 	if err != nil {
 		return e, err
 	}
@@ -115,15 +114,14 @@ func (w *world) answered(e *Event, d *Delivery, refusal *statusv3.Status) {
 		return
 	}
 	bad := &Delivery{Type: d.Type, Nonce: d.Nonce, Sent: map[string]string{}}
-	good := &Delivery{Type: d.Type, Nonce: d.Nonce, Sent: map[string]string{}, Removed: d.Removed}
-	for name, version := range d.Sent {
-		if strings.Contains(refusal.GetMessage(), name) {
+	good := &Delivery{Type: d.Type, Nonce: d.Nonce, Sent: maps.Clone(d.Sent), Removed: d.Removed}
+	for name := range named(refusal.GetMessage()) {
+		if version, sent := good.Sent[name]; sent {
 			bad.Sent[name] = version
-		} else {
-			good.Sent[name] = version
+			delete(good.Sent, name)
 		}
 	}
-	if e.Refused, e.Reason = d, refusal.GetMessage(); len(bad.Sent) > 0 {
+	if e.Refused, e.Reason = d, cutReason(refusal.GetMessage()); len(bad.Sent) > 0 {
 		e.Acked, e.Refused = good, bad
 		w.settle(good, false)
 	}

@@ -186,16 +186,32 @@ func TestWorldRefusal(t *testing.T) {
 	expect(t, "it is gone again", c.hears(ClusterType, "", "a=4"), "a=4 new=1")
 }
 
+// A refusal by name takes nothing else from the client, whose name is a part of that one or merely stands in the text.
+func TestWorldRefusalNamesWholeNames(t *testing.T) {
+	t.Parallel()
+	c := newTold(t)
+	asked := []string{"reviews:9080", "views:9080", "reviews"}
+	c.says(ListenerType, "", asked...)
+	c.hears(ListenerType, "", "reviews:9080=bad", "views:9080=good", "reviews=good")
+	e := c.says(ListenerType, `error parsing "Listener" response: resource "reviews:9080": nothing for reviews`, asked...)
+	if e.Acked == nil || !maps.Equal(e.Acked.Sent, map[string]string{"views:9080": "good", "reviews": "good"}) ||
+		!maps.Equal(e.Refused.Sent, map[string]string{"reviews:9080": "bad"}) {
+		t.Errorf("taken is %+v, refused %+v", e.Acked, e.Refused)
+	}
+	expect(t, "after it", c.hears(ListenerType, "", "reviews:9080=bad"), "reviews=good reviews:9080=bad views:9080=good")
+}
+
 // Requests that ask for too much, or for nothing, end the stream, and nothing is kept of them.
 func TestWorldHostile(t *testing.T) {
 	t.Parallel()
 	c := newTold(t)
 	many := make([]string, maxNames+1)
+	long := []string{"a", strings.Repeat("a", maxName+1)}
 	for _, req := range []*discoveryv3.DiscoveryRequest{
-		{}, {TypeUrl: string(ListenerType), ResourceNames: many},
+		{}, {TypeUrl: long[1]}, {TypeUrl: string(ListenerType), ResourceNames: many}, {TypeUrl: string(ListenerType), ResourceNames: long},
 	} {
 		if _, err := c.ReceiveWorld(req); err == nil {
-			t.Errorf("a request for %q with %d names is taken", req.GetTypeUrl(), len(req.GetResourceNames()))
+			t.Errorf("a request for a type of %d bytes with %d names is taken", len(req.GetTypeUrl()), len(req.GetResourceNames()))
 		}
 	}
 	if len(c.types) > 0 {

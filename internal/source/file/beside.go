@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/disk"
 )
 
 // maxBeside bounds how many files that objects name are watched.
@@ -49,7 +50,7 @@ func (b beside) folders() []string {
 
 // stampOf says what is in a file, or why nothing is.
 func stampOf(path string) [sha256.Size]byte {
-	data, err := readBounded(path)
+	data, err := disk.ReadFile(path, maxFile)
 	return sha256.Sum256(fmt.Append(data, err))
 }
 

@@ -137,6 +137,7 @@ func (s *Source) look(ctx context.Context, n *notices, slow bool) error {
 	found := s.find()
 	n.watch(slices.Concat(found.folders, s.beside.folders()))
 	changed := s.read(found, slow, s.beside.look())
+	changed = s.keptAnew() || changed
 	s.forgetBeside()
 	if len(s.beside) > 0 {
 		n.watch(slices.Concat(found.folders, s.beside.folders()))

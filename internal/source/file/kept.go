@@ -89,6 +89,19 @@ func (s *Source) remember() error {
 	return err
 }
 
+// keptAnew tells whether what was kept and is not used has been written anew: then it is no problem any more.
+func (s *Source) keptAnew() bool {
+	if len(s.refused) == 0 {
+		return false
+	}
+	_, err := s.config.Cache.Load(part, &keptFiles{})
+	if _, refused := errors.AsType[*cache.Refused](err); refused {
+		return false
+	}
+	s.refused = nil
+	return true
+}
+
 // begin returns a file that was not known before, with what was last good in it before this start.
 func (s *Source) begin(path string) *watched {
 	w := &watched{}

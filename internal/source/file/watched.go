@@ -3,13 +3,12 @@ package file
 import (
 	"crypto/sha256"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/disk"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -72,8 +71,8 @@ func (s *Source) read(f found, slow, anew bool) (changed bool) {
 
 // readFile reads a file and tells whether it says anything new.
 func (s *Source) readFile(path string, w *watched, slow bool) bool {
-	data, err := readBounded(path)
-	if err != nil {
+	data, err := disk.ReadFile(path, maxFile)
+	if err != nil && !errors.Is(err, disk.ErrTooLarge) {
 		return w.fail(path, err)
 	}
 	if len(data) == 0 && len(w.fresh)+len(w.kept) > 0 && !(slow && w.empty) {
@@ -191,17 +190,4 @@ func (s *Source) gather() ([]config.Object, []mesh.Problem) {
 	slices.SortStableFunc(objects, compareOrigins)
 	mesh.SortProblems(problems)
 	return objects, problems
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return nil, fmt.Errorf("read: %w", err)
-	}
-	return data, nil
 }

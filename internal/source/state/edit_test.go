@@ -5,7 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,14 +19,15 @@ import (
 
 // follower knows what it was told, whole or edited.
 type follower struct {
-	started chan struct{}
-	objects map[mesh.Ref]string
-	told    []string // "all 2", "1 and 1 gone"
-	err     error    // of edits
+	started  chan struct{}
+	objects  map[mesh.Ref]string
+	problems []mesh.Problem
+	told     []string // "all 2", "1 and 1 gone"
+	err      error    // of edits
 }
 
-func (f *follower) whole(_ context.Context, objects []config.Object, _ []mesh.Problem) (int64, error) {
-	f.objects = map[mesh.Ref]string{}
+func (f *follower) whole(_ context.Context, objects []config.Object, problems []mesh.Problem) (int64, error) {
+	f.objects, f.problems = map[mesh.Ref]string{}, problems
 	f.told = append(f.told, "all")
 	f.take(objects)
 	if len(f.told) == 1 {
@@ -50,11 +54,11 @@ func (f *follower) take(objects []config.Object) {
 	}
 }
 
-// TestOnlyChangesAreHandedOver shows that everything is handed over once, and again after an edit that failed.
-func TestOnlyChangesAreHandedOver(t *testing.T) {
-	t.Parallel()
+// follow runs a source that hands over edits until the test ends.
+func follow(t *testing.T, dir string) (*state.Source, *follower) {
+	t.Helper()
 	f := &follower{started: make(chan struct{})}
-	s, err := state.Open(state.Config{Dir: t.TempDir(), Kinds: kinds, Sink: f.whole, Edit: f.edit, Log: slog.New(slog.DiscardHandler)})
+	s, err := state.Open(state.Config{Dir: dir, Kinds: kinds, Sink: f.whole, Edit: f.edit, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +72,13 @@ func TestOnlyChangesAreHandedOver(t *testing.T) {
 		}
 	})
 	<-f.started
+	return s, f
+}
+
+// TestOnlyChangesAreHandedOver shows that everything is handed over once, and again after an edit that failed.
+func TestOnlyChangesAreHandedOver(t *testing.T) {
+	t.Parallel()
+	s, f := follow(t, t.TempDir())
 	write := func(text string) error {
 		_, err := s.Write(t.Context(), state.Apply, parse(t, text))
 		return err
@@ -110,6 +121,42 @@ func TestOnlyChangesAreHandedOver(t *testing.T) {
 		}
 		if got := slices.Sorted(maps.Values(f.objects)); step.fail == nil && !slices.Equal(got, want) {
 			t.Errorf("%s: knows %v, want %v", step.name, got, want)
+		}
+	}
+}
+
+// The problem of a damaged file goes when its object is written anew. The others stay, and edits do not tell them again.
+func TestProblemOfAMendedFileGoes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "routerules", "default")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(folder, name+".yaml"), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, f := follow(t, dir)
+	for i, step := range []struct {
+		write, told, damaged string
+	}{
+		{"c", "all +", "a.yaml b.yaml"},
+		{"a", "all + all", "b.yaml"},
+		{"a", "all + all +", "b.yaml"},
+		{"b", "all + all + all", ""},
+	} {
+		if _, err := s.Write(t.Context(), state.Apply, parse(t, rule(step.write, "", "x: "+strconv.Itoa(i)))); err != nil {
+			t.Fatal(err)
+		}
+		var damaged []string
+		for _, p := range f.problems {
+			damaged = append(damaged, filepath.Base(p.Position.File))
+		}
+		slices.Sort(damaged)
+		if told, got := strings.Join(f.told, " "), strings.Join(damaged, " "); told != step.told || got != step.damaged {
+			t.Errorf("%s is written: told %s, want %s; problems of %s, want %s", step.write, told, step.told, got, step.damaged)
 		}
 	}
 }

@@ -35,7 +35,7 @@ type Config struct {
 	Kinds config.Kinds // of the objects that may be written
 	Sink  Sink
 	// Edit takes only what changed since everything was handed over: objects that were written, and the names of those
-	// that were deleted. nil: Sink takes everything each time.
+	// that were deleted; the problems are the same. nil: Sink takes everything each time.
 	Edit func(ctx context.Context, written []config.Object, deleted []mesh.Ref) (revision int64, err error)
 	Log  *slog.Logger
 }
@@ -56,7 +56,7 @@ type Source struct {
 	problems []mesh.Problem // of files that could not be read
 	version  int64          // the highest ever given
 	revision int64          // of the snapshot that holds the objects
-	complete bool           // all objects, and each change since, were handed over
+	complete bool           // all objects and problems, and each change since, were handed over
 }
 
 // Open reads the objects in the folder.

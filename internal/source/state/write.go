@@ -199,7 +199,9 @@ func (s *Source) store(o *config.Object, version int64) (Stored, error) {
 	if len(problems) > 0 {
 		return Stored{}, errors.New(problems[0].String())
 	}
+	before := len(s.problems)
 	s.problems = slices.DeleteFunc(s.problems, func(p mesh.Problem) bool { return p.Position.File == stored.Origin.File })
+	s.complete = s.complete && len(s.problems) == before // an edit tells no problems
 	return stored, nil
 }
 
