@@ -98,7 +98,7 @@ const addressInUse = "ddress already in use"
 // set aside in this version; of those refused together without a name each is sent again alone, to find out which it was.
 func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
 	names := slices.Sorted(maps.Keys(d.Sent))
-	named := func(name string) bool { return strings.Contains(reason, name+": ") }
+	named := func(name string) bool { return xds.Named(reason, name) }
 	someNamed := slices.ContainsFunc(names, named)
 	for _, name := range names {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
