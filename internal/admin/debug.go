@@ -119,7 +119,7 @@ func (s *Server) debugProxies() document {
 		}
 		revision := "nothing yet"
 		if c.Settled >= 0 {
-			revision = fmt.Sprintf("revision %d", c.Settled)
+			revision = fmt.Sprintf("change %d", c.Settled)
 		}
 		var refused []string
 		for _, r := range c.Refusals {
@@ -127,7 +127,7 @@ func (s *Server) debugProxies() document {
 		}
 		t.Rows = append(t.Rows, []string{string(c.ID), string(c.Type), inSync, revision, holds(c.Holds), strings.Join(refused, "\n")})
 	}
-	return document{Title: "Proxies", Lead: fmt.Sprintf("%d streams at revision %d.", len(connected), s.config.Store.Snapshot().Revision()), Table: t}
+	return document{Title: "Proxies", Lead: fmt.Sprintf("%d streams at change %d.", len(connected), s.config.Store.Snapshot().Revision()), Table: t}
 }
 
 func holds[K ~string](counts map[K]int) string {
@@ -182,7 +182,7 @@ func (s *Server) debugSnapshot() document {
 		endpoints += len(snapshot.Endpoints(mesh.Host(k.Name)).Endpoints)
 	}
 	t.Rows = append(t.Rows, []string{"endpoints", fmt.Sprint(endpoints)})
-	lead := fmt.Sprintf("Revision %d.", snapshot.Revision())
+	lead := fmt.Sprintf("Change %d.", snapshot.Revision())
 	if missing := s.config.Store.Missing(); len(missing) > 0 {
 		lead += " It is not whole: these sources have not reported: " + strings.Join(missing, ", ") + "."
 	}

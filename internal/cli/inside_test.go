@@ -131,7 +131,7 @@ func TestProxiesAreShown(t *testing.T) {
 	if stderr != "" {
 		t.Errorf("where all is well there is a hint: %s", stderr)
 	}
-	i.shows(0, "proxy-status -A -o wide", `PROXY +KIND.*REVISION.*PENDING`, `away-v1-0\.default .*`, `away-v1-0\.shop .*`, `caller-v1-0\.default .* yes .*`)
+	i.shows(0, "proxy-status -A -o wide", `PROXY +KIND.*CHANGE.*PENDING`, `away-v1-0\.default .*`, `away-v1-0\.shop .*`, `caller-v1-0\.default .* yes .*`)
 	if _, stderr := i.shows(0, "proxies -n nowhere", nothingFound); !strings.Contains(stderr, "there are 3 in other namespaces") {
 		t.Errorf("%s", stderr)
 	}
@@ -262,7 +262,7 @@ func TestWatchingInAPipe(t *testing.T) {
 		}
 		return out.String()
 	}
-	if got := see(false, api.Travel{Revision: 57, Concerned: 412, Waiting: 412}); !strings.HasPrefix(got, "revision 57: programmed in 0 of 412\nPROXY ") {
+	if got := see(false, api.Travel{Revision: 57, Concerned: 412, Waiting: 412}); !strings.HasPrefix(got, "change 57: programmed in 0 of 412\nPROXY ") {
 		t.Errorf("first: %q", got)
 	}
 	proxies[0].Current, proxies[0].Behind = false, 1
@@ -271,8 +271,8 @@ func TestWatchingInAPipe(t *testing.T) {
 		want   string
 	}{
 		{api.Travel{Revision: 57, Concerned: 412, Waiting: 412}, ""},
-		{api.Travel{Revision: 57, Concerned: 412, Confirmed: 400, Waiting: 12}, "revision 57: programmed in 400 of 412\n"},
-		{api.Travel{Revision: 57, Concerned: 412, Confirmed: 411, Refused: 1}, "revision 57: programmed in 411 of 412, refused by 1\n"},
+		{api.Travel{Revision: 57, Concerned: 412, Confirmed: 400, Waiting: 12}, "change 57: programmed in 400 of 412\n"},
+		{api.Travel{Revision: 57, Concerned: 412, Confirmed: 411, Refused: 1}, "change 57: programmed in 411 of 412, refused by 1\n"},
 	} {
 		if got := see(false, step.travel); got != step.want {
 			t.Errorf("%+v: %q, want %q", step.travel, got, step.want)
@@ -304,11 +304,11 @@ func TestWatchingOnATerminal(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	step("revision 1: programmed in 0 of 2\nrevision 2: programmed in 0 of 1\n",
+	step("change 1: programmed in 0 of 2\nchange 2: programmed in 0 of 1\n",
 		api.Travel{Revision: 1, Concerned: 2, Waiting: 2}, api.Travel{Revision: 2, Concerned: 1, Waiting: 1})
-	step("\x1b[2A\r\x1b[Jrevision 2: programmed in 1 of 1\nrevision 1: programmed in 1 of 2\n",
+	step("\x1b[2A\r\x1b[Jchange 2: programmed in 1 of 1\nchange 1: programmed in 1 of 2\n",
 		api.Travel{Revision: 1, Concerned: 2, Confirmed: 1, Waiting: 1}, api.Travel{Revision: 2, Concerned: 1, Confirmed: 1})
-	step("\x1b[1A\r\x1b[Jrevision 1: programmed in 2 of 2\n",
+	step("\x1b[1A\r\x1b[Jchange 1: programmed in 2 of 2\n",
 		api.Travel{Revision: 1, Concerned: 2, Confirmed: 2}, api.Travel{Revision: 2, Concerned: 1, Confirmed: 1})
 	step("", api.Travel{Revision: 1, Concerned: 2, Confirmed: 2})
 }

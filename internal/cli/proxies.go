@@ -116,7 +116,7 @@ func (l *looking) show(w io.Writer, proxies []api.Proxy) error {
 	wide := l.output == "wide"
 	header := "PROXY\tKIND\tCONNECTED\tSCOPE\tHOLDS\tIN SYNC\tLAST REFUSAL"
 	if wide {
-		header = "PROXY\tKIND\tCONNECTED\tSCOPE\tREVISION\tHOLDS\tIN SYNC\tLAST REFUSAL\tPENDING"
+		header = "PROXY\tKIND\tCONNECTED\tSCOPE\tCHANGE\tHOLDS\tIN SYNC\tLAST REFUSAL\tPENDING"
 	}
 	fmt.Fprintln(t, header)
 	for i := range proxies {

@@ -40,9 +40,9 @@ func showDetail(w io.Writer, p *api.ProxyDetail, whole bool) {
 	}
 	fmt.Fprintf(w, "%s, %s, connected for %s, scope %s\n", p.ID, p.Type, age(p.Since), p.Scope)
 	if p.Current {
-		fmt.Fprintf(w, "in sync at revision %d\n", p.Revision)
+		fmt.Fprintf(w, "in sync at change %d\n", p.Revision)
 	} else {
-		fmt.Fprintf(w, "not in sync: %s; all was in force at revision %s\n", inSync(&p.Proxy), revision(p.Revision))
+		fmt.Fprintf(w, "not in sync: %s; all was in force at change %s\n", inSync(&p.Proxy), revision(p.Revision))
 	}
 	for _, r := range p.Refusals {
 		fmt.Fprintf(w, "\nrefuses %s, %s ago (%s):\n  %s\n", r.Resource, age(r.Time), r.Time.UTC().Format(time.RFC3339), oneLine(r.Reason))

@@ -163,9 +163,9 @@ func (w *watching) redraw(over, left []travelling) {
 // end keeps the lines that stand.
 func (w *watching) end() { w.open = 0 }
 
-// travelled returns "revision 57: programmed in 411 of 412, refused by 1".
+// travelled returns "change 57: programmed in 411 of 412, refused by 1".
 func travelled(t api.Travel) string {
-	line := fmt.Sprintf("revision %d: programmed in %d of %d", t.Revision, t.Confirmed, t.Concerned)
+	line := fmt.Sprintf("change %d: programmed in %d of %d", t.Revision, t.Confirmed, t.Concerned)
 	if t.Refused > 0 {
 		line += fmt.Sprintf(", refused by %d", t.Refused)
 	}
