@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -331,6 +332,35 @@ func TestWatch(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// Who watches a mesh that is ended is told so, and not that its proxies go on.
+func TestWatchEndsWithTheMesh(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	end := startPlane(t, dir)
+	lock, err := os.Create(filepath.Join(dir, "lock")) // as `lateen up` holds it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	out, errs := &lines{want: []string{nothingFound}, found: make(chan struct{}, 1)}, &lines{}
+	root := newRootCommand(nil)
+	root.SetArgs([]string{"proxies", "--watch", "--mesh", "town", "--state-dir", dir})
+	root.SetOut(out)
+	root.SetErr(errs)
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(t.Context()) }()
+	out.await(t)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if err := <-ended; err != nil || errs.all != "lateen: mesh town has ended\n" {
+		t.Errorf("%v, said %q", err, errs.all)
 	}
 }
 

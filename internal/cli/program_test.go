@@ -22,20 +22,21 @@ type program struct {
 func newProgram(t *testing.T, paths ...string) program {
 	t.Helper()
 	p := program{t, t.TempDir()}
-	plane, err := serve.New(serve.Config{StateDir: p.dir, Paths: paths, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(startPlane(t, p.dir, paths...))
+	return p
+}
+
+// startPlane starts a control plane, and returns what ends it.
+func startPlane(t *testing.T, dir string, paths ...string) (end func()) {
+	t.Helper()
+	plane, err := serve.New(serve.Config{StateDir: dir, Paths: paths, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- plane.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	socket, err := api.Socket(p.dir)
+	socket, err := api.Socket(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,12 @@ func newProgram(t *testing.T, paths ...string) program {
 	if _, err := api.NewClient(socket).PutRegistry(ctx, mesh.Registry{}); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // run runs a command and returns what it wrote and its exit code.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/local"
 )
 
 const (
@@ -27,6 +28,7 @@ const (
 func (l *looking) follow(cmd *cobra.Command, t target) error {
 	ctx := cmd.Context()
 	w := newWatching(cmd.OutOrStdout(), l)
+	supervised := local.Runs(t.dir)
 	ask := api.Watch{Revision: -1}
 	for ctx.Err() == nil {
 		watched, err := t.client.WatchProxies(ctx, ask)
@@ -34,8 +36,14 @@ func (l *looking) follow(cmd *cobra.Command, t target) error {
 		switch {
 		case ctx.Err() != nil: // that is how it ends
 		case away:
+			rest(ctx, watchCalm) // a mesh that ends holds its folder a moment longer than its control plane lives
+			if supervised && !local.Runs(t.dir) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "lateen: mesh %s has ended\n", t.name)
+				return nil
+			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "lateen: the control plane is away; the proxies go on with what they have")
-			found, err := l.mesh.find(ctx)
+			same := meshFlags{name: t.name, stateDir: t.dir}
+			found, err := same.find(ctx)
 			if err != nil && ctx.Err() == nil {
 				return err
 			}

@@ -16,6 +16,7 @@ const announceRetry = 100 * time.Millisecond
 type announcer struct {
 	api    API
 	roster *roster
+	back   func()        // called when the control plane takes what it is told, after it was lost
 	anew   chan struct{} // has a value when the control plane may have forgotten
 	base   int64         // generation of what the control plane has; 0: it must be told everything
 
@@ -23,10 +24,18 @@ type announcer struct {
 	number   int64 // of the last change that arrived
 	revision int64 // that the control plane gave it
 	arrived  chan struct{}
+	lost     bool // the control plane ended, and its successor has not been told anything
 }
 
-func newAnnouncer(api API, r *roster) *announcer {
-	return &announcer{api: api, roster: r, anew: make(chan struct{}, 1), arrived: make(chan struct{})}
+func newAnnouncer(api API, r *roster, back func()) *announcer {
+	return &announcer{api: api, roster: r, back: back, anew: make(chan struct{}, 1), arrived: make(chan struct{})}
+}
+
+// lose notes that the control plane has ended.
+func (a *announcer) lose() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lost = true
 }
 
 // again tells everything once more.
@@ -63,16 +72,22 @@ func (a *announcer) announce(ctx context.Context) {
 	tick := time.NewTicker(announceRetry)
 	defer tick.Stop()
 	for {
+		a.mu.Lock()
+		lost := a.lost // before it is told, else this may be the answer of the one that ended
+		a.mu.Unlock()
 		revision, number, err := a.tell(ctx)
 		if errors.Is(err, api.ErrOtherBase) {
 			continue // with everything, which has no base
 		}
 		if err == nil {
 			a.mu.Lock()
-			a.number, a.revision = number, revision
+			a.number, a.revision, a.lost = number, revision, a.lost && !lost
 			close(a.arrived)
 			a.arrived = make(chan struct{})
 			a.mu.Unlock()
+			if lost {
+				a.back()
+			}
 			return
 		}
 		select {

@@ -45,5 +45,6 @@ func (p *plane) ended(err error, pause time.Duration) {
 		}
 		return
 	}
+	p.site.announcer.lose()
 	p.site.console.fail(message, fmt.Sprintf("it is started again in %s; the proxies go on with what they have", pause))
 }

@@ -215,6 +215,7 @@ func TestAppDies(t *testing.T) {
 		states := w.states(before, "shop")
 		return slices.Equal(states, []string{"", "shop-v1-0 healthy"})
 	})
+	w.await("that to be said", func() bool { return strings.Count(w.out.String(), "shop-v1-0 is ready\n") == 2 })
 }
 
 // states returns what the control plane was told of a service since a line, without repetitions.
@@ -245,6 +246,7 @@ func TestControlPlaneDies(t *testing.T) {
 		all := w.told()
 		return len(all) >= lines+2 && all[len(all)-1].Registry != nil
 	})
+	w.awaitText(w.out, "the control plane is back\n")
 	if again := w.told()[lines].Started; again == 0 || again == first {
 		t.Errorf("process %d instead of %d", again, first)
 	}

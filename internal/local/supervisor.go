@@ -70,8 +70,9 @@ func (s *Supervisor) Run(ctx context.Context) (err error) {
 
 func (s *Supervisor) site(state *stateDir, watchdog *guard.Guard) *site {
 	r := newRoster()
+	back := func() { s.console.say("the control plane is back") }
 	return &site{
-		console: s.console, state: state, guard: watchdog, roster: r, announcer: newAnnouncer(s.config.API, r),
+		console: s.console, state: state, guard: watchdog, roster: r, announcer: newAnnouncer(s.config.API, r, back),
 		environ: s.config.Environ, executable: s.config.Executable, bootstrap: s.config.Bootstrap, log: s.config.Log,
 	}
 }
