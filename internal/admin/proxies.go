@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 )
 
@@ -79,7 +80,10 @@ func (s *Server) proxy(r *http.Request) (any, error) {
 				return detail, nil
 			}
 		}
-		return nil, refuse(http.StatusNotFound, "proxy %s is not connected: it starts, or is a gRPC library that calls nothing now", id)
+		if w := s.config.Store.Snapshot().Workload(id); w != nil && w.Type == mesh.Proxyless {
+			return nil, refuse(http.StatusNotFound, "%s runs without a proxy, and its gRPC library is not connected: it calls nothing now", id)
+		}
+		return nil, refuse(http.StatusNotFound, "proxy %s is not connected: it starts", id)
 	}
 	sent, err := s.config.Explain.Sent(r.Context(), id)
 	if err != nil { // it has just gone, or takes no messages: what is known without it is told

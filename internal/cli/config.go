@@ -159,7 +159,15 @@ const inspectTries = 3
 
 // inspect reads what a proxy was sent and what it has. Both are read again if what it was sent changed meanwhile.
 func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.Row, error) {
-	sent, err := t.client.Resources(ctx, name, "")
+	p, err := t.client.Proxy(ctx, name)
+	if err != nil {
+		return "", nil, err
+	}
+	if p.Type == mesh.Proxyless {
+		return "", nil, failed("`lateen proxies "+string(p.ID)+"` shows what it was sent",
+			"%s runs without a proxy: its gRPC library holds the configuration, and nobody can ask it", p.ID)
+	}
+	sent, err := t.client.Resources(ctx, string(p.ID), "")
 	if err != nil {
 		return "", nil, err
 	}
@@ -168,10 +176,9 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 	var has []byte
 	for range inspectTries {
 		if has, err = reader.Dump(ctx); errors.Is(err, dump.ErrNobody) {
-			log := filepath.Join(folder, "agent.log")
-			hint := "its log is " + log
-			if _, missing := os.Stat(log); missing != nil {
-				hint = "a client without an Envoy cannot be asked: `lateen proxies " + string(sent.Proxy) + "` shows what it was sent"
+			hint := "its Envoy does not run there, or under another user"
+			if log := filepath.Join(folder, "agent.log"); exists(log) {
+				hint = "its log is " + log
 			}
 			return "", nil, failed(hint, "proxy %s: %w", sent.Proxy, err)
 		} else if err != nil {
@@ -191,6 +198,11 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 		return "", nil, fmt.Errorf("proxy %s: %w", sent.Proxy, err)
 	}
 	return sent.Proxy, rows, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // sameVersions tells whether nothing happened to a resource.

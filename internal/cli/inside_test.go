@@ -61,23 +61,29 @@ func newInside(t *testing.T) *inside {
 		}
 		return ""
 	}
-	conn, err := grpc.NewClient("unix:"+serve.XDSSocket(p.dir), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := i.fake.Run(ctx, conn); ctx.Err() == nil {
-			t.Errorf("the proxy: %v", err)
-		}
-	})
-	t.Cleanup(func() { stop(); running.Wait(); _ = conn.Close() })
+	i.connect(i.fake)
 	if err := i.fake.Await(t.Context(), xds.VirtualHostType, "out/reviews:9080"); err != nil {
 		t.Fatal(err)
 	}
 	i.settle()
 	return i
+}
+
+// connect has a proxy connect.
+func (i *inside) connect(proxy *meshtest.FakeProxy) {
+	i.Helper()
+	conn, err := grpc.NewClient("unix:"+serve.XDSSocket(i.dir), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		i.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(i.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := proxy.Run(ctx, conn); ctx.Err() == nil {
+			i.Errorf("the proxy: %v", err)
+		}
+	})
+	i.Cleanup(func() { stop(); running.Wait(); _ = conn.Close() })
 }
 
 // settle waits until the proxy has nothing left to confirm.
@@ -191,7 +197,7 @@ func (i *inside) envoyDump() []byte {
 func TestConfigIsShown(t *testing.T) {
 	t.Parallel()
 	i := newInside(t)
-	i.refuses("a client without an Envoy cannot be asked: `lateen proxies caller-v1-0.default` shows what it was sent", "", "config", "caller-v1-0")
+	i.refuses("its Envoy does not run there, or under another user", "", "config", "caller-v1-0")
 	i.refuses("proxy away-v1-0.shop is not connected", "", "config", "away-v1-0.shop")
 	folder := filepath.Join(i.dir, "proxies", "caller-v1-0.default")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -247,6 +253,28 @@ func TestConfigIsShown(t *testing.T) {
 	i.shows(0, "config caller-v1-0 -o yaml", `proxy: caller-v1-0\.default`, `resources:`, `  - kind: listener`, `    sent:`, `      name: inner`)
 	dumped = []byte("<html>")
 	i.refuses("read the proxy's dump", "", "config", "caller-v1-0")
+}
+
+// A workload without a proxy has nobody who could be asked what it holds.
+func TestConfigOfNoProxy(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	i := &inside{program: p, client: api.NewClient(filepath.Join(p.dir, api.SocketName))}
+	r := meshtest.Bulk(0)
+	r.Workloads = []*mesh.Workload{{Name: "walker-v1-0", Namespace: "default", Type: mesh.Proxyless, Address: "127.0.0.1"}}
+	if _, err := i.client.PutRegistry(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	i.refuses("walker-v1-0.default runs without a proxy, and its gRPC library is not connected: it calls nothing now", "", "config", "walker-v1-0")
+	i.connect(meshtest.NewFakeProxy(mesh.Node{
+		Type: mesh.Proxyless, Address: "127.0.0.1", Name: "walker-v1-0", Namespace: "default", Domain: serve.Domain,
+	}))
+	meshtest.Await(t, "the library to be connected", func() bool {
+		_, err := i.client.Proxy(t.Context(), "walker-v1-0")
+		return err == nil
+	})
+	i.refuses("walker-v1-0.default runs without a proxy: its gRPC library holds the configuration, and nobody can ask it\n"+
+		"lateen: hint: `lateen proxies walker-v1-0.default` shows what it was sent\n", "", "config", "walker-v1-0")
 }
 
 // A pipe gets a line each time a change has come further, and the table when it is another one and nothing moves.
