@@ -80,6 +80,7 @@ type Config struct {
 	Socket   string       // path of the API's Unix socket
 	Listener net.Listener // of health and metrics; nil: none
 	Version  string       // of this program
+	Mesh     string       // name of the mesh; "": not known
 	Kinds    config.Kinds
 	Objects  *state.Source
 	Files    Files // nil: none

@@ -100,7 +100,7 @@ func start(t *testing.T, dir string, watched ...config.Object) *server {
 	s := &server{dir: dir, socket: socket, client: api.NewClient(socket), address: listener.Addr().String()}
 	s.proxies = &proxies{waits: make(chan struct{}, 1)}
 	served := admin.New(admin.Config{
-		Socket: socket, Listener: listener, Version: "v1", Kinds: kinds(), Objects: objects, Files: files(watched),
+		Socket: socket, Listener: listener, Version: "v1", Mesh: "town", Kinds: kinds(), Objects: objects, Files: files(watched),
 		Store: known, Registry: known, Proxies: s.proxies, Watch: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
 		Work: push.NewEngine(push.Config{Log: log}), Await: "somebody tells it", Gate: admin.Gate{Token: token, File: "/state/admin.token"},
 	})
@@ -297,7 +297,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	s := start(t, t.TempDir())
 	ctx := t.Context()
 	status, err := s.client.Status(ctx)
-	want := api.Status{Version: "v1", Missing: []string{admin.RegistrySource}, Proxies: 2}
+	want := api.Status{Version: "v1", Mesh: "town", Missing: []string{admin.RegistrySource}, Proxies: 2}
 	if diff := cmp.Diff(want, status); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}

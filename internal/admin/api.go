@@ -150,7 +150,7 @@ func (s *Server) status(*http.Request) (any, error) {
 		stale = append(stale, s.Source)
 	}
 	return api.Status{
-		Version: s.config.Version, Ready: len(missing) == 0, Missing: missing, Stale: stale,
+		Version: s.config.Version, Mesh: s.config.Mesh, Ready: len(missing) == 0, Missing: missing, Stale: stale,
 		Revision: s.config.Store.Snapshot().Revision(), Proxies: len(s.config.Proxies.Connected()),
 	}, nil
 }

@@ -129,6 +129,7 @@ func (p Progress) Done() bool { return p.Reached && len(p.Waiting) == 0 }
 // Status answers GET /v1/status.
 type Status struct {
 	Version  string   `json:"version"`
+	Mesh     string   `json:"mesh,omitempty"` // name of the mesh; missing: the control plane was not told
 	Ready    bool     `json:"ready"`
 	Missing  []string `json:"missing,omitempty"` // sources that have not reported yet
 	Stale    []string `json:"stale,omitempty"`   // those that have not either, and of which what they said before a restart counts

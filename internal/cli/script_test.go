@@ -79,7 +79,7 @@ func startMesh(ctx context.Context, ts *testscript.TestScript, args []string) {
 	socket, err := api.Socket(dir)
 	ts.Check(err)
 	server := admin.New(admin.Config{
-		Socket: socket, Kinds: kinds, Objects: objects, Files: watchedFile(ts.MkAbs("watched.yaml")),
+		Socket: socket, Mesh: args[0], Kinds: kinds, Objects: objects, Files: watchedFile(ts.MkAbs("watched.yaml")),
 		Store: known, Registry: known, Proxies: fate(args[1]), Metrics: prometheus.NewRegistry(), Log: log,
 	})
 	ctx, cancel := context.WithCancel(ctx)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -82,12 +83,27 @@ func (f *meshFlags) find(ctx context.Context) (target, error) {
 	}
 	switch {
 	case answers(ctx, socket), local.Runs(dir) && awaitPlane(ctx, socket):
-		return target{name, dir, api.NewClient(socket)}, nil
+		t := target{name, dir, api.NewClient(socket)}
+		if f.name == "" {
+			t.name = cmp.Or(ownName(ctx, t.client), name)
+		}
+		return t, nil
 	case local.Runs(dir):
 		return target{}, failed("look at the terminal of `lateen up`", "mesh %s runs, but its control plane does not answer on %s", name, socket)
 	default:
 		return target{}, failed(othersHint(ctx), "mesh %s is not running (nobody answers on %s)", name, socket)
 	}
+}
+
+// ownName returns what a control plane calls its mesh, or "".
+func ownName(ctx context.Context, client *api.Client) string {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return "" // whatever is asked next says why
+	}
+	return status.Mesh
 }
 
 // planePatience bounds how long a command waits for a control plane that is being started again.

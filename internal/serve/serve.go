@@ -132,7 +132,7 @@ func New(c Config) (*Plane, error) {
 		}
 	}
 	p.admin = admin.New(admin.Config{
-		Socket: socket, Listener: c.Admin, Version: c.Version, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
+		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
 		Store: p.store, Registry: p.store, Proxies: p.engine, Watch: p.engine, Explain: p.engine, Work: p.engine,
 		Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})
