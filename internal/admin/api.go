@@ -227,7 +227,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	text, err := s.config.Explain.Explain(mesh.ProxyID(r.FormValue("proxy")), r.FormValue("resource"), stage)
 	if err != nil {
-		s.refuse(w, r, refuse(http.StatusNotFound, "%v", err))
+		s.refuse(w, r, notFound(err))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -20,7 +20,7 @@ func (s *Server) decide(r *http.Request) (any, error) {
 	}
 	d, err := s.config.Explain.Decide(mesh.ProxyID(r.FormValue("proxy")), asked)
 	if err != nil {
-		return nil, refuse(http.StatusNotFound, "%v", err)
+		return nil, notFound(err)
 	}
 	answer := api.Decision{
 		Proxy: string(d.Proxy), Resource: d.Resource.String(), Method: d.Request.Method, Authority: d.Request.Authority,

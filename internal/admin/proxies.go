@@ -61,7 +61,7 @@ func refusalOf(r push.Refusal) api.Refusal {
 func (s *Server) proxy(r *http.Request) (any, error) {
 	id, err := s.config.Explain.Resolve(r.PathValue("proxy"))
 	if err != nil {
-		return nil, refuse(http.StatusNotFound, "%v", err)
+		return nil, notFound(err)
 	}
 	detail := api.ProxyDetail{}
 	for _, c := range s.config.Watch.Look(r.Context()) {
@@ -124,14 +124,14 @@ func (s *Server) watchProxies(r *http.Request) (any, error) {
 func (s *Server) resources(r *http.Request) (any, error) {
 	id, err := s.config.Explain.Resolve(r.PathValue("proxy"))
 	if err != nil {
-		return nil, refuse(http.StatusNotFound, "%v", err)
+		return nil, notFound(err)
 	}
 	sent, err := s.config.Explain.Sent(r.Context(), id)
 	switch {
 	case errors.Is(err, push.ErrSilent):
 		return nil, refuse(http.StatusServiceUnavailable, "%v", err)
 	case err != nil:
-		return nil, refuse(http.StatusNotFound, "%v", err)
+		return nil, notFound(err)
 	}
 	answer := api.Resources{Proxy: id, Resources: []api.Resource{}}
 	left := maxBodies

@@ -170,7 +170,11 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 	case len(text) > maxAnswer:
 		return nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, path, maxAnswer)
 	case response.StatusCode >= http.StatusBadRequest:
-		return nil, refusal(response, text)
+		refused := refusal(response, text)
+		if refused.Message == "there is no "+method+" "+request.URL.Path {
+			refused.Hint = "the mesh was started by another version of lateen: end it, and start it with this one"
+		}
+		return nil, refused
 	}
 	return text, nil
 }
@@ -186,7 +190,7 @@ func (c *Client) unanswered(ctx context.Context, err error) error {
 	return &Unreachable{Socket: c.socket, Cause: err}
 }
 
-func refusal(response *http.Response, text []byte) error {
+func refusal(response *http.Response, text []byte) *Error {
 	refused := Error{Status: response.StatusCode}
 	if err := json.Unmarshal(text, &refused); err != nil || refused.Message == "" {
 		return &Error{Message: "the control plane answers " + response.Status, Status: response.StatusCode}

@@ -57,6 +57,26 @@ func TestErrorsOfAClientSayWhatHappened(t *testing.T) {
 	}
 }
 
+// A control plane that does not know what it is asked is of another version.
+func TestAnotherVersionIsHinted(t *testing.T) {
+	t.Parallel()
+	socket := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		if strings.HasSuffix(r.URL.Path, "/nobody") {
+			_, _ = w.Write([]byte(`{"error":"no proxy nobody"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"error":"there is no ` + r.Method + " " + r.URL.Path + `"}`))
+	})
+	for name, hinted := range map[string]bool{"a b": true, "nobody": false} {
+		_, err := api.NewClient(socket).Proxy(t.Context(), name)
+		refused, ok := errors.AsType[*api.Error](err)
+		if !ok || strings.Contains(refused.Hint, "another version of lateen") != hinted {
+			t.Errorf("%s: %v, %+v", name, err, refused)
+		}
+	}
+}
+
 func TestWaitingEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

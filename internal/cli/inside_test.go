@@ -145,7 +145,8 @@ func TestProxiesAreShown(t *testing.T) {
 	i.shows(0, "proxies away-v1-0.shop", `away-v1-0\.shop, sidecar, not connected for \d+s`)
 	i.shows(0, "proxies away-v1-0 -n shop", `away-v1-0\.shop, sidecar, not connected for \d+s`)
 	i.refuses("away-v1-0 means 2 proxies: away-v1-0.default, away-v1-0.shop", "", "proxies", "away-v1-0")
-	i.refuses("no proxy nobody; there are away-v1-0.default, away-v1-0.shop, caller-v1-0.default", "", "proxies", "nobody")
+	i.refuses("no proxy nobody\nlateen: hint: `lateen proxies -A` lists those that there are: away-v1-0.default, away-v1-0.shop, caller-v1-0.default\n",
+		"", "proxies", "nobody")
 
 	i.refuse()
 	if _, stderr := i.shows(0, "proxies", `caller-v1-0\.default .* refuses 1 +\d+s ago`); !strings.Contains(stderr, "`lateen proxies caller-v1-0.default` shows what it refuses") {

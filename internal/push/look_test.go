@@ -213,7 +213,7 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// A name means one proxy, in each of its spellings, or the error lists those that it means.
+// A name means one proxy, in each of its spellings, or the error names those that it means, or that there are.
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	w := meshtest.NewFakeMesh(t, push.Config{})
@@ -237,20 +237,24 @@ func TestResolve(t *testing.T) {
 		"deploy/details-v1.shop":   "details-v1-0.shop",
 		"svc/details.shop":         "details-v1-0.shop",
 		"ingress":                  "ingress.default",
-		"details-v1-0":             "means 2 proxies: details-v1-0.default, details-v1-0.shop",
-		"deploy/reviews-v1":        "means 2 proxies: reviews-v1-0.default, reviews-v1-1.default",
-		"svc/reviews":              "means 3 proxies: reviews-v1-0.default, reviews-v1-1.default, reviews-v2-0.default",
-		"reviews":                  "no proxy reviews; there are details-v1-0.default",
-		"deploy/reviews-v1-0":      "no proxy deploy/reviews-v1-0; there are",
-		"svc/reviews.shop":         "no proxy svc/reviews.shop; there are",
+		"details-v1-0":             "means 2 proxies [details-v1-0.default details-v1-0.shop] []",
+		"deploy/reviews-v1":        "means 2 proxies [reviews-v1-0.default reviews-v1-1.default] []",
+		"svc/reviews":              "means 3 proxies [reviews-v1-0.default reviews-v1-1.default reviews-v2-0.default] []",
+		"reviews":                  "no proxy reviews [] [details-v1-0.default details-v1-0.shop ingress.default ",
+		"deploy/reviews-v1-0":      "no proxy deploy/reviews-v1-0 [] [details",
+		"svc/reviews.shop":         "no proxy svc/reviews.shop [] [details",
 		"node/x":                   "write NAME, NAME.NAMESPACE, deploy/NAME, svc/NAME or pod/NAME",
 		"":                         "no proxy ",
 		"details-v1-0.default.svc": "no proxy",
 	} {
 		got, err := w.Engine.Resolve(name)
 		if err != nil {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%q: %v, want %s", name, err, want)
+			told := err.Error()
+			if wrong, ok := errors.AsType[*push.NotOne](err); ok {
+				told = fmt.Sprint(told, " ", wrong.Means, " ", wrong.Known)
+			}
+			if !strings.Contains(told, want) {
+				t.Errorf("%q: %s, want %s", name, told, want)
 			}
 			continue
 		}

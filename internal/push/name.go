@@ -9,8 +9,23 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
+// NotOne is the error that a name does not mean one proxy.
+type NotOne struct {
+	Name  string
+	Means []mesh.ProxyID // the several that it means; none: it means no proxy
+	Known []mesh.ProxyID // those that there are, where it means none
+}
+
+func (e *NotOne) Error() string {
+	if len(e.Means) == 0 {
+		return "no proxy " + e.Name
+	}
+	return fmt.Sprintf("%s means %d proxies", e.Name, len(e.Means))
+}
+
 // Resolve finds the one proxy that a name means: "NAME.NAMESPACE" or "NAME" of an instance, "pod/" before it or not,
-// "deploy/WORKLOAD" or "svc/SERVICE", with or without a namespace. Where a name means several, the error lists them.
+// "deploy/WORKLOAD" or "svc/SERVICE", with or without a namespace. Where a name means none or several, the error is a
+// [*NotOne].
 func (e *Engine) Resolve(name string) (mesh.ProxyID, error) {
 	_, w, err := e.workload(mesh.ProxyID(name))
 	if err != nil {
@@ -38,20 +53,21 @@ func (e *Engine) workload(name mesh.ProxyID) (*mesh.Snapshot, *mesh.Workload, er
 	if !known {
 		return nil, nil, fmt.Errorf("no proxy %s: write NAME, NAME.NAMESPACE, deploy/NAME, svc/NAME or pod/NAME", name)
 	}
-	var found []*mesh.Workload
-	keys := snapshot.Keys(mesh.KindWorkload)
-	for _, k := range keys {
-		if w := snapshot.Workload(mesh.ProxyID(k.Name)); means(w, rest) {
-			found = append(found, w)
+	refused := &NotOne{Name: string(name)}
+	for _, k := range snapshot.Keys(mesh.KindWorkload) {
+		id := mesh.ProxyID(k.Name)
+		if refused.Known = append(refused.Known, id); means(snapshot.Workload(id), rest) {
+			refused.Means = append(refused.Means, id)
 		}
 	}
-	switch len(found) {
+	switch len(refused.Means) {
 	case 0:
-		return nil, nil, fmt.Errorf("no proxy %s%s", name, others(snapshot))
+		return nil, nil, refused
 	case 1:
-		return snapshot, found[0], nil
+		return snapshot, snapshot.Workload(refused.Means[0]), nil
 	default:
-		return nil, nil, fmt.Errorf("%s means %d proxies: %s", name, len(found), named(found))
+		refused.Known = nil
+		return nil, nil, refused
 	}
 }
 
@@ -85,28 +101,3 @@ func cutLast(s, separator string) (before, after string, found bool) {
 
 // isNamed tells whether NAME or NAME.NAMESPACE means what is so called.
 func isNamed(text, name, namespace string) bool { return text == name || text == name+"."+namespace }
-
-// others names the proxies that there are, for who has named one in vain.
-func others(s *mesh.Snapshot) string {
-	var all []*mesh.Workload
-	for _, k := range s.Keys(mesh.KindWorkload) {
-		all = append(all, s.Workload(mesh.ProxyID(k.Name)))
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	return "; there are " + named(all)
-}
-
-// named lists the names of workloads, at most so many.
-func named(list []*mesh.Workload) string {
-	const most = 20
-	var names []string
-	for _, w := range list[:min(len(list), most)] {
-		names = append(names, string(w.ID()))
-	}
-	if more := len(list) - most; more > 0 {
-		names = append(names, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(names, ", ")
-}
