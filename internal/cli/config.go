@@ -52,7 +52,7 @@ STATE is "same"; "own" for what the proxy started with or looked up by itself; "
 "not sent" for what waits for something else; "warming" for what the proxy has and does not use yet; "refused". What is
 wrong with a resource stands below the tables. Keys and credentials are never shown.
 
-A proxy is named as NAME or NAME.NAMESPACE, pod/NAME, deploy/WORKLOAD or svc/SERVICE, if that means one.`,
+` + proxyNames,
 		Example: "  lateen config productpage-v1-0\n  lateen config deploy/reviews-v1 clusters\n" +
 			"  lateen config ingress secrets -o json\n  lateen config svc/ratings --diff",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -72,7 +72,7 @@ A proxy is named as NAME or NAME.NAMESPACE, pod/NAME, deploy/WORKLOAD or svc/SER
 		RunE: i.run,
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&i.namespace, "namespace", "n", "", "namespace of the proxy, if its name has none (default: any)")
+	addProxyNamespace(flags, &i.namespace)
 	flags.StringVarP(&i.output, "output", "o", "short", "short, json or yaml")
 	flags.BoolVar(&i.diff, "diff", false, "only what differs; the exit code is 1 if something does")
 	return cmd
@@ -91,11 +91,15 @@ func (i *inspecting) run(cmd *cobra.Command, args []string) error {
 	if i.output != "short" && i.output != "json" && i.output != "yaml" {
 		return misused("short, json or yaml", "unknown output format %q", i.output)
 	}
+	name, err := inNamespace(args[0], i.namespace)
+	if err != nil {
+		return err
+	}
 	t, err := i.mesh.find(cmd.Context())
 	if err != nil {
 		return err
 	}
-	proxy, rows, err := inspect(cmd.Context(), t, inNamespace(args[0], i.namespace))
+	proxy, rows, err := inspect(cmd.Context(), t, name)
 	if err != nil {
 		return err
 	}

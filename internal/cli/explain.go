@@ -21,7 +21,9 @@ may happen with which share.
 
 Without one, show what one resource of one proxy is made of: what was cut from the mesh for it (view), what the
 proxy must do (plan), and that in Envoy's words (envoy). A resource is a host as the workload calls it,
-or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in the proxy's own dump.`,
+or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in the proxy's own dump.
+
+` + proxyNames,
 		Example: "  lateen explain productpage-v1-0 GET http://reviews:9080/reviews/0 -H 'cookie: user=jason'\n" +
 			"  lateen explain productpage-v1-0 reviews:9080\n  lateen explain ingress routes ingress --stage envoy",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -31,11 +33,14 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := inNamespace(args[0], namespace)
+			if err != nil {
+				return err
+			}
 			t, err := m.find(cmd.Context())
 			if err != nil {
 				return err
 			}
-			name := inNamespace(args[0], namespace)
 			if isRequest(args[1:]) {
 				return q.ask(cmd, t, mesh.ProxyID(name), args[1:])
 			}
@@ -55,6 +60,6 @@ or a kind (cluster, endpoints, listener, routes, virtual-host) and a name as in 
 	}
 	q.addTo(cmd.Flags())
 	cmd.Flags().StringVar(&stage, "stage", "plan", "of a resource: view, plan or envoy")
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the proxy, if its name has none (default: any)")
+	addProxyNamespace(cmd.Flags(), &namespace)
 	return cmd
 }

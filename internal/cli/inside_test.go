@@ -144,6 +144,8 @@ func TestProxiesAreShown(t *testing.T) {
 	}
 	i.shows(0, "proxies away-v1-0.shop", `away-v1-0\.shop, sidecar, not connected for \d+s`)
 	i.shows(0, "proxies away-v1-0 -n shop", `away-v1-0\.shop, sidecar, not connected for \d+s`)
+	i.shows(0, "proxies caller-v1-0.default -n default", `caller-v1-0\.default, sidecar, connected .*`)
+	i.refuses("no proxy caller-v1-0.shop", "", "explain", "caller-v1-0", "reviews:9080", "-n", "shop")
 	i.refuses("away-v1-0 means 2 proxies: away-v1-0.default, away-v1-0.shop", "", "proxies", "away-v1-0")
 	i.refuses("no proxy nobody\nlateen: hint: `lateen proxies -A` lists those that there are: away-v1-0.default, away-v1-0.shop, caller-v1-0.default\n",
 		"", "proxies", "nobody")
@@ -435,6 +437,9 @@ func TestInsideIsAskedRightly(t *testing.T) {
 	p.refuses(`unknown output format "name"`, "", "proxies", "-o", "name")
 	p.refuses("--watch shows changes to people, not as json", "", "proxies", "-w", "-o", "json")
 	p.refuses("--watch shows all proxies", "", "proxies", "-w", "x")
+	for _, command := range [][]string{{"proxies", "x.default"}, {"config", "svc/x.default"}, {"explain", "x.default", "y:80"}} {
+		p.refuses(command[1]+" is of another namespace than -n shop", "", append(command, "-n", "shop")...)
+	}
 }
 
 func TestProxysWordsAreOneLine(t *testing.T) {

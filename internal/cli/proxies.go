@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -34,8 +35,9 @@ func newProxiesCommand(m *meshFlags) *cobra.Command {
 (by the names of xDS), whether all that concerns it is in force, and when it refused something last. A proxy that runs and
 is not connected is shown too. Proxies of one scope are given the same, but for what is each one's own.
 
-With a name, show one proxy in detail. A proxy is named as NAME or NAME.NAMESPACE, pod/NAME, deploy/WORKLOAD or
-svc/SERVICE, if that means one.
+The list is that of one namespace, that of -n or "default", or with -A of all.
+
+With a name, show one proxy in detail. ` + proxyNames + `
 
 With --watch, show them again when something changes, and how far changes have travelled meanwhile.`,
 		Example: "  lateen proxies\n  lateen proxies -A -o wide\n  lateen proxies deploy/reviews-v1\n  lateen proxies --watch",
@@ -48,7 +50,7 @@ With --watch, show them again when something changes, and how far changes have t
 		RunE: l.run,
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&l.namespace, "namespace", "n", "", "namespace (default: default)")
+	flags.StringVarP(&l.namespace, "namespace", "n", "", "namespace of the list (default: default), or of the proxy, if its name has none (default: any)")
 	flags.BoolVarP(&l.all, "all-namespaces", "A", false, "of every namespace")
 	flags.StringVarP(&l.output, "output", "o", "short", "short, wide, json or yaml")
 	flags.BoolVarP(&l.watch, "watch", "w", false, "show changes as they come, until Ctrl-C")
@@ -65,6 +67,13 @@ func (l *looking) run(cmd *cobra.Command, args []string) error {
 	case l.watch && len(args) > 0:
 		return misused("leave out the name", "--watch shows all proxies")
 	}
+	name := ""
+	if len(args) == 1 {
+		var err error
+		if name, err = inNamespace(args[0], l.namespace); err != nil {
+			return err
+		}
+	}
 	t, err := l.mesh.find(cmd.Context())
 	if err != nil {
 		return err
@@ -72,8 +81,8 @@ func (l *looking) run(cmd *cobra.Command, args []string) error {
 	if l.watch {
 		return l.follow(cmd, t)
 	}
-	if len(args) == 1 {
-		return l.one(cmd, t, inNamespace(args[0], l.namespace))
+	if name != "" {
+		return l.one(cmd, t, name)
 	}
 	proxies, err := t.client.Proxies(cmd.Context())
 	if err != nil {
@@ -90,12 +99,26 @@ func (l *looking) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// inNamespace returns the name of a proxy with a namespace, if one is given and the name has none.
-func inNamespace(name, namespace string) string {
-	if namespace == "" || strings.Contains(name, ".") {
-		return name
+// proxyNames is the help of every command that takes the name of a proxy.
+const proxyNames = `A proxy is named as NAME or NAME.NAMESPACE, pod/NAME, deploy/WORKLOAD or
+svc/SERVICE, if that means one. A name without a namespace means that of any namespace, with -n that of this one.`
+
+// addProxyNamespace adds -n to a command that takes the name of a proxy.
+func addProxyNamespace(flags *pflag.FlagSet, namespace *string) {
+	flags.StringVarP(namespace, "namespace", "n", "", "namespace of the proxy, if its name has none (default: any)")
+}
+
+// inNamespace returns the name of a proxy with a namespace, if one is given.
+func inNamespace(name, namespace string) (string, error) {
+	_, own, ok := strings.Cut(name, ".")
+	switch {
+	case namespace == "" || own == namespace:
+		return name, nil
+	case ok:
+		return "", misused("leave out one of them", "the name %s is of another namespace than -n %s", name, namespace)
+	default:
+		return name + "." + namespace, nil
 	}
-	return name + "." + namespace
 }
 
 // choose returns the proxies of the namespace that is asked for.
