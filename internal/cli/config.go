@@ -52,22 +52,20 @@ STATE is "same"; "own" for what the proxy started with or looked up by itself; "
 "not sent" for what waits for something else; "warming" for what the proxy has and does not use yet; "refused". What is
 wrong with a resource stands below the tables. Keys and credentials are never shown.
 
+The part may stand before the proxy, in the singular, or as xDS abbreviates it (lds, cds, rds, vhds, eds, sds, ecds).
+
 ` + proxyNames,
 		Example: "  lateen config productpage-v1-0\n  lateen config deploy/reviews-v1 clusters\n" +
 			"  lateen config ingress secrets -o json\n  lateen config svc/ratings --diff",
 		Args: func(_ *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 0 || len(args) > 2:
+			if len(args) == 0 || len(args) > 2 {
 				return misused("for instance: lateen config productpage-v1-0 clusters", "name a proxy, and what to show of it or nothing")
-			case len(args) == 2 && kindsOf(args[1]) == nil:
-				hint := inspectedWords
-				if kindsOf(args[0]) != nil {
-					hint = fmt.Sprintf("the proxy comes first: lateen config %s %s", args[1], args[0])
-				}
-				return misused(hint, "unknown part of a configuration %q", args[1])
-			default:
-				return nil
 			}
+			_, part := proxyAndPart(args)
+			if part != "" && kindsOf(part) == nil {
+				return misused(inspectedWords, "unknown part of a configuration %q", part)
+			}
+			return nil
 		},
 		RunE: i.run,
 	}
@@ -78,20 +76,42 @@ wrong with a resource stands below the tables. Keys and credentials are never sh
 	return cmd
 }
 
-// kindsOf returns the kinds that a word means, plural or singular; nil: none.
+// kindsOf returns the kinds that a word means, plural or singular or as xDS abbreviates it; nil: none.
 func kindsOf(word string) []view.Kind {
 	word = strings.ToLower(word)
 	if kinds, ok := inspected[word]; ok {
 		return kinds
 	}
+	for _, d := range discovery {
+		if word == strings.ToLower(d.word) {
+			if d.kind == view.KindRoutes {
+				return inspected["routes"] // virtual hosts are a part of them
+			}
+			return []view.Kind{d.kind}
+		}
+	}
 	return inspected[word+"s"]
+}
+
+// proxyAndPart returns the two arguments, which may stand the other way round, as istioctl has them. A first word that may
+// be either is the proxy.
+func proxyAndPart(args []string) (proxy, part string) {
+	switch {
+	case len(args) == 1:
+		return args[0], ""
+	case kindsOf(args[1]) == nil && kindsOf(args[0]) != nil:
+		return args[1], args[0]
+	default:
+		return args[0], args[1]
+	}
 }
 
 func (i *inspecting) run(cmd *cobra.Command, args []string) error {
 	if i.output != "short" && i.output != "json" && i.output != "yaml" {
 		return misused("short, json or yaml", "unknown output format %q", i.output)
 	}
-	name, err := inNamespace(args[0], i.namespace)
+	name, part := proxyAndPart(args)
+	name, err := inNamespace(name, i.namespace)
 	if err != nil {
 		return err
 	}
@@ -103,8 +123,8 @@ func (i *inspecting) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(args) == 2 {
-		kinds := kindsOf(args[1])
+	if part != "" {
+		kinds := kindsOf(part)
 		rows = slices.DeleteFunc(rows, func(r dump.Row) bool { return !slices.Contains(kinds, r.Kind) })
 	}
 	different := 0

@@ -222,6 +222,11 @@ func TestConfigIsShown(t *testing.T) {
 
 	i.shows(0, "proxy-config deploy/caller-v1 listeners",
 		`LISTENER +ADDRESS +SPEAKS +VERSION +STATE`, `inner +inside the proxy +HTTP +[0-9a-f]{8} +same`, `outbound +127\.0\.0\.1:15001 +HTTP +[0-9a-f]{8} +same`)
+	for _, command := range []string{"proxy-config listener deploy/caller-v1", "config caller-v1-0 lds", "config LDS caller-v1-0 -n default"} {
+		i.shows(0, command, `LISTENER +ADDRESS .*`, `inner .*`, `outbound .*`)
+	}
+	i.shows(0, "config vhds caller-v1-0", `VIRTUAL HOST +DOMAINS .*`, `out/reviews:9080 .*`)
+	i.shows(0, "config rds caller-v1-0", `ROUTES +VIRTUAL HOSTS .*`, `VIRTUAL HOST +DOMAINS .*`)
 	i.shows(0, "config caller-v1-0 endpoint", `ENDPOINTS +ADDRESS +WEIGHT +HEALTH +VERSION +STATE`, `outbound\|.* +127\.200\.0\.1:9080 +1 +healthy +[0-9a-f]{8} +same`)
 	if stdout, stderr := i.shows(0, "config caller-v1-0 clusters --diff"); stdout != "" || !strings.Contains(stderr, "caller-v1-0.default has what it was sent") {
 		t.Errorf("%s%s", stdout, stderr)
@@ -430,8 +435,7 @@ func TestInsideIsAskedRightly(t *testing.T) {
 	p := program{t, t.TempDir()}
 	p.refuses("name a proxy, and what to show of it or nothing", "", "config")
 	p.refuses(`unknown part of a configuration "bootstrap"`, "", "config", "x", "bootstrap")
-	p.refuses(`unknown part of a configuration "x"`, "", "config", "route", "x")
-	p.refuses("the proxy comes first: lateen config x route", "", "config", "route", "x")
+	p.refuses(`unknown part of a configuration "y"`, "", "config", "x", "y")
 	p.refuses(`unknown output format "wide"`, "", "config", "x", "-o", "wide")
 	p.refuses("name one proxy, or none for all", "", "proxies", "x", "y")
 	p.refuses(`unknown output format "name"`, "", "proxies", "-o", "name")
