@@ -183,18 +183,33 @@ const maxUses = 256
 
 // uses reads which hosts the workload's proxies are given, and which they are not.
 func (r *reader) uses(path string, w *Workload, s *usesSpec) {
-	host := func(at, text string) {
+	host := func(at, text string) (string, int) {
 		name, port, err := net.SplitHostPort(text)
-		if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 1 || n > 65535 || !config.IsDomain(strings.ToLower(name)) {
+		n, bad := strconv.Atoi(port)
+		if err != nil || bad != nil || n < 1 || n > 65535 || !config.IsDomain(strings.ToLower(name)) {
 			r.invalid(at, "this is no host with a port", `write it as the workload does: "reviews:9080"`)
+			return "", 0
+		}
+		return name, n
+	}
+	pinned := map[string]bool{}
+	for i, text := range s.Pin {
+		at := config.Item(path+".pin", i)
+		if name, port := host(at, text); port != 0 {
+			pinned[strings.ToLower(text)] = true
+			r.mentions = append(r.mentions, mention{object: r.Object, workload: w, path: at, service: name, pinned: port})
 		}
 	}
-	for i, text := range s.Pin {
-		host(config.Item(path+".pin", i), text)
-	}
 	for i, text := range s.Forbid {
+		at := config.Item(path+".forbid", i)
 		if text != "*" {
-			host(config.Item(path+".forbid", i), text)
+			host(at, text)
+		}
+		if pinned[strings.ToLower(text)] {
+			r.Tell(mesh.Problem{
+				Field: at, Code: config.CodeConflictingFields, Message: text + " is pinned too",
+				Hint: "pin gives it to the proxies, forbid keeps it from being learned: take one of them away",
+			})
 		}
 	}
 	if len(s.Pin) > maxUses || len(s.Forbid) > maxUses {

@@ -97,6 +97,7 @@ func TestReadProblems(t *testing.T) {
 		"ready timeout":             {workload("command: [a], ready: {timeout: 5}"), "5:101 spec.services.web.workloads.v1.ready.timeout invalid-duration"},
 		"pinned host":               {workload("command: [a], uses: {pin: [\"b:80\", b]}"), "5:105 spec.services.web.workloads.v1.uses.pin[1] invalid-value"},
 		"forbidden host":            {workload("command: [a], uses: {forbid: [\"*\", \"b:0\"]}"), "5:105 spec.services.web.workloads.v1.uses.forbid[1] invalid-value"},
+		"pinned and forbidden":      {workload("command: [a], uses: {pin: [\"b:80\"], forbid: [\"*\", \"B:80\"]}"), "5:120 spec.services.web.workloads.v1.uses.forbid[1] conflicting-fields"},
 		"uses of what runs":         {workload("address: 127.0.0.1, uses: {pin: [\"b:80\"]}"), "5:90 spec.services.web.workloads.v1.uses conflicting-fields"},
 		"workload name":             {service("workloads: {V1: {command: [a]}}"), "5:65 spec.services.web.workloads.V1 invalid-name"},
 		"service name":              {"  services: {my_web: {ports: [{name: http, port: 80}]}}", "5:14 spec.services.my_web invalid-name"},
@@ -130,12 +131,12 @@ func TestReadProblems(t *testing.T) {
 }
 
 func TestUses(t *testing.T) {
-	m, problems := parse(t, document(`  services: {web: {ports: [{name: http, port: 80}], workloads: {v1: {command: [a], uses: {pin: ["b:80"], forbid: ["*"]}}}}}`))
+	m, problems := parse(t, document(`  services: {web: {ports: [{name: http, port: 80}], workloads: {v1: {command: [a], uses: {pin: ["b.com:80"], forbid: ["*"]}}}}}`))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	i := &Instance{Name: "web-v1-0", Workload: m.Workloads[0], Listen: map[string]int{}, Ports: map[string]int{}}
-	if got, want := i.MeshWorkload().Uses, (mesh.Uses{Pin: []string{"b:80"}, Forbid: []string{"*"}}); !reflect.DeepEqual(got, want) {
+	if got, want := i.MeshWorkload().Uses, (mesh.Uses{Pin: []string{"b.com:80"}, Forbid: []string{"*"}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("the control plane is told %+v, want %+v", got, want)
 	}
 	other := *m.Workloads[0]

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -14,8 +15,9 @@ type mention struct {
 	object   *config.Object
 	workload *Workload
 	path     string
-	variable string // UPSTREAM_…; "": a service that the workload depends on
+	variable string // UPSTREAM_…; "": a service that the workload depends on, or is given
 	service  string // as written
+	pinned   int    // the port of a service that the workload's proxies are given; 0: one that it depends on
 }
 
 // resolver finds out what mentions mean, once all services are known.
@@ -43,9 +45,12 @@ func (m *Mesh) resolve(mentions []mention) []mesh.Problem {
 		if r.wanted[w] == nil {
 			r.wanted[w], r.waits[w] = map[localAddress]bool{}, map[mesh.Host]mention{}
 		}
-		if at.variable != "" {
+		switch {
+		case at.variable != "":
 			r.variable(at)
-		} else {
+		case at.pinned != 0:
+			r.pin(at)
+		default:
 			r.dependency(at)
 		}
 	}
@@ -102,6 +107,11 @@ func (r *resolver) dependency(at mention) {
 		}
 		return
 	}
+	r.tell(at, config.CodeUnknownHost, "there is no service "+at.service, r.suggest(at))
+}
+
+// suggest returns a hint at the service that is meant.
+func (r *resolver) suggest(at mention) string {
 	var names []string
 	for _, s := range r.all {
 		name := s.Name
@@ -111,7 +121,44 @@ func (r *resolver) dependency(at mention) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	r.tell(at, config.CodeUnknownHost, "there is no service "+at.service, config.Suggest(at.service, "services", names))
+	return config.Suggest(at.service, "services", names)
+}
+
+// pin warns of a host that the workload's proxies are given and that is not there. A name with dots that is no service's
+// may be one outside the mesh.
+func (r *resolver) pin(at mention) {
+	p := at.object.Problem(config.CodeUnknownHost, at.path, "there is no service %s: the proxies are given nothing for it", at.service)
+	p.Severity = mesh.Warning
+	name := strings.ToLower(at.service)
+	for _, host := range mesh.Candidates(name, at.workload.Namespace, domain) {
+		s := r.services[host]
+		if s == nil {
+			continue
+		}
+		if slices.ContainsFunc(s.Ports, func(p mesh.Port) bool { return p.Number == at.pinned }) {
+			return
+		}
+		p.Code, p.Message = config.CodeUnknownPort, fmt.Sprintf("service %s has no port %d", at.service, at.pinned)
+		var ports []string
+		for _, port := range s.Ports {
+			ports = append(ports, fmt.Sprintf("%d (%s)", port.Number, port.Name))
+		}
+		p.Hint = "ports: " + strings.Join(ports, ", ")
+		r.problems = append(r.problems, p)
+		return
+	}
+	if r.inside(name) {
+		p.Hint = r.suggest(at)
+		r.problems = append(r.problems, p)
+	}
+}
+
+// inside tells whether a name can only be one of a service, whether or not there is one.
+func (r *resolver) inside(name string) bool {
+	_, rest, dotted := strings.Cut(name, ".")
+	namespace, _, _ := strings.Cut(rest, ".")
+	return !dotted || rest == namespace+".svc" || rest == namespace+".svc."+domain ||
+		rest == namespace && slices.ContainsFunc(r.all, func(s *mesh.Service) bool { return s.Namespace == namespace })
 }
 
 // cycles reports workloads that wait for themselves, each ring once.

@@ -156,6 +156,38 @@ func TestUnknownServices(t *testing.T) {
 	}
 }
 
+// A host that is pinned and that no service has is a warning, unless it may be one outside.
+func TestUnknownPins(t *testing.T) {
+	t.Parallel()
+	for pin, want := range map[string]string{
+		"web:80":                                 "",
+		"MY-DB:8080":                             "",
+		"my-db.far-west:5432":                    "",
+		"my-db.far-west.svc.cluster.local:5432":  "",
+		"api.example.com:443":                    "",
+		"nowhere.com:80":                         "",
+		"my-bd:3306":                             `there is no service my-bd: the proxies are given nothing for it [unknown-host]` + "\n  hint: did you mean \"my-db\"?",
+		"web.far-west:80":                        "there is no service web.far-west",
+		"web.nowhere.svc:80":                     "there is no service web.nowhere.svc",
+		"nowhere.far-west.svc.cluster.local:443": "there is no service nowhere.far-west.svc.cluster.local",
+		"my-db:5432":                             "service my-db has no port 5432 [unknown-port]\n  hint: ports: 3306 (mysql), 8080 (http-admin)",
+		"my-db.far-west:80":                      "service my-db.far-west has no port 80",
+	} {
+		m, problems := parse(t, upstreamTown(`uses: {pin: ["`+pin+`"]}`))
+		if m == nil || m.named(t, "web-v1").unsound {
+			t.Fatalf("%s: the workload does not run", pin)
+		}
+		switch {
+		case want == "" && len(problems) == 0:
+		case len(problems) != 1 || want == "":
+			t.Errorf("%s: %v", pin, problems)
+		case problems[0].Severity != mesh.Warning || problems[0].Position.Line != 6 || problems[0].Field != "spec.services.web.workloads.v1.uses.pin[0]" ||
+			!strings.Contains(problems[0].String(), want):
+			t.Errorf("%s: %s, want %s", pin, problems[0], want)
+		}
+	}
+}
+
 // A name that could mean two ports means none: it is told where it is used, and is in no environment.
 func TestAmbiguousVariable(t *testing.T) {
 	t.Parallel()
