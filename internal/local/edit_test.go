@@ -140,6 +140,10 @@ func TestWrongEdit(t *testing.T) {
 	} {
 		w.write(strings.Replace(twoServices, edit.from, edit.to, 1))
 		w.awaitText(w.err, edit.want)
+		w.await("the control plane to know it", func() bool {
+			problems := w.last().Problems
+			return len(problems) == 1 && strings.Contains(problems[0].String(), edit.want)
+		})
 	}
 	for _, line := range w.told()[lines:] {
 		if line.Registry != nil && len(line.Registry.Workloads) != 3 {
@@ -148,6 +152,9 @@ func TestWrongEdit(t *testing.T) {
 	}
 	w.write(strings.Replace(twoServices, "replicas: 2", "replicas: 1", 1))
 	w.awaitEndpoints("web", "web-v1-0 healthy")
+	if problems := w.last().Problems; len(problems) > 0 {
+		t.Errorf("after all is mended there are %v", problems)
+	}
 }
 
 // A new version that does not run takes nothing away: the old one goes on.

@@ -136,6 +136,9 @@ func edited(r mesh.Registry, e mesh.RegistryEdit) mesh.Registry {
 	if e.Certificates != nil {
 		r.Certificates = e.Certificates
 	}
+	if e.Problems != nil {
+		r.Problems = e.Problems
+	}
 	return r
 }
 

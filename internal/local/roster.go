@@ -25,6 +25,7 @@ type roster struct {
 
 	settings     *mesh.Settings
 	certificates []mesh.SealedCertificate
+	problems     []mesh.Problem // of the Mesh files
 
 	touched touched
 }
@@ -39,6 +40,7 @@ type touched struct {
 	hosts     map[mesh.Host]bool
 	instances map[mesh.ProxyID]bool
 	settings  bool
+	problems  bool
 }
 
 func newTouched() touched {
@@ -70,6 +72,16 @@ func (r *roster) offer(services []*mesh.Service, settings mesh.Settings, certifi
 	maps.Copy(r.touched.hosts, r.offered)
 	r.settings, r.certificates, r.touched.settings = &settings, certificates, true
 	r.bump()
+}
+
+// tell says what is wrong with the Mesh files now.
+func (r *roster) tell(problems []mesh.Problem) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Equal(r.problems, problems) {
+		r.problems, r.touched.problems = problems, true
+		r.bump()
+	}
 }
 
 // put adds an instance, which takes no requests yet, or replaces what is known of it.
@@ -145,14 +157,14 @@ func (r *roster) bump() int64 {
 func (r *roster) registry() (mesh.Registry, int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.touched = touched{hosts: maps.Clone(r.offered), instances: map[mesh.ProxyID]bool{}, settings: true}
+	r.touched = touched{hosts: maps.Clone(r.offered), instances: map[mesh.ProxyID]bool{}, settings: true, problems: true}
 	for id, e := range r.entries {
 		r.touched.instances[id], r.touched.hosts[e.instance.Workload.Host] = true, true
 	}
 	e := r.take()
 	return mesh.Registry{
 		Generation: e.Generation, Services: e.Services, Endpoints: e.Endpoints, Workloads: e.Workloads, Settings: e.Settings,
-		Certificates: e.Certificates,
+		Certificates: e.Certificates, Problems: e.Problems,
 	}, r.number
 }
 
@@ -190,6 +202,9 @@ func (r *roster) take() mesh.RegistryEdit {
 	}
 	if r.touched.settings {
 		e.Settings, e.Certificates = r.settings, append([]mesh.SealedCertificate{}, r.certificates...)
+	}
+	if r.touched.problems {
+		e.Problems = append([]mesh.Problem{}, r.problems...)
 	}
 	r.touched = newTouched()
 	return e

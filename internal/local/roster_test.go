@@ -15,7 +15,7 @@ import (
 // rosterStep changes one thing in a roster, as a supervisor does.
 func rosterStep(r *rand.Rand, known *roster, instances []*Instance) {
 	i := instances[r.IntN(len(instances))]
-	switch r.IntN(6) {
+	switch r.IntN(7) {
 	case 0:
 		var services []*mesh.Service
 		for _, name := range []string{"web", "shop", "db"} {
@@ -28,6 +28,8 @@ func rosterStep(r *rand.Rand, known *roster, instances []*Instance) {
 			certificates = []mesh.SealedCertificate{{Name: "tls", Chain: "c", Key: mesh.Sealed{Secret: mesh.NewSecret("k")}}}
 		}
 		known.offer(services, mesh.Settings{CABundle: fmt.Sprint(r.IntN(3))}, certificates)
+	case 6:
+		known.tell([]mesh.Problem{{Message: "a"}, {Message: "b"}}[:r.IntN(3)])
 	case 1:
 		known.remove(i.ID())
 	case 2, 3:
@@ -77,6 +79,7 @@ func TestEditsOfTheRosterMakeTheWhole(t *testing.T) {
 // asJSON writes a registry down, with empty lists as ones that are missing.
 func asJSON(t *testing.T, r mesh.Registry) string {
 	t.Helper()
+	r.Problems = append([]mesh.Problem{}, r.Problems...)
 	r.Services, r.Workloads, r.Endpoints = append([]*mesh.Service{}, r.Services...), append([]*mesh.Workload{}, r.Workloads...), append([]*mesh.EndpointSet{}, r.Endpoints...)
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
@@ -96,7 +99,7 @@ func TestAnEditNamesWhatWasTouched(t *testing.T) {
 	known.registry()
 	known.set("web-v1-3.default", mesh.Healthy)
 	edit, _ := known.edit()
-	if len(edit.Services) != 1 || len(edit.Endpoints) != 1 || len(edit.Workloads) != 1 || edit.Len() != 3 || edit.Settings != nil || edit.Certificates != nil {
+	if len(edit.Services) != 1 || len(edit.Endpoints) != 1 || len(edit.Workloads) != 1 || edit.Len() != 3 || edit.Settings != nil || edit.Certificates != nil || edit.Problems != nil {
 		t.Errorf("%+v", edit)
 	}
 }

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -188,6 +189,7 @@ func (s *Supervisor) sink(c *crew) func(context.Context, []config.Object, []mesh
 		running = true
 		problems = slices.DeleteFunc(problems, func(p mesh.Problem) bool { return p.Object.IsZero() })
 		s.tell(told, problems, objects)
+		c.site.roster.tell(distinct(problems))
 		if wanted == nil {
 			return nil
 		}
@@ -223,6 +225,23 @@ func (s *Supervisor) tell(told map[mesh.Problem]bool, problems []mesh.Problem, o
 			s.console.say("%s is good again", o.Ref)
 		}
 	}
+}
+
+// distinct returns the problems without those that are there twice; of two the one with a hint stays.
+func distinct(problems []mesh.Problem) []mesh.Problem {
+	at := map[mesh.Problem]int{}
+	var list []mesh.Problem
+	for _, p := range problems {
+		known := p
+		known.Hint = ""
+		if i, twice := at[known]; twice {
+			list[i].Hint = cmp.Or(list[i].Hint, p.Hint)
+			continue
+		}
+		at[known] = len(list)
+		list = append(list, p)
+	}
+	return list
 }
 
 // about returns the problems of Mesh documents, and of documents that may be some.

@@ -11,6 +11,8 @@ type Registry struct {
 	Settings  *Settings      `json:"settings,omitempty"`
 	// Certificates for the door. They are written with their keys: a registry goes over the socket of its user only.
 	Certificates []SealedCertificate `json:"certificates,omitempty"`
+	// Problems are what is wrong with what the source was made from. It has told them where it runs.
+	Problems []Problem `json:"problems,omitempty"`
 }
 
 // RegistryEdit is what changed in what one source knows. What it does not name stays as it is. A name that is both put
@@ -28,12 +30,14 @@ type RegistryEdit struct {
 	Settings         *Settings      `json:"settings,omitempty"` // nil: as before
 	// Certificates are all that there are now; nil: as before.
 	Certificates []SealedCertificate `json:"certificates,omitzero"`
+	// Problems are all that there are now; nil: as before.
+	Problems []Problem `json:"problems,omitzero"`
 }
 
 // Len counts what the edit names.
 func (e *RegistryEdit) Len() int {
 	return len(e.Services) + len(e.Endpoints) + len(e.Workloads) + len(e.RemovedServices) + len(e.RemovedEndpoints) +
-		len(e.RemovedWorkloads) + len(e.Certificates)
+		len(e.RemovedWorkloads) + len(e.Certificates) + len(e.Problems)
 }
 
 // SealedCertificate is a [Certificate] on its way from the supervisor to the control plane.

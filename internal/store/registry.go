@@ -34,7 +34,7 @@ func (r *registry) len() int {
 func (f *fold) setRegistry(source string, whole *mesh.Registry) error {
 	edit := &mesh.RegistryEdit{
 		Generation: whole.Generation, Services: whole.Services, Endpoints: whole.Endpoints, Workloads: whole.Workloads,
-		Certificates: whole.Certificates,
+		Certificates: whole.Certificates, Problems: whole.Problems,
 	}
 	if edit.Len() > maxNames {
 		return ErrTooLarge
@@ -60,6 +60,7 @@ func (f *fold) setRegistry(source string, whole *mesh.Registry) error {
 	keepOnly(f, r, mesh.KindWorkload, r.workloads, g.workloads)
 	f.setSettings(r, whole.Settings)
 	f.setCertificates(r, whole.Certificates)
+	f.passOn(source, whole.Problems)
 	return nil
 }
 
@@ -85,6 +86,9 @@ func (f *fold) editRegistry(source string, edit *mesh.RegistryEdit) error {
 	}
 	if edit.Certificates != nil {
 		f.setCertificates(r, edit.Certificates)
+	}
+	if edit.Problems != nil {
+		f.passOn(source, edit.Problems)
 	}
 	return nil
 }

@@ -105,3 +105,36 @@ file.yaml:37:48: warning: Ingress default/door: spec.rules[0].http.paths[3].back
 		}
 	})
 }
+
+// What is wrong with what a registry was made from is told with the rest, until a later registry or edit says otherwise.
+func TestProblemsComeWithARegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, "local")
+		problem := func(text string) mesh.Problem {
+			return mesh.Problem{Message: text, Code: "broken", Severity: mesh.Warning, Position: mesh.Position{File: "mesh.yaml", Line: 3, Column: 1}}
+		}
+		wants := func(want string) {
+			t.Helper()
+			if got := b.problems(); got != want {
+				t.Errorf("problems %q, want %q", got, want)
+			}
+		}
+		b.setRegistry(t, "local", mesh.Registry{Generation: 1, Problems: []mesh.Problem{problem("one")}})
+		wants("mesh.yaml:3:1: warning: one [broken]\n")
+		edit := func(e mesh.RegistryEdit) {
+			t.Helper()
+			if _, err := b.EditRegistry(t.Context(), "local", e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		edit(mesh.RegistryEdit{Base: 1, Generation: 2, Services: []*mesh.Service{service("reviews", 80)}})
+		wants("mesh.yaml:3:1: warning: one [broken]\n")
+		edit(mesh.RegistryEdit{Base: 2, Generation: 3, Problems: []mesh.Problem{problem("two"), problem("three")}})
+		wants("mesh.yaml:3:1: warning: two [broken]\nmesh.yaml:3:1: warning: three [broken]\n")
+		edit(mesh.RegistryEdit{Base: 3, Generation: 4, Problems: []mesh.Problem{}})
+		wants("")
+		b.setRegistry(t, "local", mesh.Registry{Problems: []mesh.Problem{problem("one")}})
+		b.setRegistry(t, "local", mesh.Registry{})
+		wants("")
+	})
+}

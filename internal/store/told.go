@@ -20,7 +20,7 @@ type subject struct {
 type about int
 
 const (
-	aboutSource   about = iota // what a source met when it read objects
+	aboutSource   about = iota // what a source met when it read objects, or what its registry is made from
 	aboutObject                // all objects of one name
 	aboutRegistry              // what registries say about one part
 	aboutPart                  // objects that say something about the same part
@@ -48,6 +48,15 @@ func (f *fold) tell(s subject, problems []mesh.Problem) {
 		}
 	}
 	f.problems.put(s, problems, len(problems) > 0)
+}
+
+// passOn replaces the problems that come with a registry. Whoever hands them in has said them already, so they are not
+// fresh.
+func (f *fold) passOn(source string, problems []mesh.Problem) {
+	s := subject{about: aboutSource, kind: "registry", name: source}
+	if before, _ := f.problems.get(s); !slices.Equal(before, problems) {
+		f.problems.put(s, problems, len(problems) > 0)
+	}
 }
 
 // tellDoubtful tells anew what is wrong with the parts that were touched.
