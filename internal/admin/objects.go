@@ -28,7 +28,7 @@ func (s *Server) writeObjects(r *http.Request) (any, error) {
 	objects, problems := s.writable(request.Namespace, request.Files)
 	out, err := s.config.Objects.Write(r.Context(), op, objects)
 	if err != nil {
-		return nil, err
+		return nil, s.unstored(err, objects, out)
 	}
 	return s.written(out, append(problems, s.warnings(out, objects, problems)...)), nil
 }
@@ -149,6 +149,7 @@ func (s *Server) owned() map[mesh.Ref]*config.Object {
 
 func (s *Server) written(out state.Outcome, problems []mesh.Problem) api.Written {
 	w := api.Written{Revision: out.Revision, Problems: append(problems, out.Problems...), Results: []api.Result{}}
+	s.plainly(w.Problems)
 	mesh.SortProblems(w.Problems)
 	for _, c := range out.Changes {
 		w.Results = append(w.Results, api.Result{

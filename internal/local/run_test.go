@@ -136,6 +136,7 @@ func TestCannotStart(t *testing.T) {
 		"admin port": {twoServices, func(c *Config) { c.AdminPort = port }, fmt.Sprintf("port %d for the admin pages is in use", port), "--admin-port"},
 		"no Envoy":   {twoServices, func(c *Config) { c.Envoy = agent.Lookup{Flag: "/nonesuch"} }, "/nonesuch is not a program", "pip install"},
 		"bad Mesh":   {strings.Replace(twoServices, "replicas", "replica", 1), nil, `mesh.yaml:10:`, ""},
+		"no folder":  {twoServices, func(c *Config) { c.StateDir = os.Args[0] + "/x" }, "the state folder cannot be used: mkdir", "--state-dir"},
 		"no Mesh":    {"apiVersion: v1\nkind: Other\nmetadata: {name: x}\n", nil, "there is no Mesh", ""},
 		"no control plane": {
 			twoServices, func(c *Config) { c.ServeArgs = []string{"serve", "/nonesuch"} },

@@ -30,14 +30,14 @@ type stateDir struct {
 func openState(path, meshName string) (*stateDir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
+		return nil, unusable(err)
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
+		return nil, unusable(err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
+		return nil, unusable(err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer lock.Close()
@@ -48,9 +48,19 @@ func openState(path, meshName string) (*stateDir, error) {
 		lock.Truncate(0), writeAt(lock, fmt.Sprintln(os.Getpid())),
 		os.RemoveAll(filepath.Join(path, "proxies")), os.RemoveAll(s.bin()), os.Mkdir(s.bin(), 0o700), s.dropToken(),
 	); err != nil {
-		return nil, errors.Join(fmt.Errorf("state folder: %w", err), lock.Close())
+		_ = lock.Close() // nothing that counts was written
+		return nil, unusable(err)
 	}
 	return s, nil
+}
+
+// unusable says that the state folder cannot be used, and what to do.
+func unusable(err error) error {
+	advice := "choose another folder with --state-dir"
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		advice = "make room on its disk, or " + advice
+	}
+	return &Failure{Message: "the state folder cannot be used", Advice: advice, Cause: err}
 }
 
 // Runs tells whether a supervisor holds the state folder: its mesh runs, though its control plane may be away for a moment.
@@ -96,7 +106,7 @@ func (s *stateDir) bin() string { return filepath.Join(s.path, "bin") }
 
 func (s *stateDir) linkProgram(executable string) error {
 	if err := os.Symlink(executable, filepath.Join(s.bin(), "lateen")); err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return unusable(err)
 	}
 	return nil
 }
