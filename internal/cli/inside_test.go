@@ -156,7 +156,7 @@ func TestProxiesAreShown(t *testing.T) {
 	}
 	i.shows(0, "proxies deploy/caller-v1",
 		`caller-v1-0\.default, sidecar, connected for \d+s, scope [0-9a-f]{8}`, `not in sync: refuses 1; .*`, "",
-		`refuses virtual-host out/reviews:9080, \d+s ago \(2.*Z\):`, `  no such thing`,
+		`refuses virtual-host out/reviews:9080, \d+s ago \(2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\):`, `  no such thing`,
 		`listeners \(2, by LDS\)`, `  inner`, `  outbound`, `virtual hosts \(2, by VHDS\)`, `  out/reviews:9080`)
 	stdout, _ := i.shows(0, "proxies caller-v1-0 -o json")
 	var detail api.ProxyDetail
@@ -443,6 +443,25 @@ func TestInsideIsAskedRightly(t *testing.T) {
 	p.refuses("--watch shows all proxies", "", "proxies", "-w", "x")
 	for _, command := range [][]string{{"proxies", "x.default"}, {"config", "svc/x.default"}, {"explain", "x.default", "y:80"}} {
 		p.refuses(command[1]+" is of another namespace than -n shop", "", append(command, "-n", "shop")...)
+	}
+}
+
+// A line names two pending resources; all of them stand in the detail.
+func TestPendingIsShort(t *testing.T) {
+	t.Parallel()
+	of := func(behind int, names ...string) *api.Proxy {
+		p := &api.Proxy{Behind: behind}
+		for _, name := range names {
+			p.Pending = append(p.Pending, api.Pending{Resource: name})
+		}
+		return p
+	}
+	for want, p := range map[string]*api.Proxy{
+		"-": of(0), "a": of(1, "a"), "a, b": of(2, "a", "b"), "a, b, and 1 more": of(3, "a", "b", "c"), "a, b, and 40 more": of(42, "a", "b", "c"),
+	} {
+		if got := pending(p); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

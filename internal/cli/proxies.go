@@ -279,9 +279,12 @@ func oneLine(words string) string {
 	return words
 }
 
+// shownPending is how many pending resources stand in one line.
+const shownPending = 2
+
 func pending(p *api.Proxy) string {
 	var names []string
-	for _, one := range p.Pending {
+	for _, one := range p.Pending[:min(len(p.Pending), shownPending)] {
 		names = append(names, one.Resource)
 	}
 	if more := p.Behind - len(names); more > 0 {

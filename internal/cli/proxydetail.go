@@ -30,6 +30,9 @@ func (l *looking) one(cmd *cobra.Command, t target, name string) error {
 	return nil
 }
 
+// clock returns a time as people here read it.
+func clock(t time.Time) string { return t.Local().Format(time.DateTime) }
+
 // maxNames bounds the names of one kind that people are shown.
 const maxNames = 20
 
@@ -45,11 +48,11 @@ func showDetail(w io.Writer, p *api.ProxyDetail, whole bool) {
 		fmt.Fprintf(w, "not in sync: %s; all was in force at change %s\n", inSync(&p.Proxy), revision(p.Revision))
 	}
 	for _, r := range p.Refusals {
-		fmt.Fprintf(w, "\nrefuses %s, %s ago (%s):\n  %s\n", r.Resource, age(r.Time), r.Time.UTC().Format(time.RFC3339), oneLine(r.Reason))
+		fmt.Fprintf(w, "\nrefuses %s, %s ago (%s):\n  %s\n", r.Resource, age(r.Time), clock(r.Time), oneLine(r.Reason))
 	}
 	if r := p.LastRefusal; r != nil && len(p.Refusals) == 0 {
 		fmt.Fprintf(w, "\nrefused %s last, %s ago (%s), which is mended:\n  %s\n",
-			r.Resource, age(r.Time), r.Time.UTC().Format(time.RFC3339), oneLine(r.Reason))
+			r.Resource, age(r.Time), clock(r.Time), oneLine(r.Reason))
 	}
 	if len(p.Pending) > 0 {
 		fmt.Fprintf(w, "\npending (%d)\n", p.Behind)
