@@ -65,9 +65,8 @@ func told(t *testing.T, m *meshtest.Mesh, code string) mesh.Problem {
 
 // A control plane to which nobody says what runs goes on with what it was told before it was started again. Proxies are
 // sent nothing and lose nothing, a certificate among them whose key is not kept; rules can be changed meanwhile. When
-// what runs is told, what is gone is removed.
+// what runs is told, what is gone is removed. It has the machine for itself, since it counts on a load.
 func TestControlPlaneAlone(t *testing.T) {
-	t.Parallel()
 	a := newAuthority(t)
 	m, door := doorMesh(t, hostsIngress, "shop", "cart", "rest")
 	m.Start("reviews", "v1", meshtest.Named("v1"))
@@ -90,7 +89,7 @@ func TestControlPlaneAlone(t *testing.T) {
 
 	first := listen(t)
 	m.RestartAlone(serve.Config{Patience: time.Hour, Admin: first})
-	if status, body := readyz(t, first); status != http.StatusServiceUnavailable || body != "not ready: waiting for local\n" {
+	if status, body := readyz(t, first); status != http.StatusServiceUnavailable || !strings.HasPrefix(body, "not ready: waiting for local\n") {
 		t.Errorf("ready? %d %s", status, body)
 	}
 	load.More(300)
@@ -179,7 +178,6 @@ func wantNoSecrets(t *testing.T, m *meshtest.Mesh, sealed mesh.SealedCertificate
 // While a watched file is broken, the control plane is started again: requests go where the last good rule sends them, and
 // it is told what is wrong and since when. Secrets in the same file are not kept.
 func TestRestartWithABrokenFile(t *testing.T) {
-	t.Parallel()
 	m := meshtest.New(t)
 	m.Start("reviews", "v1", meshtest.Named("v1"))
 	m.Start("reviews", "v2", meshtest.Named("v2"))
