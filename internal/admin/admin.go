@@ -56,6 +56,7 @@ type Proxies interface {
 	Connected() []push.Connected
 	Problems() []mesh.Problem // what they refuse
 	Uses() []push.Use         // what their next replicas are given
+	NextIsGiven(proxy mesh.ProxyID) []string
 	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
 }
 

@@ -90,6 +90,7 @@ func (s *Server) proxy(r *http.Request) (any, error) {
 		detail.Silent = detail.Silent || errors.Is(err, push.ErrSilent)
 		return detail, nil
 	}
+	detail.NextIsGiven = s.config.Proxies.NextIsGiven(id)
 	detail.Names = map[string][]string{}
 	for _, held := range sent {
 		kind := string(held.Resource.Kind)

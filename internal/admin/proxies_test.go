@@ -32,6 +32,8 @@ func (p *proxies) Connected() []push.Connected {
 
 func (p *proxies) Problems() []mesh.Problem { return nil }
 
+func (p *proxies) NextIsGiven(mesh.ProxyID) []string { return []string{"reviews:9080"} }
+
 func (p *proxies) Uses() []push.Use {
 	return []push.Use{{
 		Scope: view.Caller{Type: mesh.Sidecar, Namespace: "default", Labels: mesh.Labels{"app": "a"}},
@@ -91,7 +93,7 @@ func TestProxyInDetail(t *testing.T) {
 	for name, want := range map[string]api.ProxyDetail{
 		"pod/a": {
 			Proxy: api.Proxy{ID: "a.default", Type: mesh.Sidecar, Connected: true, Scope: "s", Revision: 3, Current: true, Holds: map[string]int{"cluster": 2}},
-			Names: map[string][]string{"cluster": {"c"}, "listener": {"l"}},
+			Names: map[string][]string{"cluster": {"c"}, "listener": {"l"}}, NextIsGiven: []string{"reviews:9080"},
 		},
 		"aa.default": {Proxy: api.Proxy{ID: "aa.default", Type: mesh.Sidecar, Since: time.Unix(7, 0).UTC(), Revision: -1, Holds: map[string]int{}}},
 	} {

@@ -47,6 +47,8 @@ type ProxyDetail struct {
 	Proxy
 	Names    map[string][]string `json:"names,omitempty"` // of the resources, by kind, sorted
 	Refusals []Refusal           `json:"refusals,omitempty"`
+	// NextIsGiven are the hosts that the next replica of its workload is given before it asks.
+	NextIsGiven []string `json:"nextIsGiven,omitempty"`
 }
 
 // Watch asks for a change: GET /v1/watch/proxies?after=CURSOR&revision=N&wait=DURATION answers with [Watched] as soon as

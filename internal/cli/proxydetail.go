@@ -69,14 +69,22 @@ func showDetail(w io.Writer, p *api.ProxyDetail, whole bool) {
 		if len(names) == 0 {
 			continue
 		}
-		fmt.Fprintf(w, "\n%s (%d, by %s)\n", pluralOf(d.kind), len(names), d.word)
-		for i, name := range names {
-			if i == maxNames && !whole {
-				fmt.Fprintf(w, "  and %d more: -o wide shows them\n", len(names)-i)
-				break
-			}
-			fmt.Fprintln(w, "  "+name)
+		listNames(w, fmt.Sprintf("%s (%d, by %s)", pluralOf(d.kind), len(names), d.word), names, whole)
+	}
+	if len(p.NextIsGiven) > 0 {
+		listNames(w, fmt.Sprintf("its next replica is given (%d)", len(p.NextIsGiven)), p.NextIsGiven, whole)
+	}
+}
+
+// listNames prints a list under a title, or its beginning.
+func listNames(w io.Writer, title string, names []string, whole bool) {
+	fmt.Fprintf(w, "\n%s\n", title)
+	for i, name := range names {
+		if i == maxNames && !whole {
+			fmt.Fprintf(w, "  and %d more: -o wide shows them\n", len(names)-i)
+			break
 		}
+		fmt.Fprintln(w, "  "+name)
 	}
 }
 

@@ -113,6 +113,8 @@ func (fate) Problems() []mesh.Problem { return nil }
 
 func (fate) Uses() []push.Use { return nil }
 
+func (fate) NextIsGiven(mesh.ProxyID) []string { return nil }
+
 func (f fate) Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress {
 	p := push.Progress{Revision: revision, Reached: true, Concerned: 2, Confirmed: 1}
 	switch f {

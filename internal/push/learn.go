@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
@@ -158,8 +159,8 @@ func (l *learned) leave(p *Proxy, name string, now time.Time) {
 }
 
 // of returns the names that a new proxy of the scope is given, sorted.
-func (l *learned) of(p *Proxy, now time.Time) []string {
-	s := l.scopes[p.scopeKey]
+func (l *learned) of(scope string, now time.Time) []string {
+	s := l.scopes[scope]
 	if s == nil {
 		return nil
 	}
@@ -199,8 +200,26 @@ func (e *Engine) Uses() []Use {
 func (e *Engine) given(p *Proxy) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	names := e.learned.of(p, time.Now())
-	if w := e.snapshot.Workload(p.id); w != nil {
+	return e.givenTo(p.scopeKey, p.id)
+}
+
+// NextIsGiven returns the hosts that the next replica of a proxy's workload is given before it asks, sorted.
+func (e *Engine) NextIsGiven(proxy mesh.ProxyID) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.snapshot == nil || e.snapshot.Workload(proxy) == nil {
+		return nil
+	}
+	return e.givenTo(scopeOf(view.CallerOf(e.snapshot.Workload(proxy))).Key(), proxy)
+}
+
+// scopeOf returns the facts that a caller shares with the replicas of its workload.
+func scopeOf(c view.Caller) view.Caller { return c.Project(view.InitHost()) }
+
+// givenTo is given for a scope, and the workload of one of its proxies. The lock is held.
+func (e *Engine) givenTo(scope string, proxy mesh.ProxyID) []string {
+	names := e.learned.of(scope, time.Now())
+	if w := e.snapshot.Workload(proxy); w != nil {
 		names = slices.DeleteFunc(names, w.Uses.Forbids)
 		names = append(names, w.Uses.Pin...)
 		slices.Sort(names)

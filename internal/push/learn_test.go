@@ -111,6 +111,9 @@ func TestPinnedAndForbiddenUses(t *testing.T) {
 	if names := usedNames(w.Engine); !slices.Equal(names, []string{"svc-004:9080"}) {
 		t.Errorf("%q are learned, want svc-004:9080 alone", names)
 	}
+	if names := w.Engine.NextIsGiven(fakes[0].Node.ID()); !slices.Equal(names, []string{"svc-004:9080", "svc-007:9080"}) {
+		t.Errorf("the next replica is given %q, want what is learned and what is pinned", names)
+	}
 }
 
 // What is learned is bounded: when a scope is full, the name whose askers are gone for the longest time makes room, and
