@@ -1,10 +1,5 @@
 package push
 
-import (
-	"maps"
-	"slices"
-)
-
 // toldVersion is the version of a resource since a revision.
 type toldVersion struct {
 	since   int64
@@ -17,10 +12,11 @@ func (m *model) tell() {
 		m.tainted[id] = m.tainted[id] || m.isBad(s)
 	}
 	for key, group := range m.engine.groups {
-		en := slices.Collect(maps.Values(group.entries))[0] // there is one proxy
 		now := toldVersion{since: m.snapshot.Revision()}
-		if en.made != nil {
-			now.version = en.made.resource.Version
+		for _, en := range group.entries { // one: there is one proxy
+			if en.made != nil {
+				now.version = en.made.resource.Version
+			}
 		}
 		if before := m.told[key.ID]; len(before) == 0 || before[len(before)-1].version != now.version {
 			m.told[key.ID] = append(before, now)

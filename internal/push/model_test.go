@@ -213,6 +213,7 @@ func (m *model) ask(r *request) { m.toLateen = append(m.toLateen, r) }
 
 // lateen takes a request, perhaps, and sends what there is to send.
 func (m *model) lateen() {
+	settled, happened := m.proxy.settled, false
 	if len(m.toLateen) > 0 && m.random.IntN(4) > 0 {
 		event, err := m.session.Receive(m.toLateen[0])
 		if err != nil {
@@ -220,10 +221,15 @@ func (m *model) lateen() {
 		}
 		m.toLateen = m.toLateen[1:]
 		m.proxy.Handle(m.session, event)
+		happened = true
 	}
 	for _, r := range m.next() {
 		m.note("sent %s %s %q, removed %q", r.GetTypeUrl(), r.GetNonce(), namesOf(r), r.GetRemovedResources())
 		m.toEnvoy = append(m.toEnvoy, r)
+		happened = true
+	}
+	if !happened && m.proxy.settled == settled {
+		return // nothing is different from the last look
 	}
 	m.checkUses()
 	m.tell()
