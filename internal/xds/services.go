@@ -11,7 +11,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// register makes the aggregated service and those for one type answer. Requests without a stream (Fetch) are answered as gRPC answers what there is not.
+// register makes the aggregated service and those for one type answer. Requests without a stream (Fetch) are answered as gRPC
+// answers what there is not.
 func register(to grpc.ServiceRegistrar, s *Server) {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(to, aggregated{server: s})
 	listenerservicev3.RegisterListenerDiscoveryServiceServer(to, listeners{server: s})
