@@ -123,7 +123,10 @@ func TestLoadKill(t *testing.T) {
 	}
 	before := fmt.Sprint(changes(caller))
 
-	load := meshtest.StartLoad(t, caller, reviews)
+	load := loads{meshtest.StartLoad(t, caller, reviews)}
+	if meshtest.FullLoad() { // 480 requests in a second
+		load = append(load, meshtest.StartLoad(t, caller, reviews))
+	}
 	version, other := "v1", "v2"
 	load.Expect("start", version)
 	to := func() {
@@ -168,6 +171,27 @@ func TestLoadKill(t *testing.T) {
 		t.Errorf("clusters and listeners added, modified, removed: %s, before all restarts %s", after, before)
 	}
 	load.Stop("the control plane is killed")
+}
+
+// loads are loads that run beside one another.
+type loads []*meshtest.Load
+
+func (l loads) Expect(phase string, answers ...string) {
+	for _, load := range l {
+		load.Expect(phase, answers...)
+	}
+}
+
+func (l loads) More(requests int64) {
+	for _, load := range l {
+		load.More(requests)
+	}
+}
+
+func (l loads) Stop(name string) {
+	for _, load := range l {
+		load.Stop(name)
+	}
 }
 
 // build builds lateen in a version, as make does, and returns its path.
