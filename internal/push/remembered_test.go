@@ -43,15 +43,16 @@ func TestRefusalIsRememberedOverARestart(t *testing.T) {
 		if back {
 			first.InitialResourceVersions = good
 		}
-		next.answer(next.say(first))
-		next.answer(next.say(request(xds.ListenerType)))
-		next.answer(next.say(request(xds.RouteType, "out")))
 		got := false
-		for todo := next.say(request(xds.VirtualHostType, "out/reviews:9080")); len(todo) > 0; todo = todo[1:] {
-			for _, r := range todo[0].GetResources() {
-				got = got || r.GetName() == subset("")
+		for _, r := range []*discoveryv3.DeltaDiscoveryRequest{
+			first, request(xds.ListenerType), request(xds.RouteType, "out"), request(xds.VirtualHostType, "out/reviews:9080"),
+		} {
+			for todo := next.say(r); len(todo) > 0; todo = todo[1:] {
+				for _, x := range todo[0].GetResources() {
+					got = got || (x.GetName() == subset("") && todo[0].GetTypeUrl() == string(xds.ClusterType))
+				}
+				todo = append(todo, next.say(ack(todo[0]))...)
 			}
-			todo = append(todo, next.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: todo[0].GetTypeUrl(), ResponseNonce: todo[0].GetNonce()})...)
 		}
 		if got == back {
 			t.Errorf("to a proxy that has come back: %v, the refused cluster was sent: %v", back, got)
