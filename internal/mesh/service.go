@@ -37,6 +37,8 @@ type Port struct {
 	Name     string   `json:"name"`
 	Number   int      `json:"number"`
 	Protocol Protocol `json:"protocol"`
+	// AuthPolicy says how callers of this port prove who they are; "": as the settings of the mesh say.
+	AuthPolicy AuthPolicy `json:"authPolicy,omitempty"`
 }
 
 // Service is a host with its ports. Its endpoints stand in an [EndpointSet] of their own, since they change more often.
@@ -45,6 +47,8 @@ type Service struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	Ports     []Port `json:"ports"` // sorted by number
+	// Identities are SPIFFE IDs that callers accept beside those of the endpoints, sorted.
+	Identities []string `json:"identities,omitempty"`
 }
 
 // Port returns the port with this number, or false.
@@ -82,7 +86,7 @@ type Endpoint struct {
 	Ports    map[string]int `json:"ports"`   // by the service's port name: the port to dial
 	Labels   Labels         `json:"labels,omitempty"`
 	Workload string         `json:"workload,omitempty"` // name of the instance, "" when not known
-	Account  string         `json:"account,omitempty"`  // service account, "" when it has no identity
+	Account  string         `json:"account,omitempty"`  // service account, "" when it has no identity: it is called in plain text
 	Health   Health         `json:"health"`
 }
 

@@ -8,6 +8,10 @@ type Settings struct {
 	DNSResolvers   []string `json:"dnsResolvers,omitempty"` // "IP:PORT", asked for hosts outside the mesh; none: those of the system
 	CABundle       string   `json:"caBundle,omitempty"`     // path of a PEM file with the authorities that hosts outside the mesh are checked against
 	NoAccessLog    bool     `json:"noAccessLog,omitempty"`
+	// AuthPolicy says how callers prove who they are, for ports that say nothing; "": PERMISSIVE.
+	AuthPolicy AuthPolicy `json:"authPolicy,omitempty"`
+	// MTLSExcluded are hosts that are called without mutual TLS, sorted. Their servers take both, but where they are NONE.
+	MTLSExcluded []Host `json:"mtlsExcludedServices,omitempty"`
 }
 
 // DefaultSettings are those of a mesh that says nothing.

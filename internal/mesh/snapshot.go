@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 )
 
 // Kind is a kind of part of a [Snapshot].
@@ -22,6 +23,7 @@ const (
 	KindEgress    Kind = "egress" // of a host; "" for the patterns
 	KindSettings  Kind = "settings"
 	KindSecret    Kind = "secret" // "default/shop-tls"
+	KindStance    Kind = "stance" // of a host
 )
 
 // Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on
@@ -43,7 +45,7 @@ func (k Key) Compare(o Key) int {
 // The zero value is not useful, start with [NewSnapshot].
 type Snapshot struct {
 	revision int64
-	domain   string
+	realm    Realm
 	shards   [shards]map[Key]any // pointers to immutable values
 }
 
@@ -60,16 +62,26 @@ func (k Key) shard() int {
 	return int(hash % shards)
 }
 
-// NewSnapshot returns an empty snapshot at revision 0 of a mesh whose services live under domain ("cluster.local").
+// DefaultCertTTL is how long a workload's certificate holds where nothing else is said.
+const DefaultCertTTL = Duration(24 * time.Hour)
+
+// NewSnapshot returns an empty snapshot at revision 0 of a mesh whose services live under domain ("cluster.local"), which is
+// its trust domain too.
 func NewSnapshot(domain string) *Snapshot {
-	return &Snapshot{domain: domain}
+	return NewSnapshotOf(Realm{Domain: domain, TrustDomain: domain, CertTTL: DefaultCertTTL})
 }
+
+// NewSnapshotOf returns an empty snapshot at revision 0 of a mesh.
+func NewSnapshotOf(r Realm) *Snapshot { return &Snapshot{realm: r} }
 
 // Revision counts the snapshots: a later one has a higher revision.
 func (s *Snapshot) Revision() int64 { return s.revision }
 
 // Domain is the DNS suffix of the mesh's services.
-func (s *Snapshot) Domain() string { return s.domain }
+func (s *Snapshot) Domain() string { return s.realm.Domain }
+
+// Realm is what holds for everything in the mesh.
+func (s *Snapshot) Realm() Realm { return s.realm }
 
 // Service returns the service with this host, or nil.
 func (s *Snapshot) Service(h Host) *Service { return part[Service](s, Key{KindService, string(h)}) }
@@ -115,6 +127,9 @@ func (s *Snapshot) Settings() *Settings {
 func (s *Snapshot) Certificate(path string) *Certificate {
 	return part[Certificate](s, Key{KindSecret, path})
 }
+
+// Stance returns how the ports of the host are secured, or nil.
+func (s *Snapshot) Stance(h Host) *Stance { return part[Stance](s, Key{KindStance, string(h)}) }
 
 // Has tells whether the part is there.
 func (s *Snapshot) Has(k Key) bool { return s.shards[k.shard()][k] != nil }
@@ -188,6 +203,9 @@ func (d *Draft) SetSettings(s *Settings) { set(d, Key{Kind: KindSettings}, s) }
 // SetCertificate puts a certificate, or removes the one at this path.
 func (d *Draft) SetCertificate(path string, c *Certificate) { set(d, Key{KindSecret, path}, c) }
 
+// SetStance puts how the ports of a host are secured, or removes it.
+func (d *Draft) SetStance(h Host, s *Stance) { set(d, Key{KindStance, string(h)}, s) }
+
 func set[T any](d *Draft, k Key, value *T) {
 	old := part[T](d.base, k)
 	switch {
@@ -207,7 +225,7 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 	if len(d.changed) == 0 {
 		return d.base, nil
 	}
-	next := &Snapshot{revision: d.base.revision + 1, domain: d.base.domain, shards: d.base.shards}
+	next := &Snapshot{revision: d.base.revision + 1, realm: d.base.realm, shards: d.base.shards}
 	own := map[int]bool{}
 	for k, v := range d.changed {
 		i := k.shard()

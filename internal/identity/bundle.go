@@ -1,0 +1,108 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Bundle holds the roots by which certificates of a trust domain are trusted. While one root takes the place of another
+// there are several.
+type Bundle struct {
+	TrustDomain string
+	Roots       []*x509.Certificate
+}
+
+// maxRoots bounds the roots of a bundle.
+const maxRoots = 64
+
+// ParseBundle reads roots from PEM. There must be at least one, and each must be an authority.
+func ParseBundle(trustDomain string, text []byte) (Bundle, error) {
+	b := Bundle{TrustDomain: trustDomain}
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return Bundle{}, fmt.Errorf("a trust bundle holds certificates, not %q", block.Type)
+		}
+		root, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return Bundle{}, fmt.Errorf("read trust bundle: %w", err)
+		}
+		b.Roots = append(b.Roots, root)
+	}
+	if len(bytes.TrimSpace(text)) > 0 {
+		return Bundle{}, errors.New("there is more in the trust bundle than certificates")
+	}
+	return b, b.Check()
+}
+
+// Check returns an error unless the bundle can be trusted by.
+func (b Bundle) Check() error {
+	if len(b.Roots) == 0 || len(b.Roots) > maxRoots {
+		return fmt.Errorf("a trust bundle holds 1 to %d roots: this one has %d", maxRoots, len(b.Roots))
+	}
+	for _, root := range b.Roots {
+		if !root.BasicConstraintsValid || !root.IsCA {
+			return fmt.Errorf("%s in the trust bundle is no authority", root.Subject)
+		}
+	}
+	return CheckTrustDomain(b.TrustDomain)
+}
+
+// PEM returns what [ParseBundle] reads.
+func (b Bundle) PEM() []byte {
+	var text []byte
+	for _, root := range b.Roots {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})...)
+	}
+	return text
+}
+
+// Equal tells whether two bundles trust the same.
+func (b Bundle) Equal(o Bundle) bool {
+	return b.TrustDomain == o.TrustDomain &&
+		slices.EqualFunc(b.Roots, o.Roots, func(a, c *x509.Certificate) bool { return bytes.Equal(a.Raw, c.Raw) })
+}
+
+// Verify returns whom a chain speaks for, leaf first: it must lead to a root of the bundle, be good at the given moment,
+// and its leaf must be of the bundle's trust domain.
+func (b Bundle) Verify(chain []*x509.Certificate, now time.Time) (Peer, error) {
+	if len(chain) == 0 {
+		return Peer{}, errors.New("there is no certificate")
+	}
+	peer, err := PeerOf(chain[0])
+	if err != nil {
+		return Peer{}, err
+	}
+	if peer.ID.TrustDomain != b.TrustDomain {
+		return Peer{}, fmt.Errorf("%s is not of the trust domain %s", peer.ID, b.TrustDomain)
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	for _, root := range b.Roots {
+		roots.AddCert(root)
+	}
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	if _, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	}); err != nil {
+		return Peer{}, fmt.Errorf("the certificate of %s: %w", peer.ID, err)
+	}
+	return peer, nil
+}
+
+// Fingerprint returns the SHA-256 of a certificate in hexadecimal.
+func Fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
