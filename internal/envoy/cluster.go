@@ -39,10 +39,16 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 	if err := balance(c, p.Balancer); err != nil {
 		return nil, err
 	}
-	perConnection := 0
+	pool := poolBounds{}
+	if p.Mutual != nil {
+		if err := speakMutual(c, p.Mutual); err != nil {
+			return nil, err
+		}
+		pool.age = duration(p.Mutual.Age)
+	}
 	if b := p.Breaker; b != nil {
 		breaker(c, b)
-		perConnection = b.MaxRequestsPerConnection
+		pool.requests = b.MaxRequestsPerConnection
 	}
 	if err := find(c, p); err != nil {
 		return nil, err
@@ -53,7 +59,7 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 			return nil, err
 		}
 	}
-	c.TypedExtensionProtocolOptions, err = protocolOptions(p.Speak, nil, perConnection)
+	c.TypedExtensionProtocolOptions, err = protocolOptions(p.Speak, pool)
 	return c, err
 }
 
@@ -145,7 +151,7 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	if p.HTTP2 {
 		speak = plan.SpeakHTTP2
 	}
-	options, err := protocolOptions(speak, duration(p.IdleTimeout), 0)
+	options, err := protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)})
 	if err != nil {
 		return nil, err
 	}
@@ -182,11 +188,20 @@ func endpoints(p plan.Endpoints) (*endpointv3.ClusterLoadAssignment, error) {
 		locality.LbEndpoints = append(locality.LbEndpoints, &endpointv3.LbEndpoint{
 			HostIdentifier: host(e.Address, e.Port),
 			HealthStatus:   status,
-			Metadata:       metadata(map[string]string{"workload": e.Workload, "version": e.Version}),
+			Metadata:       endpointMetadata(e.Workload, e.Version, e.Proves),
 		})
 	}
 	assignment.Endpoints = []*endpointv3.LocalityLbEndpoints{locality}
 	return assignment, nil
+}
+
+// endpointMetadata says who an endpoint is, and whether it takes mutual TLS.
+func endpointMetadata(workload, version string, proves bool) *corev3.Metadata {
+	m := metadata(map[string]string{"workload": workload, "version": version})
+	if proves {
+		m.FilterMetadata[matchKey] = fields(map[string]string{transportKey: mutualWord})
+	}
+	return m
 }
 
 // ads says that a resource comes on the one stream that the proxy has with Lateen.
@@ -210,11 +225,16 @@ func address(ip string, port int) *corev3.Address {
 
 // metadata holds the pairs whose value is not empty, in Lateen's namespace.
 func metadata(pairs map[string]string) *corev3.Metadata {
-	fields := map[string]*structpb.Value{}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataKey: fields(pairs)}}
+}
+
+// fields holds the pairs whose value is not empty.
+func fields(pairs map[string]string) *structpb.Struct {
+	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
 	for k, v := range pairs {
 		if v != "" {
-			fields[k] = structpb.NewStringValue(v)
+			s.Fields[k] = structpb.NewStringValue(v)
 		}
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataKey: {Fields: fields}}}
+	return s
 }

@@ -31,6 +31,8 @@ func doorListener(p plan.DoorListener) (*listenerv3.Listener, error) {
 		"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		"destination": "%METADATA(CLUSTER:lateen:host)%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
+		"peer":        "%UPSTREAM_PEER_URI_SAN%",
+		"tls":         "%UPSTREAM_TLS_VERSION%",
 	})
 	if err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	commonstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
@@ -32,6 +31,7 @@ const (
 	onDemandFilter = "envoy.filters.http.on_demand"
 	routerFilter   = "envoy.filters.http.router"
 	tcpProxyFilter = "envoy.filters.network.tcp_proxy"
+	httpManager    = "envoy.filters.network.http_connection_manager"
 
 	websocketUpgrade = "websocket"
 	connectUpgrade   = "CONNECT"
@@ -40,6 +40,10 @@ const (
 	// routes that ask for them.
 	sourceState  = "lateen.source"
 	dialledState = "lateen.dialled"
+
+	// addressKind and textState are what values of a connection's state are.
+	addressKind = "envoy.network.ip"
+	textState   = "envoy.string"
 )
 
 // steering are the filters that routes to other workloads may configure, in their order.
@@ -110,6 +114,8 @@ func localBytes(p plan.LocalBytes) (*corev3.TypedExtensionConfig, error) {
 			"source":      "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", // a local address is the workload's own
 			"destination": string(p.Host),
 			"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
+			"peer":        "%UPSTREAM_PEER_URI_SAN%",
+			"tls":         "%UPSTREAM_TLS_VERSION%",
 			"rule":        p.Rule,
 		})
 		if err != nil {
@@ -141,6 +147,8 @@ func callerSide(name, workload string, noLog bool) (*hcmv3.HttpConnectionManager
 		"source":      workload,
 		"destination": "%METADATA(CLUSTER:lateen:host)%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
+		"peer":        "%UPSTREAM_PEER_URI_SAN%",
+		"tls":         "%UPSTREAM_TLS_VERSION%",
 	})
 	if err != nil {
 		return nil, err
@@ -154,64 +162,6 @@ func callerSide(name, workload string, noLog bool) (*hcmv3.HttpConnectionManager
 func takeConnect(hcm *hcmv3.HttpConnectionManager) {
 	hcm.UpgradeConfigs = append(hcm.UpgradeConfigs, &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: connectUpgrade})
 	hcm.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{AllowConnect: true}
-}
-
-func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
-	if !p.HTTP {
-		return tcpListener(p)
-	}
-	hcm, err := connectionManager(p.Name, p.NoLog, map[string]string{
-		"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-		"destination": string(p.Host),
-		"version":     p.Version,
-	})
-	if err != nil {
-		return nil, err
-	}
-	list, err := routes([]plan.Route{p.Route})
-	if err != nil {
-		return nil, err
-	}
-	hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
-		Name:             p.Name,
-		VirtualHosts:     []*routev3.VirtualHost{{Name: p.Name, Domains: []string{"*"}, Routes: list}},
-		ValidateClusters: wrapperspb.Bool(false),
-	}}
-	hcm.PreserveExternalRequestId = true
-	hcm.SkipXffAppend = true
-	if hcm.HttpFilters, err = httpFilters(); err != nil {
-		return nil, err
-	}
-	l, err := httpListener(p.Name, address(p.Address, p.Port), hcm, nil)
-	if err != nil {
-		return nil, err
-	}
-	l.TrafficDirection = corev3.TrafficDirection_INBOUND
-	return l, nil
-}
-
-func tcpListener(p plan.InboundListener) (*listenerv3.Listener, error) {
-	proxy := &tcpproxyv3.TcpProxy{StatPrefix: p.Name, ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Cluster}}
-	if !p.NoLog {
-		log, err := accessLog(map[string]string{
-			"source":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-			"destination": string(p.Host),
-			"version":     p.Version,
-			"rule":        "inbound",
-		})
-		if err != nil {
-			return nil, err
-		}
-		proxy.AccessLog = []*accesslogv3.AccessLog{log}
-	}
-	filter, err := pack(proxy)
-	if err != nil {
-		return nil, err
-	}
-	return listener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND, &listenerv3.Filter{
-		Name:       tcpProxyFilter,
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: filter},
-	}), nil
 }
 
 // connectionManager holds what all HTTP listeners have in common. The place is what the access log says of where it is.
@@ -263,7 +213,7 @@ func httpFilters(names ...string) ([]*hcmv3.HttpFilter, error) {
 func httpListener(name string, at *corev3.Address, hcm *hcmv3.HttpConnectionManager, state map[string]string) (*listenerv3.Listener, error) {
 	var filters []*listenerv3.Filter
 	if len(state) > 0 {
-		filter, err := addressState(state)
+		filter, err := addressState(addressKind, state)
 		if err != nil {
 			return nil, err
 		}
@@ -274,19 +224,24 @@ func httpListener(name string, at *corev3.Address, hcm *hcmv3.HttpConnectionMana
 		return nil, err
 	}
 	filters = append(filters, &listenerv3.Filter{
-		Name:       "envoy.filters.network.http_connection_manager",
+		Name:       httpManager,
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
 	})
 	return listener(name, at, corev3.TrafficDirection_OUTBOUND, filters...), nil
 }
 
-// addressState puts addresses under keys of the connection's filter state.
-func addressState(state map[string]string) (*listenerv3.Filter, error) {
+// addressState puts addresses under keys of the connection's filter state, as addresses or as texts. Those of texts may be
+// what the other side has proven, which is known when the connection is.
+func addressState(factory string, state map[string]string) (*listenerv3.Filter, error) {
 	config := &setfilterstatev3.Config{}
+	values := &config.OnNewConnection
+	if factory == textState {
+		values = &config.OnDownstreamTlsHandshake
+	}
 	for _, key := range slices.Sorted(maps.Keys(state)) {
-		config.OnNewConnection = append(config.OnNewConnection, &commonstatev3.FilterStateValue{
+		*values = append(*values, &commonstatev3.FilterStateValue{
 			Key:        &commonstatev3.FilterStateValue_ObjectKey{ObjectKey: key},
-			FactoryKey: "envoy.network.ip",
+			FactoryKey: factory,
 			Value: &commonstatev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
 				Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
 					Specifier: &corev3.DataSource_InlineString{InlineString: state[key]},

@@ -105,9 +105,16 @@ func breaker(c *clusterv3.Cluster, b *mesh.Breaker) {
 	}
 }
 
-// protocolOptions says what is spoken to a cluster. Without an idle timeout Envoy's own of an hour applies; 0 requests
-// per connection are no bound.
-func protocolOptions(speak plan.Speech, idle *durationpb.Duration, perConnection int) (map[string]*anypb.Any, error) {
+// poolBounds are the bounds of a cluster's connections for requests. What is nil or 0 is not bounded, but for the idle time:
+// that is an hour then, as Envoy has it.
+type poolBounds struct {
+	idle     *durationpb.Duration
+	age      *durationpb.Duration
+	requests int // on one connection
+}
+
+// protocolOptions says what is spoken to a cluster.
+func protocolOptions(speak plan.Speech, bounds poolBounds) (map[string]*anypb.Any, error) {
 	options := &httpv3.HttpProtocolOptions{}
 	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
 	switch speak {
@@ -123,10 +130,10 @@ func protocolOptions(speak plan.Speech, idle *durationpb.Duration, perConnection
 	if explicit.ProtocolConfig != nil {
 		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 	}
-	if idle != nil || perConnection > 0 {
-		options.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: idle}
-		if perConnection > 0 {
-			options.CommonHttpProtocolOptions.MaxRequestsPerConnection = wrapperspb.UInt32(uint32(perConnection)) //nolint:gosec // checked where it enters the mesh
+	if bounds != (poolBounds{}) {
+		options.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: bounds.idle, MaxConnectionDuration: bounds.age}
+		if bounds.requests > 0 {
+			options.CommonHttpProtocolOptions.MaxRequestsPerConnection = wrapperspb.UInt32(uint32(bounds.requests)) //nolint:gosec // checked where it enters the mesh
 		}
 	}
 	packed, err := pack(options)

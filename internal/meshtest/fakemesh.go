@@ -34,7 +34,7 @@ func NewFakeMesh(t testing.TB, config push.Config) *FakeMesh {
 		t: t, Engine: push.NewEngine(config), Snapshot: mesh.NewSnapshot(Domain), listener: bufconn.Listen(1 << 20),
 	}
 	stop := make(chan struct{})
-	server := xds.NewServer(m.Engine.Open, stop)
+	server := xds.NewServer(m.Engine.Open, stop, 0)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := server.Serve(m.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

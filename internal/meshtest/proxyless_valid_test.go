@@ -139,7 +139,7 @@ func serveXDS(t *testing.T, engine *push.Engine) string {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
-	server := xds.NewServer(engine.Open, stop)
+	server := xds.NewServer(engine.Open, stop, 0)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

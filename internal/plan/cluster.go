@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"net/netip"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -38,7 +39,31 @@ type Cluster struct {
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 	Balancer       mesh.Balancer `json:"balancer"`
 	Breaker        *mesh.Breaker `json:"breaker,omitempty"` // nil: the proxy's own bounds
+	Mutual         *MutualTLS    `json:"mutual,omitempty"`  // nil: plain text to endpoints of the mesh
 }
+
+// MutualTLS is how the proxy speaks to endpoints that prove who they are. To others it speaks plain text.
+type MutualTLS struct {
+	Identities []string `json:"identities"` // SPIFFE IDs of which an endpoint must prove one
+	// Age bounds how old a connection for requests gets, so that old identities end: it takes no further requests then, and
+	// ends when those on it have.
+	Age mesh.Duration `json:"age"`
+}
+
+// oldestConnection bounds the age of a connection between proxies where certificates hold for long.
+const oldestConnection = mesh.Duration(time.Hour)
+
+// mutualTLS plans how callers prove who they are.
+func mutualTLS(v *view.Mutual) *MutualTLS {
+	if v == nil {
+		return nil
+	}
+	return &MutualTLS{Identities: v.Identities, Age: min(oldestConnection, v.CertTTL/4)}
+}
+
+// longest bounds what is done under one proof of identity: certificates are renewed at half their life, so that what
+// began with one that was renewed in time ends before it does.
+func longest(certTTL mesh.Duration) mesh.Duration { return certTTL / 2 }
 
 // TLS is what a proxy adds on the way to a host outside the mesh.
 type TLS struct {
@@ -57,7 +82,7 @@ func (Cluster) Needs() []mesh.Subset { return nil }
 func cluster(v view.Cluster) Cluster {
 	p := Cluster{
 		Subset: v.Subset, Find: FindAsk, Speak: SpeakHTTP1, ConnectTimeout: v.ConnectTimeout, Balancer: mesh.RoundRobin,
-		Breaker: v.Breaker,
+		Breaker: v.Breaker, Mutual: mutualTLS(v.Mutual),
 	}
 	if v.Protocol.IsHTTP2() {
 		p.Speak = SpeakHTTP2

@@ -161,13 +161,18 @@ type InboundListener struct {
 	HTTP     bool      `json:"http"` // else bytes
 	Route    Route     `json:"route,omitzero"`
 	NoLog    bool      `json:"noLog,omitempty"`
+	// Accept is what callers may speak. Those who prove who they are must be of the trust domain, and what they do on one
+	// connection ends after the longest time: requests and streams each, or the connection where the port speaks bytes.
+	Accept      mesh.Transport `json:"accept"`
+	TrustDomain string         `json:"trustDomain,omitempty"`
+	Longest     mesh.Duration  `json:"longest,omitempty"`
 }
 
 func inboundListener(v view.InboundListener) InboundListener {
 	l := InboundListener{
 		Name: v.Name, Workload: v.Workload, Host: v.Serving.Host, Version: v.Version,
 		Address: v.Address, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
-		NoLog: v.NoLog,
+		NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL),
 	}
 	if l.HTTP {
 		// The caller's side decides how long a request may take; this side only passes it on.

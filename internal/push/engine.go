@@ -157,7 +157,7 @@ func (e *Engine) moveProxies(id mesh.ProxyID) {
 		}
 	}
 	for p := range e.byID[id] {
-		if w == nil || view.CallerOf(w).Key() != p.callerKey || !maps.Equal(p.own, ownOf(w)) {
+		if w == nil || callerOf(w, p.caller.Plain).Key() != p.callerKey || !maps.Equal(p.own, ownOf(w)) {
 			p.evict()
 		}
 	}

@@ -8,22 +8,30 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
-// Open finds the proxy that a peer is. It waits until the snapshot is there and holds the proxy's workload: a proxy
+// Open finds the proxy that a peer is: the one whose workload its certificate speaks for, whatever else it says; where there
+// is no certificate, the one that it says. It waits until the snapshot is there and holds the proxy's workload: a proxy
 // never gets less than the whole.
 func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 	n, err := mesh.ParseNode(peer.Node.GetId())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	if id := peer.Identity; id != nil && id.Workload != string(n.ID()) {
+		return nil, status.Errorf(codes.PermissionDenied, "the node id says %s, the certificate is that of %s", n.ID(), nameOf(id))
+	}
 	e.waiting.Add(1)
 	defer e.waiting.Add(-1)
 	for {
-		p, changed := e.admit(n, peer.Only)
+		p, changed, err := e.admit(n, peer)
+		if err != nil {
+			return nil, err
+		}
 		if p != nil {
 			e.counters.Opened.Add(string(p.typ), 1)
 			e.config.Log.Info("proxy connected", "proxy", string(p.id))
@@ -37,18 +45,49 @@ func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 	}
 }
 
-// admit makes the proxy for a node whose stream is for one type or for all, or returns what to wait for.
-func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
+// nameOf names whom a certificate speaks for.
+func nameOf(id *identity.Peer) string {
+	if id.Workload == "" {
+		return id.ID.String() + ", and of no workload"
+	}
+	return id.Workload + ", " + id.ID.String()
+}
+
+// prove returns an error unless the certificate is the workload's.
+func prove(w *mesh.Workload, id *identity.Peer, realm mesh.Realm) error {
+	if want := realm.IdentityOf(w.Namespace, w.Account); id.ID.String() != want {
+		return status.Errorf(codes.PermissionDenied, "%s is %s here, its certificate says %s", w.ID(), want, id.ID)
+	}
+	if address := id.Address; address.IsValid() && address.String() != w.Address {
+		return status.Errorf(codes.PermissionDenied, "%s has the address %s, its certificate says %s", w.ID(), w.Address, address)
+	}
+	return nil
+}
+
+// callerOf returns the facts about the proxy of a workload, which has connected with a certificate or without.
+func callerOf(w *mesh.Workload, plain bool) view.Caller {
+	c := view.CallerOf(w)
+	c.Plain = c.Plain || plain
+	return c
+}
+
+// admit makes the proxy for a node, or returns what to wait for.
+func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.snapshot == nil {
-		return nil, e.changed
+		return nil, e.changed, nil
 	}
 	w := e.snapshot.Workload(n.ID())
 	if w == nil || w.Type != n.Type {
-		return nil, e.changed
+		return nil, e.changed, nil
 	}
-	caller := view.CallerOf(w)
+	if peer.Identity != nil {
+		if err := prove(w, peer.Identity, e.snapshot.Realm()); err != nil {
+			return nil, nil, err
+		}
+	}
+	caller := callerOf(w, peer.Identity == nil)
 	p := &Proxy{
 		dirty:     map[*entry]struct{}{},
 		wake:      make(chan struct{}, 1),
@@ -59,7 +98,7 @@ func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,
-		habits:    habitsOf(n.Type, only),
+		habits:    habitsOf(n.Type, peer.Only),
 		caller:    caller,
 		callerKey: caller.Key(),
 		scope:     scopeOf(caller),
@@ -88,7 +127,7 @@ func (e *Engine) admit(n mesh.Node, only xds.Type) (*Proxy, <-chan struct{}) {
 	}
 	e.byID[p.id][p] = struct{}{}
 	e.news.tell()
-	return p, nil
+	return p, nil, nil
 }
 
 // ownOf returns the resources that belong to the proxy of a workload alone.

@@ -32,7 +32,7 @@ func (e *Engine) Explain(proxy mesh.ProxyID, resource, stage string) (string, er
 	proxy = w.ID()
 	kind, name, _ := strings.Cut(resource, " ")
 	id := view.ID{Kind: view.Kind(kind), Name: name}
-	v, _ := view.Cut(snapshot, view.CallerOf(w).Project(id), id)
+	v, _ := view.Cut(snapshot, e.connectedAs(w).Project(id), id)
 	if v == nil {
 		return "", fmt.Errorf("proxy %s has no %s", proxy, id)
 	}
@@ -55,6 +55,12 @@ func Show(v view.View, stage Stage) (string, error) {
 	default:
 		return "", fmt.Errorf("unknown stage %q: view, plan or envoy", stage)
 	}
+}
+
+// connectedAs returns the facts about the proxy of a workload as it has connected last, else as one with a certificate.
+func (e *Engine) connectedAs(w *mesh.Workload) view.Caller {
+	streams := e.streams(w.ID())
+	return callerOf(w, len(streams) > 0 && streams[0].caller.Plain)
 }
 
 func show(v any) (string, error) {

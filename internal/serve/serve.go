@@ -232,7 +232,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	}
 	defer p.keep(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
-	server := xds.NewServer(p.engine.Open, ctx.Done())
+	server := xds.NewServer(p.engine.Open, ctx.Done(), 0)
 	group.Go(func() error {
 		if err := server.Serve(socket); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
 			return err

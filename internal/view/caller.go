@@ -28,6 +28,7 @@ type Caller struct {
 	Labels    mesh.Labels    `json:"labels,omitempty"`
 	Serves    []Served       `json:"serves,omitempty"`  // sorted
 	Address   string         `json:"address,omitempty"` // its own: known only where bytes are steered by it
+	Plain     bool           `json:"plain,omitempty"`   // it has no identity, so it can only speak and take plain text
 }
 
 // Served is one service port that the caller's workload answers for.
@@ -39,6 +40,7 @@ type Served struct {
 // CallerOf returns the facts about the proxy beside the workload.
 func CallerOf(w *mesh.Workload) Caller {
 	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels, Address: w.Address}
+	c.Plain = w.Type == mesh.Proxyless // its library speaks TLS only if the program asks it to
 	for _, s := range w.Serves {
 		c.Serves = append(c.Serves, Served{Host: s.Host, Port: s.Port})
 	}
@@ -48,27 +50,30 @@ func CallerOf(w *mesh.Workload) Caller {
 	return c
 }
 
-// Project returns the caller with only the facts that views of the resource may read. Clusters and endpoints read
-// none, so they are cut once for the whole mesh; a proxy's own resources read its workload and are cut once each.
+// Project returns the caller with only the facts that views of the resource may read. Endpoints read none, and clusters
+// only whether it has an identity, so they are cut once or twice for the whole mesh; a proxy's own resources read its
+// workload and are cut once each.
 func (c Caller) Project(id ID) Caller {
 	switch {
 	case c.own(id):
-		return Caller{Proxy: c.Proxy}
+		return Caller{Proxy: c.Proxy, Plain: c.Plain}
+	case id.Kind == KindCluster && !id.isList():
+		return Caller{Plain: c.Plain}
 	case id.isList():
-		c.Proxy, c.Address = "", ""
+		c.Proxy, c.Address, c.Plain = "", "", false
 		return c
 	case c.Type == mesh.Proxyless && id.Kind == KindListener:
 		return Caller{Type: c.Type, Namespace: c.Namespace}
 	case c.Type == mesh.Proxyless && id.Kind == KindRoutes: // which rules may match by its address
-		c.Proxy = ""
+		c.Proxy, c.Plain = "", false
 		return c
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes:
-		c.Proxy, c.Address = "", ""
+		c.Proxy, c.Address, c.Plain = "", "", false
 		return c
 	case id.Kind == KindSecret:
 		return Caller{Type: c.Type}
 	case id.Kind == KindFilter:
-		c.Proxy = ""
+		c.Proxy, c.Plain = "", false
 		return c
 	default:
 		return Caller{}

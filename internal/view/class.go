@@ -15,13 +15,16 @@ type Group struct {
 	Proxy     mesh.ProxyID   // of a proxy's own resources
 	Type      mesh.ProxyType // of everything that reads anything of the caller
 	Namespace string         // in which short names are looked up
+	Plain     bool           // of a proxy's own resources and of clusters: it has no identity
 }
 
 // GroupOf returns the group of a caller for a resource.
 func GroupOf(c Caller, id ID) Group {
 	switch {
 	case c.own(id):
-		return Group{ID: id, Proxy: c.Proxy}
+		return Group{ID: id, Proxy: c.Proxy, Plain: c.Plain}
+	case id.Kind == KindCluster && !id.isList():
+		return Group{ID: id, Plain: c.Plain}
 	case id.isList() || id.Kind == KindListener:
 		return Group{ID: id, Type: c.Type, Namespace: c.Namespace}
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes || id.Kind == KindFilter:
@@ -101,7 +104,7 @@ func (k Classes) Equal(o Classes) bool {
 // Of names the class of a caller: callers of one group and class get equal views.
 func (k Classes) Of(c Caller) string {
 	if k.whole {
-		c.Proxy, c.Address = "", "" // which no such view reads
+		c.Proxy, c.Address, c.Plain = "", "", false // which no such view reads
 		return c.Key()
 	}
 	class := make([]byte, 0, len(k.sources)+len(c.Address))

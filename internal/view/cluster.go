@@ -19,6 +19,13 @@ type Cluster struct {
 	// Policies are those that say Balancer and Breaker.
 	Policies []*mesh.DestinationPolicy `json:"policies,omitempty"`
 	Outside  *Outside                  `json:"outside,omitempty"` // nil: the endpoints come by themselves
+	Mutual   *Mutual                   `json:"mutual,omitempty"`  // nil: plain text
+}
+
+// Mutual is how a caller proves who it is to endpoints with an identity, and whom it takes them for.
+type Mutual struct {
+	Identities []string      `json:"identities"` // SPIFFE IDs of which an endpoint must prove one, sorted
+	CertTTL    mesh.Duration `json:"certTTL"`    // how long the caller's certificate holds
 }
 
 // Outside is how a host outside the mesh is found, as an EgressRule allows it.
@@ -42,12 +49,13 @@ type Endpoint struct {
 	Workload string      `json:"workload,omitempty"`
 	Version  string      `json:"version,omitempty"` // label "version"
 	Health   mesh.Health `json:"health"`
+	Proves   bool        `json:"proves,omitempty"` // it has an identity, and takes mutual TLS
 }
 
 func (Cluster) view()   {}
 func (Endpoints) view() {}
 
-func (r *reader) cluster(name string) View {
+func (r *reader) cluster(c Caller, name string) View {
 	subset, err := mesh.ParseSubset(name)
 	if err != nil {
 		return nil
@@ -57,6 +65,9 @@ func (r *reader) cluster(name string) View {
 	if svc := r.service(subset.Host); svc != nil {
 		if port, ok := svc.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
+		}
+		if !c.Plain {
+			v.Mutual = r.mutual(subset)
 		}
 	} else if rule := r.egress(subset.Host); rule != nil {
 		if port, ok := rule.Port(subset.Port); ok {
@@ -69,6 +80,15 @@ func (r *reader) cluster(name string) View {
 	}
 	v.decide(r.policiesFor(subset.Host))
 	return v
+}
+
+// mutual returns how callers with an identity speak to a subset. Where no identity is accepted there is nobody to speak to.
+func (r *reader) mutual(s mesh.Subset) *Mutual {
+	stance := r.stance(s.Host)
+	if stance.Port(s.Port).Speak != mesh.TLS || len(stance.Identities) == 0 {
+		return nil
+	}
+	return &Mutual{Identities: stance.Identities, CertTTL: r.snapshot.Realm().CertTTL}
 }
 
 func (r *reader) settings() *mesh.Settings {
@@ -123,10 +143,17 @@ func (r *reader) subsetEndpoints(name string) View {
 	if !ok {
 		return v
 	}
+	stance := r.stance(subset.Host)
+	onlyProven := stance.Port(subset.Port).Accept == mesh.TLS
 	for _, e := range all {
+		id := r.snapshot.Realm().IdentityOf(svc.Namespace, e.Account)
+		if (onlyProven && id == "") || !stance.Admits(id) {
+			continue
+		}
 		if number := e.Ports[port.Name]; dialable(e.Address, number) && subset.Labels.Select(e.Labels) {
 			v.Endpoints = append(v.Endpoints, Endpoint{
 				Address: e.Address, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
+				Proves: id != "",
 			})
 		}
 	}

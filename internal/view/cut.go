@@ -31,6 +31,11 @@ type InboundListener struct {
 	Address  string       `json:"address"`
 	Serving  mesh.Serving `json:"serving"`
 	NoLog    bool         `json:"noLog,omitempty"`
+	// Accept is what callers may speak. Those who prove who they are do it by a certificate of the trust domain, which holds
+	// for so long; a proxy without an identity knows none.
+	Accept      mesh.Transport `json:"accept"`
+	TrustDomain string         `json:"trustDomain,omitempty"`
+	CertTTL     mesh.Duration  `json:"certTTL,omitempty"`
 }
 
 // OutboundListener takes the workload's own requests, as an HTTP proxy.
@@ -106,6 +111,11 @@ func (r *reader) endpoints(h mesh.Host) []mesh.Endpoint {
 	return nil
 }
 
+func (r *reader) stance(h mesh.Host) *mesh.Stance {
+	r.note(mesh.KindStance, string(h))
+	return r.snapshot.Stance(h)
+}
+
 func (r *reader) workload(id mesh.ProxyID) *mesh.Workload {
 	r.note(mesh.KindWorkload, string(id))
 	return r.snapshot.Workload(id)
@@ -134,7 +144,7 @@ func (r *reader) cut(c Caller, id ID) View {
 	case id.Kind == KindSecret && c.Type == mesh.Ingress:
 		return r.secret(id.Name)
 	case id.Kind == KindCluster:
-		return r.cluster(id.Name)
+		return r.cluster(c, id.Name)
 	case id.Kind == KindEndpoints:
 		return r.subsetEndpoints(id.Name)
 	default:
@@ -166,12 +176,23 @@ func (r *reader) ownResource(c Caller, id ID) View {
 		if id.Kind == KindCluster {
 			return InboundCluster{Name: id.Name, Serving: s}
 		}
-		return InboundListener{
-			Name: id.Name, Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Serving: s,
-			NoLog: r.settings().NoAccessLog,
-		}
+		return r.inboundListener(c, w, s)
 	}
 	return nil
+}
+
+// inboundListener cuts the listener for one served port.
+func (r *reader) inboundListener(c Caller, w *mesh.Workload, s mesh.Serving) View {
+	v := InboundListener{
+		Name: inboundName(s.Port), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Serving: s,
+		NoLog: r.settings().NoAccessLog, Accept: mesh.Plain,
+	}
+	if c.Plain {
+		return v
+	}
+	v.Accept = r.stance(s.Host).Port(s.Port).Accept
+	v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
+	return v
 }
 
 // localListener cuts the listener for a local address.

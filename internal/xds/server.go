@@ -10,8 +10,12 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
 // Client decides what one stream's proxy is sent. The stream calls it from one goroutine.
@@ -31,6 +35,8 @@ type Client interface {
 type Peer struct {
 	Node *corev3.Node // as it says
 	Only Type         // the one type that the stream is for; "": all, aggregated
+	// Identity is whom its certificate speaks for, on a connection with mutual TLS; nil on one without TLS.
+	Identity *identity.Peer
 }
 
 // Open finds the client for a peer. It may wait, until ctx ends, for what it needs to know. Its error is a gRPC status for
@@ -47,6 +53,7 @@ const (
 	maxMessage     = 16 << 20 // bytes; a proxy that holds 100,000 names says so in less
 	keepAliveEvery = 30 * time.Second
 	keepAliveWait  = 10 * time.Second
+	ageGrace       = 5 * time.Second // from saying that a connection is old to its end
 )
 
 // MaxBodies bounds the bytes of the resources in one response, unless a single one is larger: clients refuse messages
@@ -55,13 +62,20 @@ const MaxBodies = 1 << 20
 
 // NewServer returns a gRPC server that answers xDS; the caller serves listeners with it and stops it. Streams end when stop is
 // closed.
-func NewServer(open Open, stop <-chan struct{}) *grpc.Server {
-	server := grpc.NewServer(
+//
+// On connections with TLS, which an option brings, streams are for peers with a verified certificate only. Those end after
+// maxAge, with a moment to spare, so that none goes on for ever under an old certificate; 0: they do not.
+func NewServer(open Open, stop <-chan struct{}, maxAge time.Duration, options ...grpc.ServerOption) *grpc.Server {
+	params := keepalive.ServerParameters{Time: keepAliveEvery, Timeout: keepAliveWait}
+	if maxAge > 0 {
+		params.MaxConnectionAge, params.MaxConnectionAgeGrace = maxAge, ageGrace
+	}
+	server := grpc.NewServer(append(options,
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(16), // per connection; a proxy needs one, or one per type
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepAliveEvery, Timeout: keepAliveWait}),
+		grpc.KeepaliveParams(params),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
+	)...)
 	register(server, &Server{open: open, stop: stop})
 	return server
 }
@@ -114,7 +128,11 @@ func serve[Req, Res any](s *Server, str stream[Req, Res], only Type, f form[Req,
 	if err != nil {
 		return ended(err)
 	}
-	client, err := s.open(str.Context(), Peer{Node: f.node(req), Only: only})
+	id, err := identityOf(str.Context())
+	if err != nil {
+		return err
+	}
+	client, err := s.open(str.Context(), Peer{Node: f.node(req), Only: only, Identity: id})
 	if err != nil {
 		return err
 	}
@@ -157,6 +175,27 @@ func serve[Req, Res any](s *Server, str stream[Req, Res], only Type, f form[Req,
 			return status.Error(codes.Unavailable, "Lateen is stopping")
 		}
 	}
+}
+
+// identityOf returns whom the certificate of a stream's connection speaks for, nil on one without TLS. Nothing that the peer
+// says counts, and no certificate that was not verified.
+func identityOf(ctx context.Context) (*identity.Peer, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, status.Error(codes.Internal, "nothing is known of the connection")
+	}
+	if p.AuthInfo == nil || p.AuthInfo.AuthType() == "insecure" {
+		return nil, nil
+	}
+	tls, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(tls.State.VerifiedChains) == 0 {
+		return nil, status.Error(codes.Unauthenticated, "show the certificate of a workload: what a proxy is told depends on who it is")
+	}
+	id, err := identity.PeerOf(tls.State.PeerCertificates[0])
+	if err != nil {
+		return nil, status.Error(codes.Unauthenticated, err.Error())
+	}
+	return &id, nil
 }
 
 // take reads a request of a stream, which need not name the type when there is only one.

@@ -56,7 +56,7 @@ func serveEcho(t *testing.T, opened func(Peer)) (dial func() *grpc.ClientConn) {
 			opened(p)
 		}
 		return &echo{peer: p, wake: make(chan struct{})}, nil
-	}, stop)
+	}, stop, 0)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

@@ -1,0 +1,111 @@
+package envoy
+
+import (
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/internal/plan"
+)
+
+const (
+	tlsSocket = "envoy.transport_sockets.tls"
+	rawSocket = "envoy.transport_sockets.raw_buffer"
+	// mutualALPN is what proxies of the mesh say that they speak (RFC 7301), by which their TLS is told from an
+	// application's own.
+	mutualALPN = "lateen"
+	// matchKey is the namespace of the metadata by which Envoy chooses how to speak to an endpoint, transportKey ours in it.
+	matchKey     = "envoy.transport_socket_match"
+	transportKey = "lateen"
+	mutualWord   = "mtls"
+	// resumable bounds for how long a session may be resumed without showing a certificate again.
+	resumable = time.Hour
+)
+
+// suites are those of TLS 1.2 that keep what was said secret even from who gets the keys later (forward secrecy). Those of
+// 1.3 all do.
+var suites = []string{
+	"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305",
+	"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305",
+}
+
+// speakMutual has a cluster speak mutual TLS to the endpoints that say so, and plain text to others.
+func speakMutual(c *clusterv3.Cluster, p *plan.MutualTLS) error {
+	names := make([]*matcherv3.StringMatcher, len(p.Identities))
+	for i, id := range p.Identities {
+		names[i] = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: id}}
+	}
+	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names)})
+	if err != nil {
+		return err
+	}
+	raw, err := socket(rawSocket, &rawbufferv3.RawBuffer{})
+	if err != nil {
+		return err
+	}
+	c.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{
+		{Name: mutualWord, Match: fields(map[string]string{transportKey: mutualWord}), TransportSocket: mutual},
+		{Name: "plain", Match: fields(nil), TransportSocket: raw},
+	}
+	return nil
+}
+
+// takeMutual returns the server's side: whoever connects must prove an identity of the trust domain.
+func takeMutual(trustDomain string) (*corev3.TransportSocket, error) {
+	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{
+		CommonTlsContext: mutualContext([]*matcherv3.StringMatcher{
+			{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
+		}),
+		RequireClientCertificate: wrapperspb.Bool(true),
+		SessionTimeout:           durationpb.New(resumable),
+	})
+}
+
+// mutualContext is what both sides have in common: the workload's own certificate, and what the other side must prove.
+func mutualContext(names []*matcherv3.StringMatcher) *tlsv3.CommonTlsContext {
+	verify := &tlsv3.CertificateValidationContext{}
+	for _, name := range names {
+		verify.MatchTypedSubjectAltNames = append(verify.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
+			SanType: tlsv3.SubjectAltNameMatcher_URI, Matcher: name,
+		})
+	}
+	return &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{
+			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+			CipherSuites: suites,
+		},
+		AlpnProtocols:                  []string{mutualALPN},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{fromAgent(IdentitySecret)},
+		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext: verify, ValidationContextSdsSecretConfig: fromAgent(TrustSecret),
+			},
+		},
+	}
+}
+
+// fromAgent says that a secret comes from the agent beside the Envoy. It is waited for as long as it takes: nothing is
+// taken or said in its stead.
+func fromAgent(secret string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: &corev3.ConfigSource{
+		ResourceApiVersion: corev3.ApiVersion_V3, InitialFetchTimeout: durationpb.New(0),
+		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType: corev3.ApiConfigSource_GRPC, TransportApiVersion: corev3.ApiVersion_V3, SetNodeOnFirstMessageOnly: true,
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: SDSCluster},
+			}}},
+		}},
+	}}
+}
+
+func socket(name string, config proto.Message) (*corev3.TransportSocket, error) {
+	packed, err := pack(config)
+	return &corev3.TransportSocket{Name: name, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed}}, err
+}
