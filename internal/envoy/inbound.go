@@ -52,6 +52,11 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 			return nil, err
 		}
 		l.FilterChains = append(l.FilterChains, chain)
+		if !p.NoLog {
+			if l.AccessLog, err = turnedAway(p); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if p.Accept == mesh.Both {
 		filter, err := inboundBytes(p, p.Name+passedChain, plainCaller, 0)

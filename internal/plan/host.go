@@ -32,6 +32,13 @@ const (
 	noEgressRoute  = "<no-egress>"  // a host outside the mesh that no EgressRule allows
 )
 
+// Words for connections that a served port turns away before anything is read from them.
+const (
+	NotProven      = "<not-proven>"      // it proves no identity, where nothing else is taken
+	NotTrusted     = "<not-trusted>"     // what it proves is not trusted here, or no longer
+	AnotherAddress = "<another-address>" // its certificate was given to a workload with another address
+)
+
 // Needs returns the subsets that the routes lead to.
 func (v VirtualHost) Needs() []mesh.Subset { return needs(v.Routes) }
 
