@@ -50,4 +50,3 @@ func connectionWhere(expression string) (*accesslogv3.AccessLogFilter, error) {
 		},
 	}}, err
 }
-
