@@ -17,6 +17,7 @@ const mostInstances = subnetAddresses / 2
 type crew struct {
 	site     *site
 	places   *places
+	realm    mesh.Realm
 	ports    doorPorts
 	urls     func(Door) []string
 	began    time.Time
@@ -49,7 +50,8 @@ type member struct {
 
 func newCrew(c Config, s *site, subnet *Subnet, began time.Time) *crew {
 	return &crew{
-		site: s, places: newPlaces(subnet), ports: doorPorts{c.IngressPort, c.HTTPSPort}, urls: c.URLs, began: began,
+		site: s, places: newPlaces(subnet), realm: mesh.Realm{Domain: domain, TrustDomain: cmp.Or(c.TrustDomain, domain)},
+		ports: doorPorts{c.IngressPort, c.HTTPSPort}, urls: c.URLs, began: began,
 		meshes: make(chan *Mesh), accepted: make(chan struct{}),
 		news: make(chan news), broken: make(chan error, 1), members: map[mesh.ProxyID]*member{},
 	}
@@ -116,7 +118,7 @@ func (c *crew) accept(m *Mesh) error {
 	if settings.CABundle == "" {
 		settings.CABundle = systemBundle(c.site.environ)
 	}
-	c.site.roster.offer(m.Services, settings, m.Certificates)
+	c.site.roster.offer(m.services(c.realm), settings, m.Certificates)
 	return nil
 }
 

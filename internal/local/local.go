@@ -38,7 +38,9 @@ type Source func(ctx context.Context, sink func(ctx context.Context, objects []c
 type Config struct {
 	Name     string // of the mesh
 	StateDir string // holds everything that the mesh writes; made if need be
-	Source   Source // of Mesh documents
+	// TrustDomain is that of the identities of its workloads; "": the domain of its services.
+	TrustDomain string
+	Source      Source // of Mesh documents
 
 	Executable  string   // path of this program, run as `serve` and `agent`; itself it runs as `guard`
 	ServeArgs   []string // the arguments that make it the control plane

@@ -56,7 +56,9 @@ func Read(objects []config.Object) (*Mesh, []mesh.Problem) {
 	}
 	slices.SortFunc(whole.Services, func(a, b *mesh.Service) int { return cmp.Compare(a.Host, b.Host) })
 	slices.SortFunc(whole.Workloads, func(a, b *Workload) int { return cmp.Compare(a.key(), b.key()) })
-	return whole, append(f.problems, whole.resolve(f.mentions)...)
+	f.problems = append(f.problems, whole.resolve(f.mentions)...)
+	f.problems = append(f.problems, whole.exclude(f.excluded)...)
+	return whole, append(f.problems, whole.unproven(f.bare)...)
 }
 
 // folding puts Mesh documents together.
@@ -66,6 +68,8 @@ type folding struct {
 	door     *config.Object // the one that has the ingress
 	settings *config.Object // the one that has the settings
 	mentions []mention
+	excluded []mention
+	bare     []mention
 	problems []mesh.Problem
 }
 
@@ -74,6 +78,8 @@ func (f *folding) add(o *config.Object) {
 	part := read(o)
 	f.problems = append(f.problems, part.Problems...)
 	f.mentions = append(f.mentions, part.mentions...)
+	f.excluded = append(f.excluded, part.excluded...)
+	f.bare = append(f.bare, part.bare...)
 	if f.whole == nil {
 		f.whole = &Mesh{Name: o.Name, Namespace: o.Namespace, Settings: mesh.DefaultSettings}
 	}
@@ -98,6 +104,11 @@ func (f *folding) add(o *config.Object) {
 				"namespace %s has this service already, in %s", s.Namespace, other.Origin))
 		}
 		f.services[s.Host] = o
+	}
+	for host, names := range part.mesh.accounts {
+		for _, name := range names {
+			f.whole.account(host, name)
+		}
 	}
 	f.whole.Services = append(f.whole.Services, part.mesh.Services...)
 	f.whole.Workloads = append(f.whole.Workloads, part.mesh.Workloads...)
@@ -137,6 +148,8 @@ type reader struct {
 	mesh        *Mesh
 	hasSettings bool
 	mentions    []mention
+	excluded    []mention // services that are called in plain text
+	bare        []mention // where workloads without a proxy stand
 }
 
 // read returns what one Mesh document says, and what is wrong with it.
@@ -163,6 +176,7 @@ func (r *reader) service(name string, s serviceSpec) {
 	service := &mesh.Service{Host: mesh.ServiceHost(name, namespace, domain), Name: name, Namespace: namespace}
 	written := r.ports(path+".ports", s.Ports)
 	service.Ports = slices.SortedFunc(slices.Values(written), func(a, b mesh.Port) int { return cmp.Compare(a.Number, b.Number) })
+	r.annotations(path+".annotations", service, s.Annotations)
 	r.mesh.Services = append(r.mesh.Services, service)
 	account := cmp.Or(s.ServiceAccount, "default")
 	if !config.IsDomain(account) {
@@ -176,6 +190,11 @@ func (r *reader) service(name string, s serviceSpec) {
 			Labels: mesh.Labels{"app": name, "version": version}, Ports: written, Origin: r.Object.At(at),
 		}
 		r.workload(at, w, s.Workloads[version])
+		if w.external() || w.Type == mesh.Proxyless {
+			r.bare = append(r.bare, mention{object: r.Object, workload: w, path: at})
+		} else {
+			r.mesh.account(service.Host, account)
+		}
 		r.mesh.Workloads = append(r.mesh.Workloads, w)
 	}
 }

@@ -51,9 +51,9 @@ func TestRead(t *testing.T) {
 		hosts = append(hosts, fmt.Sprint(s.Host, s.Ports))
 	}
 	if want := []string{
-		"mysqldb.east.svc.cluster.local[{mysql 3306 TCP}]",
-		"reviews.east.svc.cluster.local[{grpc-api 70 GRPC} {http 9080 HTTP}]",
-		"reviews.west.svc.cluster.local[{tcp 1 TCP}]",
+		"mysqldb.east.svc.cluster.local[{mysql 3306 TCP }]",
+		"reviews.east.svc.cluster.local[{grpc-api 70 GRPC } {http 9080 HTTP }]",
+		"reviews.west.svc.cluster.local[{tcp 1 TCP }]",
 	}; !slices.Equal(hosts, want) {
 		t.Errorf("services %q, want %q", hosts, want)
 	}
@@ -79,7 +79,7 @@ func TestReadProblems(t *testing.T) {
 		spec string
 		want string // position, field and code
 	}{
-		"annotations come later":    {service("annotations: {a: b}"), "5:53 spec.services.web.annotations unsupported-field"},
+		"annotations of a list":     {service("annotations: [a]"), "5:66 spec.services.web.annotations wrong-type"},
 		"misspelt":                  {workload("comand: [a]"), "5:70 spec.services.web.workloads.v1.comand unknown-field"},
 		"no command":                {workload(""), "5:65 spec.services.web.workloads.v1.command missing-field"},
 		"command and address":       {workload(`command: [a], address: "1.2.3.4"`), "5:93 spec.services.web.workloads.v1.address conflicting-fields"},

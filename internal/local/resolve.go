@@ -10,10 +10,10 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// mention is a place in a document where a workload names a service, which may stand in another document.
+// mention is a place in a document where a service is named, which may stand in another document.
 type mention struct {
 	object   *config.Object
-	workload *Workload
+	workload *Workload // that names it; nil: the settings do
 	path     string
 	variable string // UPSTREAM_…; "": a service that the workload depends on, or is given
 	service  string // as written
@@ -33,13 +33,7 @@ type resolver struct {
 // resolve tells each workload of m what it depends on and which local addresses it has. A workload about which it
 // tells a problem is unsound.
 func (m *Mesh) resolve(mentions []mention) []mesh.Problem {
-	r := &resolver{
-		services: map[mesh.Host]*mesh.Service{}, all: m.Services, addresses: map[string]localAddresses{},
-		wanted: map[*Workload]map[localAddress]bool{}, waits: map[*Workload]map[mesh.Host]mention{},
-	}
-	for _, s := range m.Services {
-		r.services[s.Host] = s
-	}
+	r := newResolver(m.Services)
 	for _, at := range mentions {
 		w := at.workload
 		if r.wanted[w] == nil {
@@ -60,6 +54,27 @@ func (m *Mesh) resolve(mentions []mention) []mesh.Problem {
 	}
 	r.cycles(m.Workloads)
 	return r.problems
+}
+
+func newResolver(services []*mesh.Service) *resolver {
+	r := &resolver{
+		services: map[mesh.Host]*mesh.Service{}, all: services, addresses: map[string]localAddresses{},
+		wanted: map[*Workload]map[localAddress]bool{}, waits: map[*Workload]map[mesh.Host]mention{},
+	}
+	for _, s := range services {
+		r.services[s.Host] = s
+	}
+	return r
+}
+
+// find returns the service that is meant, or nil.
+func (r *resolver) find(at mention) *mesh.Service {
+	for _, host := range mesh.Candidates(strings.ToLower(at.service), at.object.Namespace, domain) {
+		if s := r.services[host]; s != nil {
+			return s
+		}
+	}
+	return nil
 }
 
 // of returns the local addresses for the workloads of a namespace.
@@ -94,20 +109,17 @@ func (r *resolver) variable(at mention) {
 }
 
 func (r *resolver) dependency(at mention) {
-	for _, host := range mesh.Candidates(at.service, at.workload.Namespace, domain) {
-		s := r.services[host]
-		if s == nil {
-			continue
-		}
-		if _, twice := r.waits[at.workload][host]; !twice {
-			r.waits[at.workload][host] = at
-		}
-		for _, p := range s.Ports {
-			r.wanted[at.workload][localAddress{host, p.Number, wholeAddress}] = true
-		}
+	s := r.find(at)
+	if s == nil {
+		r.tell(at, config.CodeUnknownHost, "there is no service "+at.service, r.suggest(at))
 		return
 	}
-	r.tell(at, config.CodeUnknownHost, "there is no service "+at.service, r.suggest(at))
+	if _, twice := r.waits[at.workload][s.Host]; !twice {
+		r.waits[at.workload][s.Host] = at
+	}
+	for _, p := range s.Ports {
+		r.wanted[at.workload][localAddress{s.Host, p.Number, wholeAddress}] = true
+	}
 }
 
 // suggest returns a hint at the service that is meant.
@@ -115,7 +127,7 @@ func (r *resolver) suggest(at mention) string {
 	var names []string
 	for _, s := range r.all {
 		name := s.Name
-		if s.Namespace != at.workload.Namespace {
+		if s.Namespace != at.object.Namespace {
 			name += "." + s.Namespace
 		}
 		names = append(names, name)
@@ -129,12 +141,7 @@ func (r *resolver) suggest(at mention) string {
 func (r *resolver) pin(at mention) {
 	p := at.object.Problem(config.CodeUnknownHost, at.path, "there is no service %s: the proxies are given nothing for it", at.service)
 	p.Severity = mesh.Warning
-	name := strings.ToLower(at.service)
-	for _, host := range mesh.Candidates(name, at.workload.Namespace, domain) {
-		s := r.services[host]
-		if s == nil {
-			continue
-		}
+	if s := r.find(at); s != nil {
 		if slices.ContainsFunc(s.Ports, func(p mesh.Port) bool { return p.Number == at.pinned }) {
 			return
 		}
@@ -147,7 +154,7 @@ func (r *resolver) pin(at mention) {
 		r.problems = append(r.problems, p)
 		return
 	}
-	if r.inside(name) {
+	if r.inside(strings.ToLower(at.service)) {
 		p.Hint = r.suggest(at)
 		r.problems = append(r.problems, p)
 	}

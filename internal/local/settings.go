@@ -71,11 +71,13 @@ func (r *reader) settings(s *settingsSpec) {
 		set.CABundle = r.bundle("spec.settings.caBundle", s.CABundle)
 	}
 	set.NoAccessLog = s.AccessLogFile != nil && *s.AccessLogFile == ""
-	if s.AuthPolicy != nil && *s.AuthPolicy != "NONE" {
-		r.Tell(mesh.Problem{
-			Field: "spec.settings.authPolicy", Code: config.CodeUnsupportedField, Message: "only NONE is supported yet",
-		})
+	if s.AuthPolicy != nil {
+		set.AuthPolicy = r.policy("spec.settings.authPolicy", *s.AuthPolicy)
 	}
+	if s.ControlPlaneAuthPolicy != nil {
+		r.controlPlanePolicy("spec.settings.controlPlaneAuthPolicy", *s.ControlPlaneAuthPolicy)
+	}
+	r.excludedServices("spec.settings.mtlsExcludedServices", s.MTLSExcludedServices)
 	r.mesh.Settings = set
 }
 

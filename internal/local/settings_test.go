@@ -103,7 +103,7 @@ func TestSettings(t *testing.T) {
 	}{
 		"none":             {"  services: {}", mesh.Settings{ConnectTimeout: second}},
 		"empty":            {"  settings: {}", mesh.Settings{ConnectTimeout: second}},
-		"as it is today":   {"  settings: {authPolicy: NONE, accessLogFile: /dev/stdout}", mesh.Settings{ConnectTimeout: second}},
+		"access log":       {"  settings: {accessLogFile: /dev/stdout}", mesh.Settings{ConnectTimeout: second}},
 		"connect timeout":  {"  settings: {connectTimeout: 1ms}", mesh.Settings{ConnectTimeout: mesh.Duration(time.Millisecond)}},
 		"the longest":      {"  settings: {connect_timeout: 30s}", mesh.Settings{ConnectTimeout: mesh.Duration(30 * time.Second)}},
 		"no access log":    {`  settings: {accessLogFile: ""}`, mesh.Settings{ConnectTimeout: second, NoAccessLog: true}},
@@ -143,13 +143,12 @@ func TestSettingsProblems(t *testing.T) {
 		"bundle too large":    {settings("caBundle: large.pem"), "5:24 spec.settings.caBundle invalid-value"},
 		"bundle of a folder":  {settings("caBundle: folder"), "5:24 spec.settings.caBundle invalid-value"},
 		"a device as bundle":  {settings("caBundle: /dev/zero"), "5:24 spec.settings.caBundle invalid-value"},
-		"other auth policy":   {settings("authPolicy: MUTUAL_TLS"), "5:26 spec.settings.authPolicy unsupported-field"},
 		"misspelt":            {settings("conectTimeout: 1s"), "5:14 spec.settings.conectTimeout unknown-field"},
 		"no mapping":          {"  settings: [a]", "5:13 spec.settings wrong-type"},
 		"in two documents":    {settings("") + "\n---\n" + document(settings("")), "11:3 spec.settings conflicting-fields"},
 	}
 	for _, later := range []string{
-		"mixerAddress", "disablePolicyChecks", "enableTracing", "mtlsExcludedServices", "defaultConfig", "ingressClass",
+		"mixerAddress", "disablePolicyChecks", "enableTracing", "defaultConfig", "ingressClass",
 		"ingressService", "ingressControllerMode", "rdsRefreshDelay", "proxyListenPort", "egressProxyAddress", "proxyHttpPort",
 	} {
 		cases[later] = [2]string{settings(later + ": x"), "5:14 spec.settings." + later + " unsupported-field"}

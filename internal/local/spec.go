@@ -13,7 +13,8 @@ type spec struct {
 	Services map[string]serviceSpec `yaml:"services"`
 }
 
-// settingsSpec holds the fields of MeshConfig, and dnsResolvers and caBundle beside them.
+// settingsSpec holds the fields of MeshConfig, controlPlaneAuthPolicy of its defaultConfig, and dnsResolvers and caBundle
+// beside them.
 type settingsSpec struct {
 	ConnectTimeout *config.Duration `yaml:"connectTimeout"`
 	DNSResolvers   []string         `yaml:"dnsResolvers"`
@@ -21,10 +22,12 @@ type settingsSpec struct {
 	AccessLogFile  *string          `yaml:"accessLogFile"`
 	AuthPolicy     *string          `yaml:"authPolicy"`
 
+	MTLSExcludedServices   []string `yaml:"mtlsExcludedServices"`
+	ControlPlaneAuthPolicy *string  `yaml:"controlPlaneAuthPolicy"`
+
 	MixerAddress          yaml.Node `yaml:"mixerAddress" lateen:"later"`
 	DisablePolicyChecks   yaml.Node `yaml:"disablePolicyChecks" lateen:"later"`
 	EnableTracing         yaml.Node `yaml:"enableTracing" lateen:"later"`
-	MTLSExcludedServices  yaml.Node `yaml:"mtlsExcludedServices" lateen:"later"`
 	DefaultConfig         yaml.Node `yaml:"defaultConfig" lateen:"later"`
 	IngressClass          yaml.Node `yaml:"ingressClass" lateen:"later"`
 	IngressService        yaml.Node `yaml:"ingressService" lateen:"later"`
@@ -53,7 +56,7 @@ func (certificateSpec) Example() string { return "{cert: shop.crt, key: shop.key
 
 type serviceSpec struct {
 	ServiceAccount string                  `yaml:"serviceAccount"`
-	Annotations    yaml.Node               `yaml:"annotations" lateen:"later"`
+	Annotations    map[string]string       `yaml:"annotations"`
 	Ports          []portSpec              `yaml:"ports"`
 	Workloads      map[string]workloadSpec `yaml:"workloads"`
 }

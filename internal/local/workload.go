@@ -19,8 +19,9 @@ type Mesh struct {
 	Namespace string // of the first document
 	Settings  mesh.Settings
 	Services  []*mesh.Service
-	Workloads []*Workload // sorted by namespace and name
-	Ingress   *Door       // nil: nothing comes from outside
+	accounts  map[mesh.Host][]string // of the service's namespace, whose programs may answer for it
+	Workloads []*Workload            // sorted by namespace and name
+	Ingress   *Door                  // nil: nothing comes from outside
 
 	Certificates []mesh.SealedCertificate // of the ingress, sorted by namespace and name
 }
@@ -176,7 +177,7 @@ func (i *Instance) Endpoint(health mesh.Health) mesh.Endpoint {
 	}
 	listen := i.Listen
 	if w.Type == mesh.Proxyless {
-		e.Address, listen = loopback.String(), i.Ports // nobody stands before it
+		e.Address, listen, e.Account = loopback.String(), i.Ports, "" // nobody stands before it
 	}
 	for _, p := range w.Ports {
 		e.Ports[p.Name] = listen[p.Name]
