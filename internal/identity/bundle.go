@@ -73,8 +73,8 @@ func (b Bundle) Equal(o Bundle) bool {
 		slices.EqualFunc(b.Roots, o.Roots, func(a, c *x509.Certificate) bool { return bytes.Equal(a.Raw, c.Raw) })
 }
 
-// Verify returns whom a chain speaks for, leaf first: it must lead to a root of the bundle, be good at the given moment,
-// and its leaf must be of the bundle's trust domain.
+// Verify returns whom a chain speaks for, leaf first: it must lead to a root of the bundle, be good at the given moment for
+// clients and for servers, and its leaf must be of the bundle's trust domain.
 func (b Bundle) Verify(chain []*x509.Certificate, now time.Time) (Peer, error) {
 	if len(chain) == 0 {
 		return Peer{}, errors.New("there is no certificate")
@@ -86,6 +86,34 @@ func (b Bundle) Verify(chain []*x509.Certificate, now time.Time) (Peer, error) {
 	if peer.ID.TrustDomain != b.TrustDomain {
 		return Peer{}, fmt.Errorf("%s is not of the trust domain %s", peer.ID, b.TrustDomain)
 	}
+	if err := b.verify(chain, now, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth); err != nil {
+		return Peer{}, fmt.Errorf("the certificate of %s: %w", peer.ID, err)
+	}
+	return peer, nil
+}
+
+// VerifyControlPlane returns an error unless a chain speaks for the control plane of the trust domain. It has names for its
+// hosts as well, and so is no [Peer].
+func (b Bundle) VerifyControlPlane(chain []*x509.Certificate, now time.Time) error {
+	if len(chain) == 0 {
+		return errors.New("there is no certificate")
+	}
+	names, err := NamesOf(chain[0])
+	if err != nil {
+		return err
+	}
+	want := ControlPlane(b.TrustDomain)
+	if chain[0].IsCA || len(names.URIs) != 1 || names.URIs[0] != want.String() {
+		return fmt.Errorf("the certificate of the other side is for %.500q, not for the control plane, %s", names.URIs, want)
+	}
+	if err := b.verify(chain, now, x509.ExtKeyUsageServerAuth); err != nil {
+		return fmt.Errorf("the certificate of the control plane: %w", err)
+	}
+	return nil
+}
+
+// verify makes sure that a chain leads to a root, for each of the uses.
+func (b Bundle) verify(chain []*x509.Certificate, now time.Time, uses ...x509.ExtKeyUsage) error {
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, root := range b.Roots {
 		roots.AddCert(root)
@@ -93,12 +121,14 @@ func (b Bundle) Verify(chain []*x509.Certificate, now time.Time) (Peer, error) {
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
-	if _, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	}); err != nil {
-		return Peer{}, fmt.Errorf("the certificate of %s: %w", peer.ID, err)
+	for _, use := range uses {
+		if _, err := chain[0].Verify(x509.VerifyOptions{
+			Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use},
+		}); err != nil {
+			return err
+		}
 	}
-	return peer, nil
+	return nil
 }
 
 // Fingerprint returns the SHA-256 of a certificate in hexadecimal.

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,34 +14,56 @@ type Peer struct {
 	Address  netip.Addr // of that instance; invalid: not known when it was given
 }
 
-// PeerOf returns whom a leaf certificate speaks for. It must have exactly one URI, and at most one workload name and one
-// address (X509-SVID, 2). It does not verify the certificate.
-func PeerOf(leaf *x509.Certificate) (Peer, error) {
-	if len(leaf.URIs) != 1 {
-		return Peer{}, fmt.Errorf("the certificate names %d URIs: a workload's names one, its SPIFFE ID", len(leaf.URIs))
+// String returns the ID with what is known of the instance behind it.
+func (p Peer) String() string {
+	text := p.ID.String()
+	if p.Workload != "" {
+		text += " " + p.Workload
 	}
-	id, err := Parse(leaf.URIs[0].String())
-	if err != nil {
-		return Peer{}, fmt.Errorf("the certificate: %w", err)
+	if p.Address.IsValid() {
+		text += " " + p.Address.String()
 	}
-	if leaf.IsCA {
-		return Peer{}, errors.New("the certificate is an authority's and speaks for no workload")
+	return text
+}
+
+// maxWorkload bounds the name of a workload in bytes: a pod's, a dot, and a namespace's (RFC 1123).
+const maxWorkload = 253 + 1 + 63
+
+// Check returns an error unless a certificate can speak for the peer.
+func (p Peer) Check() error {
+	if err := p.ID.Check(); err != nil {
+		return err
 	}
-	p := Peer{ID: id}
-	switch {
-	case len(leaf.DNSNames) > 1 || len(leaf.IPAddresses) > 1 || len(leaf.EmailAddresses) > 0:
-		return Peer{}, errors.New("the certificate has further names: a workload's has its SPIFFE ID, its name and its address")
-	case len(leaf.DNSNames) == 1:
-		if p.Workload = leaf.DNSNames[0]; !strings.HasSuffix(p.Workload, "."+id.Namespace) {
-			return Peer{}, fmt.Errorf("the certificate names workload %q, which is not of the namespace of %s", p.Workload, id)
+	if p.Address.IsValid() && (p.Address.Is4In6() || p.Address.Zone() != "" || p.Address.IsUnspecified() || p.Address.IsMulticast()) {
+		return fmt.Errorf("%s is no workload's address", p.Address)
+	}
+	if p.Workload == "" {
+		if p.Address.IsValid() {
+			return errors.New("an address is a workload's, and there is none")
+		}
+		return nil
+	}
+	return p.checkWorkload()
+}
+
+// checkWorkload checks the name of the workload, which is one of DNS below its namespace.
+func (p Peer) checkWorkload() error {
+	name, ok := strings.CutSuffix(p.Workload, "."+p.ID.Namespace)
+	if !ok || name == "" {
+		return fmt.Errorf("workload %q is not of the namespace of %s", p.Workload, p.ID)
+	}
+	if len(p.Workload) > maxWorkload {
+		return fmt.Errorf("the name of a workload has %d bytes: at most %d", len(p.Workload), maxWorkload)
+	}
+	for label := range strings.SplitSeq(p.Workload, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return fmt.Errorf("workload %q is no name of DNS", p.Workload)
+		}
+		for _, r := range label {
+			if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' {
+				return fmt.Errorf("workload %q: only a-z, 0-9, - and . can stand in it", p.Workload)
+			}
 		}
 	}
-	if len(leaf.IPAddresses) == 1 {
-		address, ok := netip.AddrFromSlice(leaf.IPAddresses[0])
-		if !ok {
-			return Peer{}, errors.New("the certificate has an address that is none")
-		}
-		p.Address = address.Unmap()
-	}
-	return p, nil
+	return nil
 }

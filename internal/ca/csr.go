@@ -1,0 +1,109 @@
+package ca
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/lateen-mesh/lateen/internal/identity"
+)
+
+// Bounds of a request for a certificate.
+const (
+	MaxCSR = 8 << 10 // bytes
+	minRSA = 2048    // bits
+	maxRSA = 4096
+)
+
+// request is a request for a certificate that may be looked at.
+type request struct {
+	csr *x509.CertificateRequest
+	key []byte // the public key as PKIX in DER
+}
+
+// parseRequest reads a request as far as it costs little. Its signature is checked later ([request.check]).
+func parseRequest(der []byte) (request, error) {
+	if len(der) == 0 || len(der) > MaxCSR {
+		return request{}, fmt.Errorf("the request for a certificate has %d bytes: it can be 1 to %d", len(der), MaxCSR)
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return request{}, errors.New("the request for a certificate cannot be read: it is PKCS #10 in DER")
+	}
+	if err := checkLeafKey(csr.PublicKey); err != nil {
+		return request{}, err
+	}
+	return request{csr: csr, key: csr.RawSubjectPublicKeyInfo}, nil
+}
+
+// checkLeafKey returns an error unless a public key can be a workload's.
+func checkLeafKey(key any) error {
+	switch key := key.(type) {
+	case *ecdsa.PublicKey:
+		if key.Curve == elliptic.P256() || key.Curve == elliptic.P384() {
+			return nil
+		}
+	case *rsa.PublicKey:
+		// A large exponent makes each verification dear.
+		if n := key.N.BitLen(); n >= minRSA && n <= maxRSA && key.E == 65537 {
+			return nil
+		}
+	}
+	return fmt.Errorf("the key of a workload is ECDSA on P-256 or P-384, or RSA of %d to %d bits with exponent 65537", minRSA, maxRSA)
+}
+
+// check makes sure that who asks has the key.
+func (r request) check() error {
+	switch r.csr.SignatureAlgorithm {
+	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.UnknownSignatureAlgorithm:
+		return fmt.Errorf("the request for a certificate is signed with %s", r.csr.SignatureAlgorithm)
+	}
+	if err := r.csr.CheckSignature(); err != nil {
+		return errors.New("the request for a certificate is not signed with its key")
+	}
+	return nil
+}
+
+// errOther is the error that a request names somebody else than the evidence.
+var errOther = errors.New("the request for a certificate has other names than its sender")
+
+// checkNames refuses a request that asks for names of others. Names are not needed; those that are there are exactly the ones
+// that the certificate will have, and a subject has none.
+func (r request) checkNames(who identity.Peer) error {
+	csr := r.csr
+	if len(csr.Subject.Names) > 0 {
+		return fmt.Errorf("%w: its subject is not empty", errOther)
+	}
+	for _, uri := range csr.URIs {
+		if uri.String() != who.ID.String() {
+			return fmt.Errorf("%w: %s is not %s", errOther, clip(uri.String()), who.ID)
+		}
+	}
+	for _, name := range csr.DNSNames {
+		if name != who.Workload {
+			return fmt.Errorf("%w: %s is not %s", errOther, clip(name), who.Workload)
+		}
+	}
+	for _, ip := range csr.IPAddresses {
+		if address, ok := netip.AddrFromSlice(ip); !ok || !who.Address.IsValid() || address.Unmap() != who.Address {
+			return fmt.Errorf("%w: address %s", errOther, ip)
+		}
+	}
+	if len(csr.EmailAddresses) > 0 {
+		return fmt.Errorf("%w: an e-mail address", errOther)
+	}
+	for _, e := range csr.Extensions {
+		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
+			return fmt.Errorf("the request for a certificate wants the extension %s: what a certificate has is not the caller's to say", e.Id)
+		}
+	}
+	return nil
+}
+
+// clip shortens what somebody else has written and quotes it.
+func clip(text string) string { return fmt.Sprintf("%.200q", text) }

@@ -1,0 +1,62 @@
+package ca
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Bounds of what callers may burden the authority with.
+const (
+	burst     = 10               // certificates that a workload gets one after the other
+	refill    = 10 * time.Second // then one more each time
+	mostRates = 1 << 16          // workloads that are remembered
+	// MostWaiting is how many callers may wait at a time. They are served in the order in which they came.
+	MostWaiting = 4096
+)
+
+// newSlots returns what bounds the signatures that are made at the same time. Those who wait are served in turn.
+func newSlots() *semaphore.Weighted {
+	return semaphore.NewWeighted(int64(max(2, runtime.GOMAXPROCS(0))))
+}
+
+// rates bounds how many certificates each workload gets.
+type rates struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	full map[string]time.Time // when a workload will have its whole burst again
+}
+
+func newRates(now func() time.Time) *rates { return &rates{now: now, full: map[string]time.Time{}} }
+
+// take counts a certificate for a workload, or says when there will be one.
+func (r *rates) take(workload string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	full := r.full[workload]
+	if full.Before(now) || full.After(now.Add(burst*refill)) { // the clock may have been set back
+		full = now
+	}
+	if wait := full.Sub(now) - (burst-1)*refill; wait > 0 {
+		return fmt.Errorf("%s asks for too many certificates: %d at once, then one in %s; try again in %s", workload, burst, refill, wait.Round(time.Second))
+	}
+	if len(r.full) >= mostRates {
+		r.sweep(now)
+	}
+	r.full[workload] = full.Add(refill)
+	return nil
+}
+
+// sweep forgets those who have their whole burst.
+func (r *rates) sweep(now time.Time) {
+	for workload, full := range r.full {
+		if !full.After(now) {
+			delete(r.full, workload)
+		}
+	}
+}

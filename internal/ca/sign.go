@@ -1,0 +1,75 @@
+package ca
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/lateen-mesh/lateen/internal/attest"
+	"github.com/lateen-mesh/lateen/internal/identity"
+)
+
+// Sign returns a certificate for who was attested, and those between it and a root: leaf first, without the root. The error is
+// a [*Refusal] when the request is to blame.
+func (a *Authority) Sign(ctx context.Context, csr []byte, who attest.Attested) ([]*x509.Certificate, error) {
+	r, err := parseRequest(csr)
+	if err != nil {
+		return nil, refusal(ReasonRequest, err)
+	}
+	if err := a.slots.Acquire(ctx, 1); err != nil {
+		return nil, refusal(ReasonBusy, err)
+	}
+	defer a.slots.Release(1)
+	return a.sign(r, who)
+}
+
+// sign signs a request. Whoever calls it holds a slot.
+func (a *Authority) sign(r request, who attest.Attested) ([]*x509.Certificate, error) {
+	if err := who.Peer.Check(); err != nil || who.Peer.Workload == "" {
+		return nil, fmt.Errorf("a certificate for %s: %w", who.Peer, errors.Join(err, errWho))
+	}
+	if who.Peer.ID == identity.ControlPlane(a.c.TrustDomain) || who.Peer.ID.TrustDomain != a.c.TrustDomain {
+		return nil, fmt.Errorf("a certificate for %s: %w", who.Peer, errWho)
+	}
+	if err := a.rate.take(who.Peer.Workload); err != nil {
+		return nil, refusal(ReasonRate, err)
+	}
+	if err := r.check(); err != nil {
+		return nil, refusal(ReasonRequest, err)
+	}
+	if err := r.checkNames(who.Peer); err != nil {
+		return nil, refusal(ReasonOther, err)
+	}
+	o := order{id: who.Peer.ID, dns: []string{who.Peer.Workload}, key: r.csr.PublicKey}
+	if who.Peer.Address.IsValid() {
+		o.addresses = []netip.Addr{who.Peer.Address}
+	}
+	chain, err := a.make(o)
+	if err == nil {
+		a.counts.issue(who.By)
+	}
+	return chain, err
+}
+
+var errWho = errors.New("it is no workload of this trust domain")
+
+// make makes what is ordered, and returns it only if it is that.
+func (a *Authority) make(o order) ([]*x509.Certificate, error) {
+	o.now, o.ttl, o.ends = a.c.Now(), a.c.TTL, a.signer.ends()
+	template, err := a.template(o)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.signer.cert, o.key, a.signer.key)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.signer.checkSigned(der, o)
+	if err != nil {
+		return nil, fmt.Errorf("a certificate for %s was signed that breaks a rule, and is thrown away: %w", o.id, err)
+	}
+	return append([]*x509.Certificate{c}, a.signer.chain...), nil
+}

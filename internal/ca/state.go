@@ -1,0 +1,174 @@
+package ca
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lateen-mesh/lateen/internal/disk"
+	"github.com/lateen-mesh/lateen/internal/identity"
+)
+
+// Files in the state folder.
+const (
+	lockFile = "ca.lock"
+	// rootFile holds the root and its key.
+	rootFile = "ca/root.pem"
+	// foundFile is where a file goes that stood in the place of the root's and is not it.
+	foundFile = "ca/root.pem.found"
+)
+
+// maxRoot bounds the file of the root in bytes.
+const maxRoot = 64 << 10
+
+// Unusable is the error that the authority cannot be used until somebody has decided something.
+type Unusable struct {
+	Message string
+	Advice  string // what to do
+}
+
+// Error returns what is wrong.
+func (u *Unusable) Error() string { return u.Message }
+
+// Hint returns what to do.
+func (u *Unusable) Hint() string { return u.Advice }
+
+// openState opens the state folder for one authority at a time: of two that start together, both would make a root.
+func openState(dir string) (*disk.Folder, *os.File, error) {
+	folder, err := disk.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, nil, errors.Join(err, folder.Close())
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = &Unusable{Message: "another control plane uses the state folder " + dir, Advice: "stop it, or choose another folder"}
+		}
+		return nil, nil, errors.Join(err, lock.Close(), folder.Close())
+	}
+	return folder, lock, nil
+}
+
+// load finds the signer: plugged in, kept, or made now.
+func (a *Authority) load() (*signer, keeper, error) {
+	known, err := readMarker(a.folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.c.Plugged.used() {
+		return a.loadPlugged(known)
+	}
+	return a.loadOwn(known)
+}
+
+func (a *Authority) loadPlugged(known *marker) (*signer, keeper, error) {
+	texts, err := a.c.Plugged.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.c.Plugged.signer(texts, a.c.TrustDomain, a.c.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	if known != nil && !known.is(s) {
+		a.c.Log.Warn("the mesh has other roots than before: workloads that trust those must be started again")
+	}
+	_, err = writeMarker(a.folder, known, newMarker(s, a.c.TrustDomain, true))
+	return s, &pluggedKeeper{plugged: a.c.Plugged, texts: texts}, err
+}
+
+// loadOwn reads the root. It is made only where there is no trace of an earlier one.
+func (a *Authority) loadOwn(known *marker) (*signer, keeper, error) {
+	text, err := a.folder.Read(rootFile, maxRoot)
+	if errors.Is(err, fs.ErrNotExist) && known == nil {
+		return a.makeOwn()
+	}
+	if known != nil && known.PluggedIn {
+		return nil, nil, a.unplugged(known)
+	}
+	var s *signer
+	if err == nil {
+		s, err = a.readOwn(text)
+	}
+	if err != nil {
+		return nil, nil, a.lost(known, err)
+	}
+	if known != nil && !known.is(s) {
+		return nil, nil, a.lost(known, errors.New("it is another root: "+identity.Fingerprint(s.cert)))
+	}
+	if err := a.tighten(text); err != nil {
+		return nil, nil, err
+	}
+	return a.keep(s, text, known)
+}
+
+// keep has the files of a root that is ours looked after.
+func (a *Authority) keep(s *signer, text []byte, known *marker) (*signer, keeper, error) {
+	mark, err := writeMarker(a.folder, known, newMarker(s, a.c.TrustDomain, false))
+	return s, &ownKeeper{folder: a.folder, files: []keptFile{{rootFile, text}, {markerFile, mark}}}, err
+}
+
+func (a *Authority) readOwn(text []byte) (*signer, error) {
+	cert, key, err := decodeRoot(text)
+	if err != nil {
+		return nil, err
+	}
+	return ownSigner(cert, key, a.c.TrustDomain, a.c.Now())
+}
+
+// makeOwn makes the root. The file comes first and the marker after it: a crash between the two leaves a root that is whole and
+// that the next start takes.
+func (a *Authority) makeOwn() (*signer, keeper, error) {
+	s, err := makeRoot(a.c.TrustDomain, a.c.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := encodeRoot(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.folder.Write(rootFile, text); err != nil {
+		return nil, nil, err
+	}
+	a.c.Log.Info("a root was made: keep a copy of its file", "file", a.folder.Path(rootFile), "fingerprint", identity.Fingerprint(s.cert))
+	return a.keep(s, text, nil)
+}
+
+// tighten writes the root's file anew if others may read it.
+func (a *Authority) tighten(text []byte) error {
+	stat, err := os.Stat(a.folder.Path(rootFile))
+	if err != nil || stat.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	a.c.Log.Warn("others could read the root's key: it is for its owner only now, and whoever has read it can be anybody in the mesh",
+		"file", a.folder.Path(rootFile), "mode", stat.Mode().Perm().String())
+	return a.folder.Write(rootFile, text)
+}
+
+// lost says that the root is not there, and what can be done.
+func (a *Authority) lost(known *marker, why error) error {
+	which := ""
+	if known != nil {
+		which = fmt.Sprintf(" (SHA-256 %s)", known.Roots[0])
+	}
+	return &Unusable{
+		Message: fmt.Sprintf("the root of the mesh%s cannot be read from %s: %v", which, a.folder.Path(rootFile), why),
+		Advice: fmt.Sprintf("put the file back from a copy; if there is none, stop the whole mesh, remove %s and %s, and start it again: "+
+			"all workloads get certificates of a new root", a.folder.Path(rootFile), a.folder.Path(markerFile)),
+	}
+}
+
+func (a *Authority) unplugged(known *marker) error {
+	return &Unusable{
+		Message: fmt.Sprintf("the mesh has run with an authority that was plugged in (root SHA-256 %s), and none is given now", known.Roots[0]),
+		Advice: fmt.Sprintf("give its files again; to change to a root of Lateen's own, stop the whole mesh, remove %s and start it again",
+			a.folder.Path(markerFile)),
+	}
+}

@@ -1,0 +1,118 @@
+package ca
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/identity"
+)
+
+// ownLeaf counts the certificates of the control plane itself.
+const ownLeaf = "own"
+
+// ServerTLS returns how the control plane's own listener speaks TLS: with a certificate for [identity.ControlPlane] that has the
+// hosts (names of DNS and IP addresses) too and is renewed by itself, and with callers that show a good certificate of a
+// workload of this trust domain, or none: one that is expired, foreign or no workload's ends the handshake. Behind it the chain
+// has the root, so that who knows only its fingerprint can verify it.
+func (a *Authority) ServerTLS(hosts ...string) *tls.Config {
+	own := &ownCertificate{authority: a}
+	for _, host := range hosts {
+		if address, err := netip.ParseAddr(host); err == nil {
+			own.order.addresses = append(own.order.addresses, address.Unmap())
+		} else {
+			own.order.dns = append(own.order.dns, host)
+		}
+	}
+	config := a.baseTLS(own)
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return a.baseTLS(own), nil }
+	return config
+}
+
+// baseTLS returns the configuration for a connection that begins now.
+func (a *Authority) baseTLS(own *ownCertificate) *tls.Config {
+	trusted := x509.NewCertPool()
+	for _, root := range a.Bundle().Roots {
+		trusted.AddCert(root)
+	}
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS12,
+		NextProtos:             []string{"h2"},
+		Time:                   a.c.Now,
+		GetCertificate:         own.get,
+		ClientAuth:             tls.VerifyClientCertIfGiven,
+		ClientCAs:              trusted,
+		SessionTicketsDisabled: true, // each connection shows its certificate
+		VerifyConnection:       a.verifyClient,
+	}
+}
+
+// verifyClient looks at what a caller has shown with our own rules.
+func (a *Authority) verifyClient(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return nil
+	}
+	p, err := a.Bundle().Verify(state.PeerCertificates, a.c.Now())
+	if err != nil {
+		return err
+	}
+	if p.Workload == "" {
+		return fmt.Errorf("%s names no workload", p)
+	}
+	return nil
+}
+
+// ownCertificate is the control plane's own, renewed when half of its time is over and somebody connects.
+type ownCertificate struct {
+	authority *Authority
+	order     order // without what differs from one to the next
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	renew   time.Time
+}
+
+func (o *ownCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.authority.c.Now()
+	if o.current != nil && now.Before(o.renew) && !now.Before(o.current.Leaf.NotBefore) {
+		return o.current, nil
+	}
+	next, err := o.make()
+	switch {
+	case err == nil:
+		o.current, o.renew = next, now.Add(next.Leaf.NotAfter.Sub(now)/2)
+	case o.current != nil && now.Before(o.current.Leaf.NotAfter):
+		o.authority.c.Log.Error("the control plane's own certificate cannot be renewed yet", "err", err)
+	default:
+		return nil, err
+	}
+	return o.current, nil
+}
+
+func (o *ownCertificate) make() (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	order := o.order
+	order.id, order.key = identity.ControlPlane(o.authority.c.TrustDomain), crypto.PublicKey(key.Public())
+	chain, err := o.authority.make(order)
+	if err != nil {
+		return nil, err
+	}
+	o.authority.counts.issue(ownLeaf)
+	c := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, one := range append(chain, o.authority.signer.top) {
+		c.Certificate = append(c.Certificate, one.Raw)
+	}
+	return c, nil
+}
