@@ -138,7 +138,7 @@ func (s *server) start() {
 		s.tb.Fatal(err)
 	}
 	//nolint:noctx // it is killed in a clean-up, and by the kernel if this process is
-	s.cmd = exec.Command(program, "serve", "--state-dir", s.dir, "--admin-port", "0")
+	s.cmd = exec.Command(program, "serve", "--state-dir", s.dir, "--admin-port", "0", "--secure-address", "", "--plain-xds=unix:"+s.socket())
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", probeVariable+"="+probe)
 	if s.cpu >= 0 {

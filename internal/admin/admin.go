@@ -23,8 +23,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/attest"
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/explain"
+	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/state"
@@ -76,6 +79,13 @@ type Explainer interface {
 	Decide(proxy mesh.ProxyID, r explain.Request) (push.Decided, error)
 }
 
+// Authority gives workloads their certificates, and tokens with which they ask for the first one.
+type Authority interface {
+	Status() ca.Status
+	Bundle() identity.Bundle
+	Tokens() *attest.Tokens
+}
+
 // Config is what a Server is made with.
 type Config struct {
 	Socket   string       // path of the API's Unix socket
@@ -91,6 +101,8 @@ type Config struct {
 	Watch    Watcher
 	Explain  Explainer
 	Work     Work
+	// Authority gives workloads their certificates; nil: there are no identities.
+	Authority Authority
 	Metrics  prometheus.Gatherer
 	Await    string // how to tell the control plane what runs
 	Gate     Gate   // of the pages on the listener that are not for everybody

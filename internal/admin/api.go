@@ -37,6 +37,8 @@ func (s *Server) api() http.Handler {
 		"GET /v1/watch/proxies":                 s.watchProxies,
 		"GET /v1/revisions/{revision}/progress": s.progress,
 		"GET /v1/decide":                        s.decide,
+		"GET /v1/ca":                            s.authority,
+		"POST /v1/ca/tokens":                    s.newToken,
 		"/":                                     unknown,
 	} {
 		mux.HandleFunc(pattern, s.json(answer))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
@@ -29,7 +30,7 @@ func newProgram(t *testing.T, paths ...string) program {
 // startPlane starts a control plane, and returns what ends it.
 func startPlane(t *testing.T, dir string, paths ...string) (end func()) {
 	t.Helper()
-	plane, err := serve.New(serve.Config{StateDir: dir, Paths: paths, Log: slog.New(slog.DiscardHandler)})
+	plane, err := serve.New(serve.Config{StateDir: dir, Paths: paths, PlainXDS: meshtest.PlainXDS(t, dir), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,14 +9,18 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
 
 // serveFlags are the flags of the control plane.
@@ -27,6 +31,11 @@ type serveFlags struct {
 	namespace string
 	adminPort int
 	level     slog.Level
+	secure    string
+	plain     string
+	trust     string
+	certTTL   time.Duration
+	plugged   ca.Plugged
 }
 
 func (s *serveFlags) addTo(flags *pflag.FlagSet) {
@@ -35,6 +44,15 @@ func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&s.registry, "registry", "", "JSON `file` that says what runs (default: what lateen up tells)")
 	flags.StringVarP(&s.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
 	flags.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	flags.StringVar(&s.secure, "secure-address", "127.0.0.1:15012", "`HOST:PORT` of certificates and, over mutual TLS, of xDS; \"\" for none")
+	flags.StringVar(&s.plain, "plain-xds", "", "`HOST:PORT` or unix:PATH of xDS without any proof of who asks (default: closed; alone: "+plainAddress+")")
+	flags.Lookup("plain-xds").NoOptDefVal = plainAddress
+	flags.StringVar(&s.trust, "trust-domain", "", "trust domain of the identities (default: "+serve.Domain+")")
+	flags.DurationVar(&s.certTTL, "cert-ttl", ca.DefaultTTL, "how long a workload's certificate holds")
+	flags.StringVar(&s.plugged.SigningCert, "signing-cert", "", "`file` with the certificate that signs, instead of a root of Lateen's own (PEM)")
+	flags.StringVar(&s.plugged.SigningKey, "signing-key", "", "`file` with its key")
+	flags.StringVar(&s.plugged.CertChain, "cert-chain", "", "`file` with the certificates between it and the root")
+	flags.StringVar(&s.plugged.RootCert, "root-cert", "", "`file` with the root")
 	flags.IntVar(&s.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages, 0 for none")
 }
 
@@ -80,6 +98,13 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 	c := serve.Config{
 		StateDir: dir, Mesh: m.name, Paths: append(append([]string{}, s.folders...), s.paths...), RegistryFile: s.registry,
 		Namespace: s.namespace, Carried: config.Kinds{carried}, Version: version, Log: log,
+		TrustDomain: s.trust, CertTTL: s.certTTL, Plugged: s.plugged,
+	}
+	if c.Secure, err = listenFor(ctx, s.secure, "--secure-address"); err != nil {
+		return c, err
+	}
+	if c.PlainXDS, err = listenFor(ctx, s.plain, "--plain-xds"); err != nil {
+		return c, err
 	}
 	if s.adminPort != 0 {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(s.adminPort))
@@ -88,6 +113,24 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 		}
 	}
 	return c, nil
+}
+
+// plainAddress is where proxies without an identity are used to find a control plane.
+const plainAddress = "127.0.0.1:15010"
+
+// listenFor listens where a flag says, HOST:PORT or unix:PATH; "": nowhere.
+func listenFor(ctx context.Context, address, flag string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return unixsocket.Listen(ctx, path)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, failed("choose another address with "+flag, "%w", err)
+	}
+	return l, nil
 }
 
 // secretFlag matches the names of flags whose values are not for a log.

@@ -160,7 +160,8 @@ func readToken(stateDir string) string {
 }
 
 func (u *up) serveArgs(dir, name string) []string {
-	args := []string{"serve", "--mesh", name, "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn"}
+	args := []string{"serve", "--mesh", name, "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn",
+		"--secure-address", "", "--plain-xds=unix:" + serve.XDSSocket(dir)}
 	for _, f := range u.files {
 		args = append(args, "-f", f)
 	}

@@ -163,6 +163,10 @@ func (e *example) start() {
 	c := serve.Config{
 		StateDir: state, Paths: e.watched, Carried: config.Kinds{local.MeshKind()}, Push: push.Config{}, Log: slog.New(slog.DiscardHandler),
 	}
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		e.t.Fatal(err)
+	}
+	c.PlainXDS = meshtest.PlainXDS(e.t, state)
 	if e.silent {
 		c.Patience = time.Millisecond
 	}

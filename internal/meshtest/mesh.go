@@ -105,6 +105,7 @@ func (m *Mesh) startPlaneAs(c serve.Config) {
 		m.stopPlane = m.config.Serve(m.Dir)
 	} else {
 		c.StateDir, c.Namespace, c.Version, c.Log = m.Dir, Namespace, m.config.Version, m.log("serve")
+		c.PlainXDS = PlainXDS(m.t, m.Dir)
 		c.Push = push.Config{Grace: time.Second, Alter: m.config.Alter}
 		plane, err := serve.New(c)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 )
@@ -51,6 +52,8 @@ type reading struct {
 	plane    *Plane
 	counters *push.Counters
 	size     push.Size
+
+	authority *ca.Status // nil: there is none
 }
 
 // sink takes the values of one metric.
@@ -78,7 +81,7 @@ func (s *sink) times(t *push.Times, labels ...string) {
 	s.out <- prometheus.MustNewConstHistogram(s.desc, count, sum.Seconds(), buckets, labels...)
 }
 
-var families = []family{
+var families = append([]family{
 	{
 		Metric{"lateen_build_info", gauge, []string{"version", "go_version"}, "1, with the versions of Lateen and of Go."},
 		func(r *reading, to *sink) { to.number(1, r.plane.config.Version, runtime.Version()) },
@@ -198,7 +201,7 @@ var families = []family{
 			r.counters.Closed.Each(func(t string, n int64) { to.number(n, t) })
 		},
 	},
-}
+}, authorityFamilies...)
 
 func perType(name, help string, of func(*push.Counters) *push.Tally) family {
 	return family{Metric{name, counter, []string{byType}, help}, func(r *reading, to *sink) {
@@ -240,6 +243,15 @@ func (p *Plane) countProblems(to *sink) {
 	}
 }
 
+// ofAuthority reads a metric of the certificate authority, if there is one.
+func ofAuthority(read func(*ca.Status, *sink)) func(*reading, *sink) {
+	return func(r *reading, to *sink) {
+		if r.authority != nil {
+			read(r.authority, to)
+		}
+	}
+}
+
 // collector reads the metrics when they are asked for.
 type collector struct {
 	plane *Plane
@@ -267,6 +279,10 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 // Collect reads them.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	r := &reading{plane: c.plane, counters: c.plane.engine.Counters(), size: c.plane.engine.Size()}
+	if c.plane.ca != nil {
+		status := c.plane.ca.Status()
+		r.authority = &status
+	}
 	for i, f := range families {
 		f.read(r, &sink{c.descs[i], f.Kind, out})
 	}

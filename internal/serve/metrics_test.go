@@ -47,7 +47,13 @@ func startPlane(t *testing.T, edit func(*serve.Config)) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := serve.Config{StateDir: dir, Admin: listener, Version: "v1.2.3", Log: slog.New(slog.DiscardHandler)}
+	secure, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := serve.Config{
+		StateDir: dir, Admin: listener, Secure: secure, PlainXDS: meshtest.PlainXDS(t, dir), Version: "v1.2.3", Log: slog.New(slog.DiscardHandler),
+	}
 	if edit != nil {
 		edit(&config)
 	}

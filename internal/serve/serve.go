@@ -2,27 +2,30 @@
 // as one.
 //
 // What comes in: watched files, objects written with commands, and what the one-machine supervisor says runs. What
-// goes out: xDS on STATE/xds.sock, the API on STATE/api.sock, health and metrics on a TCP port. It keeps the objects
-// written with commands, and in STATE/cache what it needs to go on after a restart. It may be killed at any time: proxies
-// go on with what they have and come back.
+// goes out: xDS and certificates over mutual TLS, the API on STATE/api.sock, health and metrics on a TCP port. It keeps the
+// objects written with commands, in STATE/ca what its certificates are made with, and in STATE/cache what it needs to go on
+// after a restart. It may be killed at any time: proxies go on with what they have and come back.
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/dialect/ingress"
@@ -32,7 +35,6 @@ import (
 	"github.com/lateen-mesh/lateen/internal/source/file"
 	"github.com/lateen-mesh/lateen/internal/source/state"
 	"github.com/lateen-mesh/lateen/internal/store"
-	"github.com/lateen-mesh/lateen/internal/unixsocket"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -48,7 +50,8 @@ const (
 // Kinds are the kinds of objects that the control plane understands.
 func Kinds() config.Kinds { return append(v1alpha2.Kinds(Domain), ingress.Kinds(Domain)...) }
 
-// XDSSocket is the path of the socket on which proxies find the control plane that keeps its state in a folder.
+// XDSSocket is the path of the socket on which proxies without an identity find the control plane that keeps its state in a
+// folder, where it lets them ([Config.PlainXDS]).
 func XDSSocket(stateDir string) string { return filepath.Join(stateDir, "xds.sock") }
 
 // Config says how a control plane runs.
@@ -61,6 +64,15 @@ type Config struct {
 	Namespace    string       // of objects that name none
 	Carried      config.Kinds // kinds that may stand in the files but mean nothing here
 	Admin        net.Listener // of health and metrics; nil: none. Run closes it
+	// Secure is where agents get certificates and proxies with one their configuration, over mutual TLS; nil: there are no
+	// identities. Run closes it.
+	Secure net.Listener
+	// PlainXDS is where proxies without an identity get their configuration, as whoever they say that they are; nil: nowhere.
+	// Run closes it.
+	PlainXDS    net.Listener
+	TrustDomain string        // of the identities; "": [Domain]
+	CertTTL     time.Duration // how long a workload's certificate holds; 0: a day
+	Plugged     ca.Plugged    // the authority's certificates and key; zero: it makes its own
 	Version      string
 	Patience     time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
 	Push         push.Config
@@ -76,6 +88,7 @@ type Plane struct {
 	cache  *cache.Cache
 	state  *state.Source
 	admin  *admin.Server
+	ca     *ca.Authority // nil: there are no identities
 
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
@@ -87,6 +100,8 @@ func New(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.TrustDomain = cmp.Or(c.TrustDomain, Domain)
+	c.CertTTL = cmp.Or(c.CertTTL, ca.DefaultTTL)
 	p := &Plane{config: c}
 	if c.RegistryFile != "" {
 		r, err := readRegistry(c.RegistryFile)
@@ -125,6 +140,12 @@ func New(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Secure != nil {
+		p.ca, err = ca.Open(ca.Config{State: c.StateDir, TrustDomain: c.TrustDomain, TTL: c.CertTTL, Plugged: c.Plugged, Log: c.Log})
+		if err != nil {
+			return nil, err
+		}
+	}
 	gate := admin.Gate{}
 	if c.Admin != nil {
 		if gate, err = openGate(c.StateDir); err != nil {
@@ -134,7 +155,7 @@ func New(c Config) (*Plane, error) {
 	p.admin = admin.New(admin.Config{
 		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
 		Store: p.store, Registry: p.store, Proxies: p.engine, Watch: p.engine, Explain: p.engine, Work: p.engine,
-		Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
+		Authority: p.authority(), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})
 	return p, nil
 }
@@ -224,26 +245,31 @@ func (p *Plane) filesOrNil() admin.Files {
 // Engine returns the push engine, for tests that look at its counters.
 func (p *Plane) Engine() *push.Engine { return p.engine }
 
+// authority returns no interface where there is no authority, since an interface of a nil pointer is not nil.
+func (p *Plane) authority() admin.Authority {
+	if p.ca == nil {
+		return nil
+	}
+	return p.ca
+}
+
 // Run runs the control plane until ctx ends or a part of it fails.
-func (p *Plane) Run(ctx context.Context) error {
-	socket, err := unixsocket.Listen(ctx, XDSSocket(p.config.StateDir))
-	if err != nil {
-		return fmt.Errorf("listen for proxies: %w", err)
+func (p *Plane) Run(ctx context.Context) (err error) {
+	if p.ca != nil {
+		defer func() { err = errors.Join(err, p.ca.Close()) }()
 	}
 	defer p.keep(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
-	server := xds.NewServer(p.engine.Open, ctx.Done(), 0)
-	group.Go(func() error {
-		if err := server.Serve(socket); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
-			return err
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		server.Stop()
-		return nil
-	})
+	if p.config.PlainXDS != nil {
+		serveXDS(ctx, group, p.config.PlainXDS, xds.NewServer(p.engine.Open, ctx.Done(), 0))
+	}
+	if p.ca != nil {
+		// A stream ends before the certificate does that it began with, since that was renewed at half its life.
+		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(credentials.NewTLS(p.ca.ServerTLS(hostsOf(p.config.Secure)...))))
+		ca.NewService(p.ca, p.ca.Attestor()).Register(server)
+		serveXDS(ctx, group, p.config.Secure, server)
+		group.Go(func() error { return p.ca.Run(ctx) })
+	}
 	group.Go(func() error { return p.store.Run(ctx) })
 	group.Go(func() error { return p.state.Run(ctx) })
 	group.Go(func() error { return p.admin.Run(ctx) })
@@ -258,6 +284,30 @@ func (p *Plane) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// serveXDS serves a listener until ctx ends.
+func serveXDS(ctx context.Context, group *errgroup.Group, listener net.Listener, server *grpc.Server) {
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		server.Stop()
+		return nil
+	})
+}
+
+// hostsOf returns the names under which clients that look at names find a listener.
+func hostsOf(l net.Listener) []string {
+	hosts := []string{"lateen", "localhost"}
+	if address, err := netip.ParseAddrPort(l.Addr().String()); err == nil && !address.Addr().IsUnspecified() {
+		hosts = append(hosts, address.Addr().String())
+	}
+	return hosts
 }
 
 // keep has what is known kept for a restart, until the returned function is called, which saves what is left to save.

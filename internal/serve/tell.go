@@ -3,6 +3,7 @@ package serve
 import (
 	"encoding"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -16,14 +17,18 @@ import (
 func (p *Plane) tellStart() {
 	c := p.config
 	p.config.Log.Info("sources", "files", strings.Join(c.Paths, " "), "written", filepath.Join(c.StateDir, "objects"), "registry", c.RegistryFile)
-	address := ""
-	if c.Admin != nil {
-		address = c.Admin.Addr().String()
-	}
-	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "xds", XDSSocket(c.StateDir), "admin", address)
+	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "secure", addressOf(c.Secure), "plainXDS", addressOf(c.PlainXDS), "admin", addressOf(c.Admin))
 	if c.RegistryFile == "" {
 		p.config.Log.Info("waiting for what runs", "waits", admin.RegistrySource, "hint", awaitHint(filepath.Join(c.StateDir, api.SocketName)))
 	}
+}
+
+// addressOf returns where a listener listens, "" for none.
+func addressOf(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
 }
 
 // tellSettings logs the settings of the mesh with the first snapshot and whenever they change, also those that nobody
