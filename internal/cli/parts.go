@@ -16,6 +16,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
+	"github.com/lateen-mesh/lateen/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/internal/guard"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
@@ -29,17 +30,17 @@ func newAgentCommand(m *meshFlags) *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			c.Log, c.Events = newLog(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
-			if c.Envoy == "" {
+			if c.Envoy == "" && !c.Proxyless {
 				if c.Envoy, err = findEnvoy(cmd.Context()); err != nil {
 					return err
 				}
 			}
-			if c.XDSSocket == "" && c.Node != "" {
+			if c.ControlPlane == "" && c.PlainXDS == "" && c.Node != "" {
 				dir, _, err := m.dir(demoName)
 				if err != nil {
 					return err
 				}
-				c.XDSSocket = serve.XDSSocket(dir)
+				c.PlainXDS = bootstrap.UnixPrefix + serve.XDSSocket(dir)
 			}
 			err = agent.New(c).Run(cmd.Context())
 			if wrong, ok := errors.AsType[*agent.Misused](err); ok {

@@ -184,10 +184,10 @@ func bootstrapOf(stateDir string) func(*mesh.Workload, string) ([]byte, error) {
 	return func(w *mesh.Workload, adminSocket string) ([]byte, error) {
 		node := mesh.Node{Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: serve.Domain}
 		if w.Type == mesh.Proxyless {
-			return bootstrap.GRPC{Node: node, XDSSocket: serve.XDSSocket(stateDir)}.JSON()
+			return bootstrap.GRPC{Node: node, PlainXDS: "unix:" + serve.XDSSocket(stateDir)}.JSON()
 		}
 		return bootstrap.Config{
-			Node: node, XDSSocket: serve.XDSSocket(stateDir), AdminSocket: adminSocket, BindSource: true,
+			Node: node, PlainXDS: "unix:" + serve.XDSSocket(stateDir), AdminSocket: adminSocket, BindSource: true,
 		}.JSON()
 	}
 }

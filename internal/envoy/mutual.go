@@ -91,18 +91,8 @@ func mutualContext(names []*matcherv3.StringMatcher) *tlsv3.CommonTlsContext {
 	}
 }
 
-// fromAgent says that a secret comes from the agent beside the Envoy. It is waited for as long as it takes: nothing is
-// taken or said in its stead.
 func fromAgent(secret string) *tlsv3.SdsSecretConfig {
-	return &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: &corev3.ConfigSource{
-		ResourceApiVersion: corev3.ApiVersion_V3, InitialFetchTimeout: durationpb.New(0),
-		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
-			ApiType: corev3.ApiConfigSource_GRPC, TransportApiVersion: corev3.ApiVersion_V3, SetNodeOnFirstMessageOnly: true,
-			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: SDSCluster},
-			}}},
-		}},
-	}}
+	return &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: AgentSecrets()}
 }
 
 func socket(name string, config proto.Message) (*corev3.TransportSocket, error) {

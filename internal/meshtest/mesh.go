@@ -374,7 +374,7 @@ func (m *Mesh) bootstrapFile(w *mesh.Workload, dir string) string {
 		Node: mesh.Node{
 			Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: Domain,
 		},
-		XDSSocket: serve.XDSSocket(m.Dir), AdminSocket: filepath.Join(dir, "admin.sock"), BindSource: true,
+		PlainXDS: "unix:" + serve.XDSSocket(m.Dir), AdminSocket: filepath.Join(dir, "admin.sock"), BindSource: true,
 	}.JSON()
 	if err != nil {
 		m.t.Fatal(err)

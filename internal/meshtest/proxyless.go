@@ -25,8 +25,8 @@ func (m *Mesh) Proxyless(name string, labels mesh.Labels) *Instance {
 func (i *Instance) Dial(target string) *grpc.ClientConn {
 	i.mesh.t.Helper()
 	config, err := bootstrap.GRPC{
-		Node:      mesh.Node{Type: i.Type, Address: i.Address, Name: i.Name, Namespace: i.Namespace, Domain: Domain},
-		XDSSocket: serve.XDSSocket(i.mesh.Dir),
+		Node:     mesh.Node{Type: i.Type, Address: i.Address, Name: i.Name, Namespace: i.Namespace, Domain: Domain},
+		PlainXDS: "unix:" + serve.XDSSocket(i.mesh.Dir),
 	}.JSON()
 	if err != nil {
 		i.mesh.t.Fatal(err)

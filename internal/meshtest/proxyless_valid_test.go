@@ -88,7 +88,7 @@ func callAll(t *testing.T, name string, snapshot *mesh.Snapshot, w *mesh.Workloa
 	engine := push.NewEngine(push.Config{Log: slog.New(slog.DiscardHandler)})
 	engine.Apply(snapshot, keys)
 	node := mesh.Node{Type: caller.Type, Address: caller.Address, Name: caller.Name, Namespace: caller.Namespace, Domain: meshtest.Domain}
-	config, err := bootstrap.GRPC{Node: node, XDSSocket: serveXDS(t, engine)}.JSON()
+	config, err := bootstrap.GRPC{Node: node, PlainXDS: "unix:" + serveXDS(t, engine)}.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,8 +81,8 @@ type static struct {
 func newStatic(t *testing.T) *static {
 	t.Helper()
 	text, err := bootstrap.Config{
-		Node:      mesh.Node{Type: mesh.Sidecar, Address: "127.0.0.1", Name: "valid", Namespace: "default", Domain: serve.Domain},
-		XDSSocket: "xds.sock", AdminSocket: "admin.sock",
+		Node:     mesh.Node{Type: mesh.Sidecar, Address: "127.0.0.1", Name: "valid", Namespace: "default", Domain: serve.Domain},
+		PlainXDS: "unix:xds.sock", AdminSocket: "admin.sock",
 	}.JSON()
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -35,6 +36,7 @@ type Command struct {
 	Args   []string // without the program's name
 	Dir    string
 	Env    []string
+	Files  []*os.File // become its descriptors 3, 4 and so on
 	Stdout *Lines // may be the same as Stderr; nil: discarded
 	Stderr *Lines
 	Groups Groups // told about the process group; nil: nobody
@@ -78,7 +80,7 @@ func Start(c Command) (*Process, error) {
 func (p *Process) run(c Command, started chan<- error) {
 	defer close(p.done) // after the output was flushed
 	cmd := exec.Command(c.Path, c.Args...)
-	cmd.Dir, cmd.Env = c.Dir, c.Env
+	cmd.Dir, cmd.Env, cmd.ExtraFiles = c.Dir, c.Env, c.Files
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 		defer c.Stdout.flush()
