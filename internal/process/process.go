@@ -37,7 +37,7 @@ type Command struct {
 	Dir    string
 	Env    []string
 	Files  []*os.File // become its descriptors 3, 4 and so on
-	Stdout *Lines // may be the same as Stderr; nil: discarded
+	Stdout *Lines     // may be the same as Stderr; nil: discarded
 	Stderr *Lines
 	Groups Groups // told about the process group; nil: nobody
 }
