@@ -37,11 +37,6 @@ type credential struct {
 // newKey makes a private key.
 func newKey() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
-// newRequest asks for a certificate for the key. It names nobody: who is asking is known by how it asks.
-func newRequest(key crypto.Signer) ([]byte, error) {
-	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-}
-
 // leaf is the certificate itself.
 func (c *credential) leaf() *x509.Certificate { return c.chain[0] }
 

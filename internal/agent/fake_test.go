@@ -2,156 +2,103 @@ package agent
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
 const trustDomain = "cluster.local"
 
-// root is an authority that signs what a test wants.
-type root struct {
-	t      testing.TB
-	key    crypto.Signer
-	cert   *x509.Certificate
-	serial int64
+// web is whom most tests are about.
+var web = identity.Peer{
+	ID:       identity.ID{TrustDomain: trustDomain, Namespace: "default", Account: "web"},
+	Workload: "web-v1-0.default", Address: netip.MustParseAddr("127.0.0.2"),
 }
 
-func newRoot(t testing.TB) *root {
-	t.Helper()
-	key, err := newKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &root{t: t, key: key}
-	r.cert = r.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "root"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1000 * time.Hour),
-	}, key.Public())
-	return r
-}
-
-func (r *root) sign(template *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
-	r.t.Helper()
-	r.serial++
-	template.SerialNumber = big.NewInt(r.serial)
-	parent := r.cert
-	if parent == nil {
-		parent = template
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, r.key)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return cert
-}
-
-func (r *root) bundle() identity.Bundle {
-	return identity.Bundle{TrustDomain: trustDomain, Roots: []*x509.Certificate{r.cert}}
-}
-
-// leaf signs a certificate of a workload for a time from now.
-func (r *root) leaf(workload string, public crypto.PublicKey, ttl time.Duration) *x509.Certificate {
-	r.t.Helper()
-	id := identity.ID{TrustDomain: trustDomain, Namespace: "default", Account: "web"}
-	return r.sign(&x509.Certificate{
-		URIs: []*url.URL{id.URL()}, DNSNames: []string{workload},
-		NotBefore: time.Now().Add(-10 * time.Minute), NotAfter: time.Now().Add(ttl),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}, public)
-}
-
-// credential makes a whole credential of a workload.
-func (r *root) credential(workload string, ttl time.Duration) *credential {
-	r.t.Helper()
-	key, err := newKey()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	c := &credential{key: key, chain: []*x509.Certificate{r.leaf(workload, key.Public(), ttl)}, roots: r.bundle(), received: at(time.Now)}
-	if err := c.check(workload, time.Now()); err != nil {
-		r.t.Fatal(err)
-	}
-	return c
-}
-
-// controlPlane signs the certificate of a control plane.
-func (r *root) controlPlane(id identity.ID) tls.Certificate {
-	r.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cert := r.sign(&x509.Certificate{
-		URIs: []*url.URL{id.URL()}, DNSNames: []string{"localhost", "lateen"}, IPAddresses: []net.IP{netip.MustParseAddr("127.0.0.1").AsSlice()},
-		NotBefore: time.Now().Add(-10 * time.Minute), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, key.Public())
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
-}
-
-// plane is a control plane that has nothing to say: over mutual TLS, it answers proxies that there is nothing.
+// plane is a control plane with the real authority and little to say: proxies get the same resources, of types that they may
+// ask everything of.
 type plane struct {
-	address string
-	shown   chan *x509.Certificate // what proxies show, for each handshake
-	opened  chan struct{}          // for each stream
-	ended   chan struct{}          // for each stream
+	t         testing.TB
+	authority *ca.Authority
+	address   string
+	resources map[xds.Type][]*xds.Resource
+	opened    chan *x509.Certificate // what the peer has shown, for each stream
+	ended     chan struct{}          // for each stream
 
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-func newPlane(t testing.TB, r *root, id identity.ID) *plane {
+// openAuthority opens an authority with a state folder of its own, whose certificates are good for a while (0: a day).
+func openAuthority(t testing.TB, ttl time.Duration) *ca.Authority {
 	t.Helper()
-	p := &plane{shown: make(chan *x509.Certificate, 1000), opened: make(chan struct{}, 1000), ended: make(chan struct{}, 1000)}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	authority, err := ca.Open(ca.Config{State: t.TempDir(), TrustDomain: trustDomain, TTL: ttl, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = authority.Close() })
+	return authority
+}
+
+// newPlane starts a control plane that gives certificates which are good for a while (0: a day).
+func newPlane(t testing.TB, ttl time.Duration) *plane {
+	t.Helper()
+	p := &plane{
+		t: t, authority: openAuthority(t, ttl), address: "127.0.0.1:0",
+		opened: make(chan *x509.Certificate, 1000), ended: make(chan struct{}, 1000),
+	}
+	p.serve()
+	return p
+}
+
+// serve answers until the test ends or the returned function is called, and always at the same address.
+func (p *plane) serve() (stop func()) {
+	p.t.Helper()
+	l, err := new(net.ListenConfig).Listen(p.t.Context(), "tcp", p.address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	p.address = l.Addr().String()
-	pool := x509.NewCertPool()
-	pool.AddCert(r.cert)
-	secure := tls.NewListener(keeping{l, p}, &tls.Config{
-		Certificates: []tls.Certificate{r.controlPlane(id)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
-		NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12,
-		VerifyConnection: func(s tls.ConnectionState) error {
-			p.shown <- s.PeerCertificates[0]
-			return nil
-		},
-	})
-	server := xds.NewServer(func(context.Context, xds.Peer) (xds.Client, error) {
-		p.opened <- struct{}{}
-		return &nothing{plane: p, asked: map[xds.Type]bool{}}, nil
-	}, nil)
+	creds := grpc.Creds(credentials.NewTLS(p.authority.ServerTLS("localhost", "127.0.0.1")))
+	server := xds.NewServer(func(ctx context.Context, _ xds.Peer) (xds.Client, error) {
+		from, _ := peer.FromContext(ctx)
+		p.opened <- from.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0]
+		return &said{plane: p, asked: map[xds.Type]bool{}}, nil
+	}, nil, 0, creds)
+	ca.NewService(p.authority, p.authority.Attestor()).Register(server)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Serve(secure)
+		_ = server.Serve(keeping{l, p}) // ends when it is stopped
 	}()
-	t.Cleanup(func() {
+	stop = func() {
 		server.Stop()
 		<-done
-	})
-	return p
+	}
+	p.t.Cleanup(stop)
+	return stop
+}
+
+// token returns a fresh join token.
+func (p *plane) token(who identity.Peer) string {
+	p.t.Helper()
+	token, _, err := p.authority.Tokens().Issue(who, 0)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return token.Reveal()
 }
 
 // cut closes all connections.
@@ -180,30 +127,30 @@ func (k keeping) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// nothing answers every type with nothing.
-type nothing struct {
+// said is the [xds.Client] of a plane: it answers each type once.
+type said struct {
 	plane *plane
 	asked map[xds.Type]bool
 }
 
-func (n *nothing) Handle(_ *xds.Session, e xds.Event) {
+func (s *said) Handle(_ *xds.Session, e xds.Event) {
 	if e.First {
-		n.asked[e.Type] = true
+		s.asked[e.Type] = true
 	}
 }
 
-func (n *nothing) Next(s *xds.Session) (responses []*xds.Response, _ time.Duration) {
-	for t := range n.asked {
-		if r, _ := s.Respond(t, nil, nil); r != nil {
+func (s *said) Next(session *xds.Session) (responses []*xds.Response, _ time.Duration) {
+	for t := range s.asked {
+		if r, _ := session.Respond(t, s.plane.resources[t], nil); r != nil {
 			responses = append(responses, r)
 		}
-		delete(n.asked, t)
+		delete(s.asked, t)
 	}
 	return responses, 0
 }
 
-func (n *nothing) Wake() <-chan struct{} { return nil }
-func (n *nothing) Close()                { n.plane.ended <- struct{}{} }
+func (s *said) Wake() <-chan struct{} { return nil }
+func (s *said) Close()                { s.plane.ended <- struct{}{} }
 
 type testWriter struct{ t testing.TB }
 
@@ -214,4 +161,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 }
 
 // testLog writes to the test's log.
-func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(testWriter{t}, nil)) }
+func testLog(t testing.TB) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(testWriter{t}, nil))
+}

@@ -64,7 +64,7 @@ func (f linkedFiles) save(c *credential) error {
 		return err
 	}
 	before, _ := os.Readlink(filepath.Join(f.dir, currentLink)) // none at first
-	data, err := os.MkdirTemp(f.dir, versions)                  //nolint:usetesting // no test
+	data, err := os.MkdirTemp(f.dir, versions)
 	if err != nil {
 		return err
 	}

@@ -153,4 +153,3 @@ func TestWritesBootstrap(t *testing.T) {
 		t.Error(err)
 	}
 }
-

@@ -15,17 +15,6 @@ import (
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
-// request is what an authority needs to sign.
-type request struct {
-	csr     []byte      // DER
-	token   string      // "": the present certificate says who asks
-	current *credential // what is known of the control plane; nil: nothing yet
-}
-
-// signer asks the authority once. It returns a credential without its key, and what the authority's clock shows. The error
-// is a gRPC status, or says that nobody answers.
-type signer func(context.Context, request) (*credential, time.Time, error)
-
 // keeper keeps a credential: it gets one, has it renewed at half of its life, and keeps the old one until it expires. One
 // goroutine runs it.
 type keeper struct {
@@ -46,10 +35,13 @@ type keeper struct {
 	current  *credential // the last one, which may have expired; nil: none yet
 	used     *credential // what use was given last
 	unsaved  bool
-	stuck    bool   // it could not be used or saved
-	token    string // that was not spent yet; "": none
-	refused  bool   // the present certificate was not good enough for the authority
-	failures int    // in a row
+	stuck    bool          // it could not be used or saved
+	key      crypto.Signer // for the next one; nil: not made yet
+	token    string        // that was not spent yet; "": none
+	spent    string        // the last one that was
+	spentBy  error         // why it got no certificate; nil: it did
+	turn     bool          // it is a token's, since the certificate has just failed
+	failures int           // in a row
 	renewAt  moment
 	retryAt  time.Time // after a failure; by the steady clock
 	status   Status
@@ -103,7 +95,7 @@ func (k *keeper) now() moment { return at(k.clock) }
 
 // take makes a credential the present one.
 func (k *keeper) take(c *credential) {
-	k.current, k.failures, k.refused, k.token = c, 0, false, ""
+	k.current, k.key, k.failures, k.turn = c, nil, 0, false
 	k.succeeded()
 }
 
@@ -214,43 +206,48 @@ func (k *keeper) renew(ctx context.Context) (*credential, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	r, key, err := k.ask(ctx)
+	r, err := k.ask(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask for a certificate: %w", err)
 	}
 	before := k.now()
 	c, now, err := k.sign(ctx, r)
+	if err == nil {
+		c.key, c.received = r.key, k.now()
+		c.skew = now.Sub(before.wall.Add(c.received.steady.Sub(before.steady) / 2)) // it looked at its clock in the middle
+		if err = c.check(k.workload, now); err != nil {
+			err = fmt.Errorf("what the authority signed: %w", err)
+		}
+	}
+	code := status.Code(err)
 	if err != nil {
-		k.lost(r, err)
-		return nil, hide(err, r.token)
+		err = hide(err, r.token)
 	}
-	c.key, c.received = key, k.now()
-	c.skew = now.Sub(before.wall.Add(c.received.steady.Sub(before.steady) / 2)) // it looked at its clock in the middle
-	if err := c.check(k.workload, now); err != nil {
-		k.lost(r, err)
-		return nil, hide(fmt.Errorf("what the authority signed: %w", err), r.token)
-	}
-	return c, nil
+	k.conclude(r, code, err)
+	return c, err
 }
 
-// ask says who asks, and with which key: by the present certificate while it is good, else by a token.
-func (k *keeper) ask(ctx context.Context) (request, crypto.Signer, error) {
+// ask says who asks, and with which key: by the present certificate while it is good, else by a token. A certificate that has
+// just failed takes turns with tokens, since the authority may trust it no longer, or we no longer the authority.
+func (k *keeper) ask(ctx context.Context) (request, error) {
 	r := request{current: k.current}
 	good := k.good(k.now()) > 0
-	if !good || k.refused {
+	if !good || k.turn {
+		k.turn = false
 		token, err := k.nextToken(ctx)
 		if err != nil && !good {
-			return r, nil, fmt.Errorf("ask for a certificate: %w", err)
+			return r, err
 		}
 		r.token = token
-		k.refused = false // the next time again by certificate
 	}
-	key, err := k.nextKey()
-	if err != nil {
-		return r, nil, fmt.Errorf("make a private key: %w", err)
+	if k.key == nil {
+		var err error
+		if k.key, err = k.nextKey(); err != nil {
+			return r, fmt.Errorf("make a private key: %w", err)
+		}
 	}
-	r.csr, err = newRequest(key)
-	return r, key, err
+	r.key = k.key
+	return r, nil
 }
 
 func (k *keeper) nextKey() (crypto.Signer, error) {
@@ -269,22 +266,28 @@ func (k *keeper) nextToken(ctx context.Context) (string, error) {
 		return "", errNoToken
 	}
 	token, err := k.tokens(ctx)
-	if err == nil {
-		k.token = token
+	switch {
+	case err != nil:
+		return "", err
+	case token == k.spent && k.spentBy != nil:
+		return "", fmt.Errorf("%w but one that was refused: %w", errNoToken, k.spentBy)
+	case token == k.spent:
+		return "", fmt.Errorf("%w but one that was used", errNoToken)
 	}
-	return token, err
+	k.token = token
+	return token, nil
 }
 
-// lost draws conclusions from an error: a token that may have been looked at is spent, and a certificate that was refused
-// is tried no longer where there is a token.
-func (k *keeper) lost(r request, err error) {
-	switch status.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled:
-		return
-	case codes.Unauthenticated, codes.PermissionDenied:
-		k.refused = r.token == ""
+// conclude draws conclusions from how an attempt went. A token that came to nobody is still good, together with its key.
+func (k *keeper) conclude(r request, code codes.Code, err error) {
+	switch {
+	case code == codes.ResourceExhausted:
+	case r.token == "":
+		k.turn = err != nil
+	case code == codes.Unavailable, code == codes.DeadlineExceeded, code == codes.Canceled:
+	default:
+		k.token, k.spent, k.spentBy = "", r.token, err
 	}
-	k.token = ""
 }
 
 // shortestSecret is what can be a secret in a token, in bytes.

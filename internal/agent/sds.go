@@ -95,7 +95,7 @@ func (s *secrets) serve(ctx context.Context, path string) (stop func(), err erro
 	if err != nil {
 		return nil, fmt.Errorf("listen for envoy: %w", err)
 	}
-	server := xds.NewServer(s.open, nil)
+	server := xds.NewServer(s.open, nil, 0)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // fails when it is stopped, and closes the socket
 	return func() {

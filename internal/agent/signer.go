@@ -1,5 +1,56 @@
 package agent
 
-import "errors"
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"time"
 
-func newSigner(*Config) (signer, error) { return nil, errors.New("not yet") }
+	"github.com/lateen-mesh/lateen/internal/ca/enrol"
+	"github.com/lateen-mesh/lateen/internal/disk"
+	"github.com/lateen-mesh/lateen/internal/identity"
+)
+
+// request is what an authority needs to sign.
+type request struct {
+	key     crypto.Signer // that the certificate is to be for
+	token   string        // "": the present certificate says who asks
+	current *credential   // nil: there was none yet
+}
+
+// signer asks the authority once. It returns a credential without its key, and what the authority's clock shows. The error
+// is a gRPC status, or says that nobody answers.
+type signer func(context.Context, request) (*credential, time.Time, error)
+
+// maxRoots bounds a file of roots in bytes.
+const maxRoots = 256 << 10
+
+// newSigner returns what asks the control plane.
+func newSigner(c *Config) (signer, error) {
+	var roots *identity.Bundle
+	if c.RootCert != "" {
+		text, err := disk.ReadFile(c.RootCert, maxRoots)
+		if err != nil {
+			return nil, fmt.Errorf("roots of the control plane: %w", err)
+		}
+		bundle, err := identity.ParseBundle(c.TrustDomain, text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.RootCert, err)
+		}
+		roots = &bundle
+	}
+	return func(ctx context.Context, r request) (*credential, time.Time, error) {
+		ask := enrol.Ask{
+			Address: c.ControlPlane, TrustDomain: c.TrustDomain, Trust: roots, Key: r.key, Token: r.token, Now: c.Clock,
+		}
+		if r.current != nil {
+			ask.Now = func() time.Time { return c.Clock().Add(r.current.skew) } // its clock counts
+		}
+		if r.token == "" {
+			shown := r.current.certificate()
+			ask.Trust, ask.Renew = &r.current.roots, &shown
+		}
+		answer, err := enrol.Request(ctx, ask)
+		return &credential{chain: answer.Chain, roots: answer.Trust}, answer.Now, err
+	}, nil
+}

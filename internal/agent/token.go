@@ -126,14 +126,14 @@ func GiveTokens(ctx context.Context, ours net.Conn, fresh func(context.Context) 
 			return errors.New("an agent asks for something else than a token")
 		}
 		if err != nil {
-			return nil //nolint:nilerr // it is gone, or we are to be
+			return nil // it is gone, or we are to be
 		}
 		token, missing := fresh(ctx)
 		if missing != nil {
 			token = "" // why is for our own log: fresh has told it
 		}
 		if _, err := io.WriteString(ours, token+"\n"); err != nil {
-			return nil //nolint:nilerr // as above
+			return nil // as above
 		}
 	}
 }

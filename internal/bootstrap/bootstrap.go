@@ -16,6 +16,7 @@ import (
 	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	downstreamconnectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -46,6 +47,8 @@ const (
 	maxConnections = 20_000
 	// maxProgram bounds a compiled regular expression, in RE2's instructions.
 	maxProgram = 30_000
+	// preferIPv4 asks for IPv6 addresses only of names without others.
+	preferIPv4 = dnsv3.DnsLookupFamily_V4_PREFERRED
 )
 
 // JSON returns the bootstrap as JSON, which Envoy takes with --config-path.

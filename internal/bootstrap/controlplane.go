@@ -12,7 +12,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -130,7 +129,7 @@ func find(cluster *clusterv3.Cluster, target string) (*corev3.Address, error) {
 	}
 	cluster.UpstreamBindConfig = anySource()
 	if _, err := netip.ParseAddr(host); err != nil {
-		config, err := anypb.New(&dnsv3.DnsCluster{RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED})
+		config, err := anypb.New(&dnsv3.DnsCluster{RespectDnsTtl: true, DnsLookupFamily: preferIPv4})
 		if err != nil {
 			return nil, err
 		}
