@@ -27,8 +27,8 @@ func newKillable(t *testing.T) *killable {
 	t.Helper()
 	k := &killable{T: t, rules: filepath.Join(t.TempDir(), "rules.yaml"), port: anyPort(t), path: os.Args[0]}
 	k.write("v1")
-	k.mesh = meshtest.NewWith(t, meshtest.Config{Serve: func(stateDir string) (kill func()) {
-		p := startOf(t, k.path, stateDir, "serve", "--state-dir", stateDir, "-f", k.rules, "--admin-port", k.port)
+	k.mesh = meshtest.NewWith(t, meshtest.Config{Serve: func(stateDir, secure string) (kill func()) {
+		p := startOf(t, k.path, stateDir, "serve", "--state-dir", stateDir, "-f", k.rules, "--admin-port", k.port, "--secure-address", secure)
 		return func() {
 			_ = p.cmd.Process.Kill()
 			<-p.done

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
@@ -22,7 +23,7 @@ type State string
 // The states. Differs and those after it are differences.
 const (
 	Same      State = "same"
-	Own       State = "own"           // the proxy has it by itself: from its start, or looked up
+	Own       State = "own"           // the proxy has it by itself: from its start, from its agent, or looked up
 	Differs   State = "differs"       // both have it, with different content
 	OnlyProxy State = "only in proxy" // nobody sent it, as far as is known
 	OnlySent  State = "only sent"
@@ -82,7 +83,7 @@ func Compare(dump []byte, sent []api.Resource) ([]Row, error) {
 		r := Row{Kind: id.Kind, Name: id.Name, State: OnlyProxy, Why: list[0].failure}
 		r.take(list[0])
 		switch f := list[0]; {
-		case f.phase == static, f.kind == view.KindEndpoints && !asks[f.name]:
+		case f.phase == static, f.kind == view.KindEndpoints && !asks[f.name], f.kind == view.KindSecret && envoy.IsAgentSecret(f.name):
 			r.State = Own
 		case f.phase == draining:
 			r.Why = "it is draining"

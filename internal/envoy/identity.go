@@ -25,3 +25,6 @@ func AgentSecrets() *corev3.ConfigSource {
 		}},
 	}
 }
+
+// IsAgentSecret tells whether a secret comes from the agent. Those from Lateen have a namespace in their names.
+func IsAgentSecret(name string) bool { return name == IdentitySecret || name == TrustSecret }

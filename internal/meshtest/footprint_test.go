@@ -108,10 +108,12 @@ func TestFootprint(t *testing.T) {
 		"Clusters inner",        // what comes through CONNECT
 		"Clusters lateen",       // the control plane
 		"Clusters outbound|9080||reviews.default.svc.cluster.local",
+		"Clusters sds", // its agent
 		"Endpoints inbound|9080",
 		"Endpoints inner",
 		"Endpoints lateen",
 		"Endpoints outbound|9080||reviews.default.svc.cluster.local",
+		"Endpoints sds",
 		"Listeners inbound|9080",
 		"Listeners inner",
 		"Listeners outbound",

@@ -137,10 +137,7 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 	}
 	m.Edit(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
 	e := &events{ready: make(chan struct{})}
-	i.stop = m.run("envoy "+w.Name, agent.New(agent.Config{
-		Name: string(w.ID()), Envoy: m.envoy, Bootstrap: m.bootstrapFile(w, i.Dir), Dir: i.Dir,
-		AdminSocket: filepath.Join(i.Dir, "admin.sock"), DrainTime: time.Second, Log: m.log(w.Name), Events: e,
-	}).Run)
+	i.stop = m.run("envoy "+w.Name, agent.New(m.agentConfig(i, e)).Run)
 	select {
 	case <-e.ready:
 	case <-time.After(Patience):

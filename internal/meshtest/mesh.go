@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,6 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/api"
-	"github.com/lateen-mesh/lateen/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
@@ -36,13 +36,17 @@ import (
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
+// securePort is the port of the control plane, on the first address of the mesh.
+const securePort = 15012
+
 // Patience bounds everything that a test waits for.
 const Patience = 30 * time.Second
 
 // Mesh is a running mesh.
 type Mesh struct {
-	API *api.Client
-	Dir string // state folder
+	API    *api.Client
+	Dir    string // state folder
+	Secure string // HOST:PORT where the control plane answers over mutual TLS
 
 	t      testing.TB
 	envoy  string
@@ -61,8 +65,12 @@ type Mesh struct {
 type Config struct {
 	Version string
 	Alter   func(*xds.Resource) // see [push.Config]
-	// Serve runs a control plane on a state folder outside this process and returns what ends it.
-	Serve func(stateDir string) (stop func())
+	CertTTL time.Duration       // of workloads' certificates; 0: a day
+	// Plain gives the instances no identity: their Envoys are told over plain xDS what to do.
+	Plain bool
+	// Serve runs a control plane on a state folder outside this process, which answers over mutual TLS at an address, and
+	// returns what ends it.
+	Serve func(stateDir, secure string) (stop func())
 }
 
 // New starts a control plane for the test.
@@ -86,6 +94,7 @@ func NewWith(t testing.TB, config Config) *Mesh {
 	t.Cleanup(subnet.Close)
 	m := &Mesh{
 		t: t, Dir: dir, config: config, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName)),
+		Secure: net.JoinHostPort(subnet.Address(0).String(), strconv.Itoa(securePort)), taken: 1,
 	}
 	m.startPlane()
 	m.put()
@@ -102,10 +111,10 @@ func (m *Mesh) startPlane() {
 func (m *Mesh) startPlaneAs(c serve.Config) {
 	m.t.Helper()
 	if m.config.Serve != nil {
-		m.stopPlane = m.config.Serve(m.Dir)
+		m.stopPlane = m.config.Serve(m.Dir, m.Secure)
 	} else {
 		c.StateDir, c.Namespace, c.Version, c.Log = m.Dir, Namespace, m.config.Version, m.log("serve")
-		c.PlainXDS = PlainXDS(m.t, m.Dir)
+		c.PlainXDS, c.Secure, c.CertTTL = PlainXDS(m.t, m.Dir), m.listenSecure(), m.config.CertTTL
 		c.Push = push.Config{Grace: time.Second, Alter: m.config.Alter}
 		plane, err := serve.New(c)
 		if err != nil {
@@ -115,6 +124,16 @@ func (m *Mesh) startPlaneAs(c serve.Config) {
 		m.stopPlane = m.run("control plane", plane.Run)
 	}
 	Await(m.t, "the control plane", func() bool { _, err := m.API.Status(m.t.Context()); return err == nil })
+}
+
+// listenSecure listens where agents and Envoys with an identity find the control plane.
+func (m *Mesh) listenSecure() net.Listener {
+	m.t.Helper()
+	l, err := new(net.ListenConfig).Listen(context.WithoutCancel(m.t.Context()), "tcp", m.Secure)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return l
 }
 
 // Restart stops the control plane, starts another on the same state folder, and returns when all proxies are back.
@@ -367,23 +386,25 @@ func Root(t testing.TB) string {
 
 var _ io.Writer = testWriter{}
 
-// bootstrapFile writes what an instance's Envoy starts with and returns the path.
-func (m *Mesh) bootstrapFile(w *mesh.Workload, dir string) string {
-	m.t.Helper()
-	text, err := bootstrap.Config{
-		Node: mesh.Node{
-			Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: Domain,
-		},
-		PlainXDS: "unix:" + serve.XDSSocket(m.Dir), AdminSocket: filepath.Join(dir, "admin.sock"), BindSource: true,
-	}.JSON()
-	if err != nil {
-		m.t.Fatal(err)
+// agentConfig says how the agent beside an instance's Envoy runs.
+func (m *Mesh) agentConfig(i *Instance, events io.Writer) agent.Config {
+	w := i.Workload
+	c := agent.Config{
+		Node: string(w.ID()), Type: string(w.Type), Address: w.Address, Domain: Domain, Envoy: m.envoy, Dir: i.Dir,
+		AdminSocket: filepath.Join(i.Dir, "admin.sock"), DrainTime: time.Second, Log: m.log(w.Name), Events: events,
 	}
-	path := filepath.Join(dir, "envoy.json")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		m.t.Fatal(err)
+	if m.config.Plain {
+		c.PlainXDS = "unix:" + serve.XDSSocket(m.Dir)
+	} else {
+		c.ControlPlane, c.Tokens = m.Secure, func(ctx context.Context) (string, error) { return m.Token(ctx, w) }
 	}
-	return path
+	return c
+}
+
+// Token returns a join token for a workload.
+func (m *Mesh) Token(ctx context.Context, w *mesh.Workload) (string, error) {
+	token, err := m.API.NewToken(ctx, api.NewToken{Workload: w.Name, Namespace: w.Namespace, Account: w.Account, Address: w.Address})
+	return token.Token, err
 }
 
 // listenLoopback returns a listener on a free port of an address.
