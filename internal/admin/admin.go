@@ -27,6 +27,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/explain"
+	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
@@ -63,6 +64,13 @@ type Proxies interface {
 	Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress
 }
 
+// Handovers tell which hosts are on their way from one way of securing their ports to another.
+type Handovers interface {
+	Moving() []handover.Moving
+	// Await waits until those are where they are wanted that a revision moves, and returns those that are not.
+	Await(ctx context.Context, revision int64, wait time.Duration) []handover.Moving
+}
+
 // Watcher tells how the proxies are, and waits for that to change.
 type Watcher interface {
 	Look(ctx context.Context) []push.Connected
@@ -88,25 +96,26 @@ type Authority interface {
 
 // Config is what a Server is made with.
 type Config struct {
-	Socket   string       // path of the API's Unix socket
-	Listener net.Listener // of health and metrics; nil: none
-	Version  string       // of this program
-	Mesh     string       // name of the mesh; "": not known
-	Kinds    config.Kinds
-	Objects  *state.Source
-	Files    Files // nil: none
-	Store    Store
-	Registry Registry
-	Proxies  Proxies
-	Watch    Watcher
-	Explain  Explainer
-	Work     Work
+	Socket    string       // path of the API's Unix socket
+	Listener  net.Listener // of health and metrics; nil: none
+	Version   string       // of this program
+	Mesh      string       // name of the mesh; "": not known
+	Kinds     config.Kinds
+	Objects   *state.Source
+	Files     Files // nil: none
+	Store     Store
+	Registry  Registry
+	Proxies   Proxies
+	Handovers Handovers
+	Watch     Watcher
+	Explain   Explainer
+	Work      Work
 	// Authority gives workloads their certificates; nil: there are no identities.
 	Authority Authority
-	Metrics  prometheus.Gatherer
-	Await    string // how to tell the control plane what runs
-	Gate     Gate   // of the pages on the listener that are not for everybody
-	Log      *slog.Logger
+	Metrics   prometheus.Gatherer
+	Await     string // how to tell the control plane what runs
+	Gate      Gate   // of the pages on the listener that are not for everybody
+	Log       *slog.Logger
 }
 
 // RegistrySource is the name of the source under which the store knows what PUT and PATCH

@@ -101,7 +101,7 @@ func start(t *testing.T, dir string, watched ...config.Object) *server {
 	s.proxies = &proxies{waits: make(chan struct{}, 1)}
 	served := admin.New(admin.Config{
 		Socket: socket, Listener: listener, Version: "v1", Mesh: "town", Kinds: kinds(), Objects: objects, Files: files(watched),
-		Store: known, Registry: known, Proxies: s.proxies, Watch: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
+		Store: known, Registry: known, Proxies: s.proxies, Handovers: s.proxies, Watch: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
 		Work: push.NewEngine(push.Config{Log: log}), Await: "somebody tells it", Gate: admin.Gate{Token: token, File: "/state/admin.token"},
 	})
 	s.run(t, known.Run, objects.Run, served.Run)

@@ -36,6 +36,7 @@ func (s *Server) api() http.Handler {
 		"GET /v1/proxies/{proxy}/resources":     s.resources,
 		"GET /v1/watch/proxies":                 s.watchProxies,
 		"GET /v1/revisions/{revision}/progress": s.progress,
+		"GET /v1/handovers":                     s.handovers,
 		"GET /v1/decide":                        s.decide,
 		"GET /v1/ca":                            s.authority,
 		"POST /v1/ca/tokens":                    s.newToken,
@@ -191,7 +192,7 @@ func (s *Server) progress(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return progressOf(r.Context(), s.config.Proxies, revision, wait), nil
+	return s.progressOf(r.Context(), revision, wait), nil
 }
 
 // askedWait reads how long a request may wait.
@@ -207,8 +208,10 @@ func askedWait(r *http.Request) (time.Duration, error) {
 	return min(wait, maxWait), nil
 }
 
-func progressOf(ctx context.Context, proxies Proxies, revision int64, wait time.Duration) api.Progress {
-	now := proxies.Progress(ctx, revision, wait)
+// progressOf waits until the revision is in force, and so are the handovers that it moves, and tells how far they are.
+func (s *Server) progressOf(ctx context.Context, revision int64, wait time.Duration) api.Progress {
+	end := time.Now().Add(wait)
+	now := s.config.Proxies.Progress(ctx, revision, wait)
 	p := api.Progress{Revision: now.Revision, Reached: now.Reached, Concerned: now.Concerned, Confirmed: now.Confirmed}
 	for _, id := range now.Waiting {
 		p.Waiting = append(p.Waiting, string(id))
@@ -219,6 +222,7 @@ func progressOf(ctx context.Context, proxies Proxies, revision int64, wait time.
 	for _, refused := range now.Refusals {
 		p.Refused = append(p.Refused, string(refused.Proxy)+": "+refused.Reason)
 	}
+	p.Handovers = handoverWords(s.config.Handovers.Await(ctx, revision, max(time.Until(end), 0)))
 	return p
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -18,6 +19,7 @@ import (
 // proxies are two connected proxies, of which progress tells what it is set to. Without a setting it waits.
 type proxies struct {
 	progress push.Progress
+	moving   []handover.Moving
 	waits    chan struct{} // has room for one: told when somebody waits for revision 99
 }
 

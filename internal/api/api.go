@@ -121,10 +121,12 @@ type Progress struct {
 	Waiting   []string `json:"waiting,omitempty"` // IDs of those that have not
 	Refused   []string `json:"refused,omitempty"` // "PROXY: the proxy's own words"
 	Away      []string `json:"away,omitempty"`    // IDs of those that run and have lost their stream, and do as before until they are back
+	// Handovers say of hosts whose ports are secured otherwise by the revision how far that is: "HOST: the step in words".
+	Handovers []string `json:"handovers,omitempty"`
 }
 
 // Done tells whether nothing is waited for.
-func (p Progress) Done() bool { return p.Reached && len(p.Waiting) == 0 }
+func (p Progress) Done() bool { return p.Reached && len(p.Waiting) == 0 && len(p.Handovers) == 0 }
 
 // Status answers GET /v1/status.
 type Status struct {

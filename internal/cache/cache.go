@@ -53,6 +53,7 @@ type Cache struct {
 	mu      sync.Mutex
 	waiting map[string]func() any
 	failing map[string]bool // parts that could not be saved: told once
+	saving  map[string]*sync.Mutex
 }
 
 // Open opens the folder. It changes nothing that is in it.
@@ -63,7 +64,7 @@ func Open(c Config) (*Cache, error) {
 	}
 	return &Cache{
 		folder: folder, mesh: c.Mesh, log: c.Log, wake: make(chan struct{}, 1),
-		waiting: map[string]func() any{}, failing: map[string]bool{},
+		waiting: map[string]func() any{}, failing: map[string]bool{}, saving: map[string]*sync.Mutex{},
 	}, nil
 }
 
@@ -80,13 +81,29 @@ func fileOf(name string) (string, error) {
 	return name + ".json", nil
 }
 
-// Save writes a part and returns when it is on the disk.
-func (c *Cache) Save(name string, v any) error {
+// Save writes a part and returns when it is on the disk. It takes the place of what was handed in before, also of what is
+// just being saved.
+func (c *Cache) Save(name string, v any) error { return c.save(name, func() any { return v }) }
+
+// turn returns what is held while a part is saved: a later value never goes before an earlier one.
+func (c *Cache) turn(name string) *sync.Mutex {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.saving[name] == nil {
+		c.saving[name] = &sync.Mutex{}
+	}
+	return c.saving[name]
+}
+
+func (c *Cache) save(name string, of func() any) error {
 	file, err := fileOf(name)
 	if err != nil {
 		return err
 	}
-	data, err := encode(name, c.mesh, time.Now(), v)
+	turn := c.turn(name)
+	turn.Lock()
+	defer turn.Unlock()
+	data, err := encode(name, c.mesh, time.Now(), of())
 	if err == nil && len(data) > MaxSize {
 		err = fmt.Errorf("%d bytes are more than %d", len(data), MaxSize)
 	}
@@ -164,7 +181,7 @@ func (c *Cache) flush() time.Duration {
 	began := time.Now()
 	rest := pause
 	for _, name := range slices.Sorted(maps.Keys(waiting)) {
-		err := c.Save(name, waiting[name]())
+		err := c.save(name, waiting[name])
 		c.tell(name, err)
 		if err != nil {
 			rest = failPause

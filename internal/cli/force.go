@@ -23,6 +23,7 @@ type waiting struct {
 const (
 	pollInterval = time.Second     // how often a terminal shows what is waited for
 	answerTime   = 5 * time.Second // beyond what an answer waits on purpose
+	longestLine  = 60              // of a handover, in characters
 )
 
 // inForce waits, if it is told to, until the change is in force in every proxy that it concerns, and says in how many
@@ -39,6 +40,10 @@ func (w *waiting) inForce(wait, changed bool) error {
 	case !p.Reached:
 		return failed("it will be in force when the mesh has started; its terminal says what is missing",
 			"mesh %s: the control plane is still starting after %s", w.target.name, w.timeout)
+	case len(p.Waiting) == 0 && !p.Done():
+		return failed("it goes on by itself; `lateen check` tells how far it is",
+			"mesh %s: in force in %d of %d proxies, but how ports are secured is still being changed after %s:\n  %s",
+			w.target.name, p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Handovers, "\n  "))
 	case !p.Done():
 		return failed("it will be in force when they answer; the logs of their agents are in the state folder, proxies/NAME/agent.log",
 			"mesh %s: in force in %d of %d proxies after %s, waiting for %s",
@@ -78,9 +83,24 @@ func (w *waiting) progress() (api.Progress, error) {
 			return p, err
 		}
 		if terminal {
-			fmt.Fprintf(w.cmd.ErrOrStderr(), "in force in %d of %d proxies …", p.Confirmed, p.Concerned)
+			fmt.Fprint(w.cmd.ErrOrStderr(), underWay(p)+" …")
 		}
 	}
+}
+
+// underWay says in one line what is waited for.
+func underWay(p api.Progress) string {
+	if len(p.Waiting) > 0 || len(p.Handovers) == 0 {
+		return fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned)
+	}
+	line := []rune(p.Handovers[0])
+	if len(line) > longestLine { // else the terminal makes two of it, of which only one is wiped
+		line = append(line[:longestLine], '…')
+	}
+	if more := len(p.Handovers) - 1; more > 0 {
+		return fmt.Sprintf("%s; and %d more", string(line), more)
+	}
+	return string(line)
 }
 
 func (w *waiting) ask(wait time.Duration) (api.Progress, error) {

@@ -19,6 +19,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/golden"
+	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
@@ -60,7 +61,7 @@ func fails(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // startMesh runs "mesh NAME PROXIES": the control plane of a mesh that watches the file watched.yaml if there is one.
-// PROXIES says what becomes of a change: "none" uses it, it is "confirmed", "waiting" or "refused".
+// PROXIES says what becomes of a change: "none" uses it, it is "confirmed", "waiting", "refused" or "moving".
 func startMesh(ctx context.Context, ts *testscript.TestScript, args []string) {
 	dir := filepath.Join(ts.Getenv("XDG_STATE_HOME"), "lateen", args[0])
 	ts.Check(os.MkdirAll(dir, 0o700))
@@ -80,7 +81,7 @@ func startMesh(ctx context.Context, ts *testscript.TestScript, args []string) {
 	ts.Check(err)
 	server := admin.New(admin.Config{
 		Socket: socket, Mesh: args[0], Kinds: kinds, Objects: objects, Files: watchedFile(ts.MkAbs("watched.yaml")),
-		Store: known, Registry: known, Proxies: fate(args[1]), Metrics: prometheus.NewRegistry(), Log: log,
+		Store: known, Registry: known, Proxies: fate(args[1]), Handovers: fate(args[1]), Metrics: prometheus.NewRegistry(), Log: log,
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -115,12 +116,33 @@ func (fate) Uses() []push.Use { return nil }
 
 func (fate) NextIsGiven(mesh.ProxyID) []string { return nil }
 
+func (fate) Moving() []handover.Moving { return nil }
+
+func (f fate) Await(ctx context.Context, _ int64, wait time.Duration) []handover.Moving {
+	if f != "moving" {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	both := &mesh.Stance{Ports: []mesh.PortStance{{Port: 9080, Policy: mesh.AuthMutualTLS, Accept: mesh.Both, Speak: mesh.Plain}}}
+	return []handover.Moving{{
+		Course: &handover.Course{Host: "reviews", Now: both, Want: handover.Target{Ports: []mesh.PortStance{
+			{Port: 9080, Policy: mesh.AuthMutualTLS, Accept: mesh.TLS, Speak: mesh.TLS},
+		}}},
+		Standing: handover.Standing{Reached: true, Proxies: 2, Waiting: []mesh.ProxyID{"reviews-v1-0.default"}},
+	}}
+}
+
 func (f fate) Progress(ctx context.Context, revision int64, wait time.Duration) push.Progress {
 	p := push.Progress{Revision: revision, Reached: true, Concerned: 2, Confirmed: 1}
 	switch f {
 	case "none":
 		return push.Progress{Revision: revision, Reached: true}
-	case "confirmed":
+	case "confirmed", "moving":
 		p.Confirmed = 2
 	case "refused":
 		p.Refusals = []push.Refusal{{Proxy: "reviews-v1-0.default", Reason: "route: bad regex"}}

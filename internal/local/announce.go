@@ -119,26 +119,37 @@ func (a *announcer) tell(ctx context.Context) (revision, number int64, err error
 	return revision, number, err
 }
 
-// settle returns true when the control plane has the change and all proxies that it concerns have confirmed it, and
-// false when ctx ends before.
-func (a *announcer) settle(ctx context.Context, number int64) bool {
+// settle returns true when the control plane has the change and all proxies that it concerns have confirmed it, or have had
+// their time to; and false when ctx ends before. While the change is being handed over in steps the time does not count:
+// before the last of them an instance may not be called.
+func (a *announcer) settle(ctx context.Context, number int64, most time.Duration) bool {
 	tick := time.NewTicker(announceRetry)
 	defer tick.Stop()
+	end := time.Now().Add(most)
 	for {
 		a.mu.Lock()
 		done, revision, arrived := a.number >= number, a.revision, a.arrived
 		a.mu.Unlock()
 		var retry <-chan time.Time
+		moving := false
 		if done {
 			// An error means that the control plane is gone; its successor gives another revision.
-			if progress, err := a.api.Progress(ctx, revision, time.Second); err == nil && progress.Done() {
+			progress, err := a.api.Progress(ctx, revision, min(time.Second, max(time.Until(end), announceRetry)))
+			if err == nil && progress.Done() {
 				return true
 			}
+			moving = len(progress.Handovers) > 0
 			retry = tick.C
+		}
+		var over <-chan time.Time
+		if !moving {
+			over = time.After(time.Until(end))
 		}
 		select {
 		case <-ctx.Done():
 			return false
+		case <-over:
+			return true
 		case <-arrived:
 		case <-retry:
 		}

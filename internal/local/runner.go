@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -166,9 +165,9 @@ func (r *runner) judge(ctx context.Context) {
 	case app == up && proxy == up:
 		number := r.site.roster.set(id, mesh.Healthy)
 		r.tell(news{id, up})
-		bounded, cancel := context.WithTimeout(ctx, settleBound)
+		waiting, cancel := context.WithCancel(ctx)
 		r.cancel = cancel
-		r.settling.Go(func() { r.settle(bounded, number) })
+		r.settling.Go(func() { r.settle(waiting, number) })
 	case app == failed || proxy == failed:
 		r.site.roster.set(id, "")
 		r.tell(news{id, failed})
@@ -180,7 +179,7 @@ func (r *runner) judge(ctx context.Context) {
 
 // settle waits until callers know that the instance is ready. One that does not confirm in time holds up nothing.
 func (r *runner) settle(ctx context.Context, number int64) {
-	if r.site.announcer.settle(ctx, number) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if r.site.announcer.settle(ctx, number, settleBound) {
 		r.settled <- struct{}{} // has room: see unsettle
 	}
 }
@@ -202,7 +201,7 @@ func (r *runner) withdraw(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, withdrawBound)
 	defer cancel()
 	if r.state[partApp] == up && r.state[partProxy] == up {
-		r.site.announcer.settle(bounded, r.site.roster.set(id, mesh.Draining))
+		r.site.announcer.settle(bounded, r.site.roster.set(id, mesh.Draining), withdrawBound)
 	}
 	r.site.roster.set(id, "")
 }

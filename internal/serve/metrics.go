@@ -124,6 +124,14 @@ var families = append([]family{
 		func(r *reading, to *sink) { to.number(r.plane.store.Snapshot().Revision()) },
 	},
 	{
+		Metric{"lateen_handovers_moving", gauge, nil, "Hosts on their way from one way of securing their ports, or from one set of identities, to another."},
+		func(r *reading, to *sink) { to.number(int64(r.plane.handovers.Count())) },
+	},
+	{
+		Metric{"lateen_handover_steps_total", counter, nil, "Steps that hosts have taken on such ways, each after all proxies had confirmed the one before."},
+		func(r *reading, to *sink) { to.number(r.plane.store.Counters().Steps.Load()) },
+	},
+	{
 		Metric{"lateen_objects", gauge, []string{"kind"}, "Objects in watched files and written with commands, also those with errors."},
 		func(r *reading, to *sink) { r.plane.countObjects(to) },
 	},

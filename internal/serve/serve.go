@@ -30,6 +30,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/dialect/ingress"
 	"github.com/lateen-mesh/lateen/internal/dialect/v1alpha2"
+	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/file"
@@ -73,22 +74,24 @@ type Config struct {
 	TrustDomain string        // of the identities; "": [Domain]
 	CertTTL     time.Duration // how long a workload's certificate holds; 0: a day
 	Plugged     ca.Plugged    // the authority's certificates and key; zero: it makes its own
-	Version      string
-	Patience     time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
-	Push         push.Config
-	Log          *slog.Logger
+	Version     string
+	Patience    time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
+	Pause       time.Duration // between two steps of a security handover; 0: as package handover says
+	Push        push.Config
+	Log         *slog.Logger
 }
 
 // Plane is a control plane.
 type Plane struct {
-	config Config
-	store  *store.Store
-	engine *push.Engine
-	files  *file.Source // nil: no files
-	cache  *cache.Cache
-	state  *state.Source
-	admin  *admin.Server
-	ca     *ca.Authority // nil: there are no identities
+	config    Config
+	store     *store.Store
+	engine    *push.Engine
+	handovers *handover.Runner
+	files     *file.Source // nil: no files
+	cache     *cache.Cache
+	state     *state.Source
+	admin     *admin.Server
+	ca        *ca.Authority // nil: there are no identities
 
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
@@ -123,6 +126,7 @@ func New(c Config) (*Plane, error) {
 	p.store = store.New(store.Config{
 		Kinds: kinds, Domain: Domain, Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
 	})
+	p.handovers = handover.New(handover.Config{Store: p.store, Proxies: p.engine, Pause: c.Pause, Log: c.Log})
 	if len(c.Paths) > 0 {
 		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
 			return nil, err
@@ -154,7 +158,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.admin = admin.New(admin.Config{
 		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
-		Store: p.store, Registry: p.store, Proxies: p.engine, Watch: p.engine, Explain: p.engine, Work: p.engine,
+		Store: p.store, Registry: p.store, Proxies: p.engine, Handovers: p.handovers, Watch: p.engine, Explain: p.engine, Work: p.engine,
 		Authority: p.authority(), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})
 	return p, nil
@@ -228,10 +232,11 @@ func awaitHint(socket string) string {
 	return "`lateen up` tells it, or `lateen serve --registry FILE`, or PUT /v1/registry on " + socket
 }
 
-// publish hands a snapshot to the push engine.
+// publish hands a snapshot to the push engine, and to who waits for it to be confirmed.
 func (p *Plane) publish(s *mesh.Snapshot, keys []mesh.Key) {
 	p.tellSettings(s.Settings())
 	p.engine.Apply(s, keys)
+	p.handovers.Published()
 }
 
 // filesOrNil returns no interface where there is no source, since an interface of a nil pointer is not nil.
@@ -271,6 +276,7 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		group.Go(func() error { return p.ca.Run(ctx) })
 	}
 	group.Go(func() error { return p.store.Run(ctx) })
+	group.Go(func() error { return p.handovers.Run(ctx) })
 	group.Go(func() error { return p.state.Run(ctx) })
 	group.Go(func() error { return p.admin.Run(ctx) })
 	if p.files != nil {

@@ -9,6 +9,7 @@ type Counters struct {
 	Published atomic.Int64 // snapshots
 	Merged    atomic.Int64 // changes that were published together with one before them
 	Parts     atomic.Int64 // parts of a snapshot made anew
+	Steps     atomic.Int64 // of hosts, from one way of securing their ports to another
 	Looked    atomic.Int64 // objects, and names of registries, that were looked at one by one
 }
 

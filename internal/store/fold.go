@@ -30,16 +30,20 @@ type fold struct {
 	problems *shelfDraft[subject, []mesh.Problem]
 	doubtful map[mesh.Key]bool // parts of which it must be told anew what is wrong
 	fresh    []mesh.Problem    // that nobody was told yet
+
+	stances stances
 }
 
 func newFold(c Config, counters *Counters) *fold {
-	return &fold{
+	f := &fold{
 		silence: silence{optional: slices.Clone(c.Optional), standIn: map[string]time.Time{}, refused: map[string]mesh.Problem{}},
-		kinds:   c.Kinds, required: slices.Clone(c.Sources), counters: counters, snapshot: mesh.NewSnapshot(c.Domain),
+		kinds:   c.Kinds, required: slices.Clone(c.Sources), counters: counters, snapshot: mesh.NewSnapshotOf(realmOf(c)),
 		reported: map[string]bool{}, objects: map[string][]*entry{}, claims: newShelfDraft[mesh.Ref, claim](),
 		index: map[mesh.Key]map[*entry]bool{}, registries: map[string]*registry{}, stale: map[mesh.Key]bool{},
-		problems: newShelfDraft[subject, []mesh.Problem](), doubtful: map[mesh.Key]bool{},
+		problems: newShelfDraft[subject, []mesh.Problem](), doubtful: map[mesh.Key]bool{}, stances: newStances(c),
 	}
+	f.loadStances()
+	return f
 }
 
 // compareSources orders sources by rank.
@@ -74,6 +78,7 @@ func (f *fold) next() (keys []mesh.Key, fresh bool) {
 	for k := range f.stale {
 		f.remake(draft, k)
 	}
+	f.remakeStances(draft)
 	f.stale = map[mesh.Key]bool{} // a map that was large once stays so, and costs by its size
 	fresh = !f.open
 	f.open = true

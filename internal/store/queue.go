@@ -8,6 +8,7 @@ type class int
 const (
 	ofRegistries class = iota
 	ofObjects
+	ofStances
 	classes
 )
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -17,6 +18,7 @@ type state struct {
 	stale    []Stale
 	objects  *shelf[mesh.Ref, claim]
 	told     *shelf[subject, []mesh.Problem]
+	courses  *shelf[mesh.Host, *handover.Course]
 
 	claims func() []claim        // sorted by ref
 	direct func() []mesh.Problem // all but those of the review
@@ -26,7 +28,7 @@ type state struct {
 // state returns what is to be shown after the last change. Of the state before it takes over what did not change.
 func (f *fold) state(before *state) *state {
 	objects, told := f.claims.show(), f.problems.show() // all that the functions hold on to: they may outlive the snapshot
-	s := &state{snapshot: f.snapshot, missing: f.missing(), stale: f.standIns(), objects: objects, told: told}
+	s := &state{snapshot: f.snapshot, missing: f.missing(), stale: f.standIns(), objects: objects, told: told, courses: f.stances.courses.show()}
 	if before != nil && before.objects == objects {
 		s.claims = before.claims
 	} else {

@@ -14,6 +14,9 @@
 // Sources rank in the order of [Config.Sources]: where
 // two say something about the same thing, the first one counts, and the other is told.
 //
+// How the ports of a host are secured, its [mesh.Stance], follows what is wanted in steps, as package handover says: the store
+// puts in force at once what may be, and the next step with [Store.AdvanceStances]. What it has put in force is on the disk.
+//
 // An object with an error means nothing and harms nothing else; [Store.Problems] tells all that is wrong. What depends
 // on several objects, such as a rule for a host that no source knows or one that is never reached, is looked up when
 // somebody asks. Only an object that is not applied because of another one is told at once.
@@ -36,14 +39,17 @@ import (
 type Config struct {
 	Kinds  config.Kinds
 	Domain string // DNS suffix of services, "cluster.local"
+	// Realm is what holds for the whole mesh. What it does not say: Domain, which is the trust domain too, and
+	// [mesh.DefaultCertTTL].
+	Realm mesh.Realm
 	// Sources are the names of those that must report, once each, before anything is published. A source that is not
 	// among them may report as well; it ranks after them, by name.
 	Sources []string
 	// Optional are sources that may be away: one that has not reported after a while is a problem, and holds up nothing.
 	// They rank after the others.
 	Optional []string
-	// Last is where the last registry of each source is kept. A source that has not reported when Patience is over is
-	// known by it until it does. nil: nothing is kept.
+	// Last is where the last registry of each source is kept, and how ports are secured. A source that has not reported when
+	// Patience is over is known by the former until it does. nil: nothing is kept.
 	Last     *cache.Cache
 	Patience time.Duration // 0: 10 s
 	// Publish is called for the first snapshot, even when it is empty, and for each one that differs from the one
@@ -78,7 +84,7 @@ func New(c Config) *Store {
 	s := &Store{
 		publish: c.Publish, log: c.Log, changes: make(chan change), stopped: make(chan struct{}),
 		asks: make(chan func(*fold)), last: c.Last, patience: cmp.Or(c.Patience, defaultPatience),
-		queues: [classes]queue{ofRegistries: {backOff: registryBackOff}, ofObjects: {backOff: objectBackOff}},
+		queues: [classes]queue{ofRegistries: {backOff: registryBackOff}, ofObjects: {backOff: objectBackOff}, ofStances: {backOff: registryBackOff}},
 	}
 	s.fold = newFold(c, &s.counters)
 	s.current.Store(s.fold.state(nil))

@@ -1,0 +1,105 @@
+package handover
+
+import (
+	"slices"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// Course is a host whose stance somebody may not have confirmed, or which is not yet what is wanted. It is immutable.
+type Course struct {
+	Host mesh.Host
+	Now  *mesh.Stance // nil: nothing is secured any more
+	Want Target
+
+	First   int64     // first revision that somebody may not have confirmed
+	Last    int64     // revision that put Now in force
+	Stepped int64     // revision of the last step; 0: none
+	Since   time.Time // when it left its target
+	// Quiet tells that it was at its target all the time, as a new host is: there is nothing to hand over.
+	Quiet bool
+	// Ports are those that were not as they are wanted at some time since; 0 stands for the identities.
+	Ports []int
+	// Revisions are those that began it or changed something about the host since, ascending: they are in force when it is over.
+	Revisions []int64
+}
+
+// mostRevisions bounds the revisions that one course knows. Nobody asks for older ones: see package push.
+const mostRevisions = 1024
+
+// Note returns the revisions with one more.
+func Note(revisions []int64, revision int64) []int64 {
+	if len(revisions) >= mostRevisions {
+		revisions = slices.Clone(revisions[mostRevisions/2:])
+	}
+	return append(revisions, revision) // who has the shorter slice does not see it
+}
+
+// Unsettled returns the ports, sorted, that are not as they are wanted; 0 stands for the identities.
+func Unsettled(now *mesh.Stance, want Target) []int {
+	if now == nil {
+		return nil
+	}
+	var ports []int
+	if ids := want.identities(now.Identities); !slices.Equal(ids, now.Identities) || !slices.Equal(ids, now.Admitted) {
+		ports = append(ports, 0)
+	}
+	for _, p := range now.Ports {
+		if target, wanted := want.port(p.Port); !wanted || p != target {
+			ports = append(ports, p.Port)
+		}
+	}
+	return ports
+}
+
+// Join returns the numbers that are in one of two sorted lists.
+func Join(a, b []int) []int {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// IsOf tells whether the revision is in force only when the course is over.
+func (c *Course) IsOf(revision int64) bool {
+	_, found := slices.BinarySearch(c.Revisions, revision)
+	return found && !c.Quiet
+}
+
+// Confirmed says that every proxy has what a snapshot says of some hosts, or something later.
+type Confirmed struct {
+	Snapshot *mesh.Snapshot
+	Hosts    []mesh.Host
+}
+
+// Standing tells which proxies may still do as they did before some revisions.
+type Standing struct {
+	Reached bool           // there is a snapshot of the last of them
+	Proxies int            // connected ones and missed ones
+	Waiting []mesh.ProxyID // that have not confirmed them, sorted
+	Away    []mesh.ProxyID // that run and are without a stream, sorted
+	Refused []Refusal      // sorted by proxy
+}
+
+// Refusal is that a proxy has not taken something about some hosts.
+type Refusal struct {
+	Proxy  mesh.ProxyID
+	Hosts  []mesh.Host
+	Reason string // in its own words
+}
+
+// holds returns the proxies that hold up a host, sorted.
+func (s *Standing) refusing(h mesh.Host) []mesh.ProxyID {
+	var ids []mesh.ProxyID
+	for _, r := range s.Refused {
+		if slices.Contains(r.Hosts, h) {
+			ids = append(ids, r.Proxy)
+		}
+	}
+	return slices.Compact(ids)
+}
+
+// clear tells whether every proxy has confirmed what concerns a host.
+func (s *Standing) clear(h mesh.Host) bool {
+	return s.Reached && len(s.Waiting)+len(s.Away) == 0 && len(s.refusing(h)) == 0
+}

@@ -1,0 +1,245 @@
+package handover
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// Store keeps the stances and takes the steps.
+type Store interface {
+	// Courses returns the hosts that are not over, and the snapshot that they belong to.
+	Courses() (*mesh.Snapshot, []*Course)
+	// AdvanceStances takes the steps that may follow what is confirmed, in one revision.
+	AdvanceStances(ctx context.Context, confirmed []Confirmed) (revision int64, err error)
+}
+
+// Proxies tell what they have confirmed.
+type Proxies interface {
+	// Standing tells who may still do as before some revisions, from the first to the last, and what is closed when that may
+	// be otherwise.
+	Standing(first, last int64) (Standing, <-chan struct{})
+}
+
+// Config is what a Runner is made with.
+type Config struct {
+	Store   Store
+	Proxies Proxies
+	// Pause is how long a step waits after everybody has confirmed the one before: a proxy says so a moment before its threads
+	// obey, and what they were doing may take as long as a connection takes to come about. 0: 1 s; negative: none.
+	Pause time.Duration
+	Log   *slog.Logger
+}
+
+const (
+	defaultPause = time.Second
+	lookAgain    = time.Second      // what nobody signals, as a refusal that is mended, is seen after that time
+	tellAfter    = 10 * time.Second // that a proxy holds up hosts
+)
+
+// Runner takes hosts from step to step. Its methods may be called from any goroutine.
+type Runner struct {
+	config Config
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced when something was published or is over
+
+	// Of the goroutine in Run.
+	rounds map[int64]*round // by the first revision that is waited for
+	failed bool             // a step could not be taken: told once
+	told   map[mesh.Host]bool
+}
+
+// round is a wait for everybody to confirm a snapshot. Hosts that began together wait together. It has an end: what is
+// published meanwhile is waited for in the next one.
+type round struct {
+	snapshot *mesh.Snapshot
+	last     int64 // revision that put the last of the stances in force
+	began    time.Time
+	clear    map[mesh.Host]time.Time // since when everybody has confirmed what concerns a host, which stays so
+	held     bool                    // that it takes long is told
+}
+
+// New returns a runner. It starts nothing.
+func New(c Config) *Runner {
+	if c.Pause == 0 {
+		c.Pause = defaultPause
+	}
+	return &Runner{config: c, changed: make(chan struct{}), rounds: map[int64]*round{}, told: map[mesh.Host]bool{}}
+}
+
+// Published tells that there is another snapshot. It does not wait.
+func (r *Runner) Published() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// changes returns what is closed when something was published or is over.
+func (r *Runner) changes() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// Run takes steps until ctx ends.
+func (r *Runner) Run(ctx context.Context) error {
+	timer := time.NewTimer(lookAgain)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		published := r.changes()
+		confirmed, moved, wait := r.look(time.Now())
+		if len(confirmed) > 0 && r.advance(ctx, confirmed) {
+			continue
+		}
+		var later <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			later = timer.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-published:
+		case <-moved:
+		case <-later:
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// advance takes the steps that may follow. A failure, as of a full disk, is tried again later.
+func (r *Runner) advance(ctx context.Context, confirmed []Confirmed) bool {
+	revision, err := r.config.Store.AdvanceStances(ctx, confirmed)
+	if failed := err != nil; failed && ctx.Err() == nil && !r.failed {
+		r.config.Log.Warn("the next step of a security handover cannot be taken", "err", err)
+	}
+	if r.failed = err != nil; r.failed {
+		return false
+	}
+	hosts := 0
+	for _, c := range confirmed {
+		hosts += len(c.Hosts)
+	}
+	r.config.Log.Debug("everybody has confirmed how hosts are secured", "hosts", hosts, "revision", revision)
+	r.Published()
+	return true
+}
+
+// look tells which hosts may take the next step now, and when else to look again: at a signal, and after a time if that is
+// not zero.
+func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct{}, wait time.Duration) {
+	snapshot, courses := r.config.Store.Courses()
+	byFirst := map[int64][]*Course{}
+	for _, c := range courses {
+		byFirst[c.First] = append(byFirst[c.First], c)
+	}
+	maps.DeleteFunc(r.rounds, func(first int64, _ *round) bool { return byFirst[first] == nil })
+	r.tell(courses)
+	for _, first := range slices.Sorted(maps.Keys(byFirst)) {
+		if first > snapshot.Revision() {
+			continue
+		}
+		round := r.round(snapshot, byFirst[first], now)
+		standing, signal := r.config.Proxies.Standing(first, round.last)
+		if moved == nil {
+			moved = signal
+		}
+		hosts, left := round.due(byFirst[first], &standing, now.Add(-max(r.config.Pause, 0)))
+		if len(hosts) > 0 {
+			confirmed = append(confirmed, Confirmed{round.snapshot, hosts})
+		}
+		r.warn(round, byFirst[first], &standing, now)
+		if wait == 0 || left < wait {
+			wait = left
+		}
+	}
+	return confirmed, moved, wait
+}
+
+// round returns the round of hosts that began together.
+func (r *Runner) round(snapshot *mesh.Snapshot, courses []*Course, now time.Time) *round {
+	first := courses[0].First
+	if r.rounds[first] == nil {
+		n := &round{snapshot: snapshot, began: now, clear: map[mesh.Host]time.Time{}}
+		for _, c := range courses {
+			n.last = max(n.last, c.Last)
+		}
+		r.rounds[first] = n
+	}
+	return r.rounds[first]
+}
+
+// due returns the hosts that everybody had confirmed at a time, sorted, and how long it takes until there is another one or
+// it is to be looked again.
+func (r *round) due(courses []*Course, s *Standing, at time.Time) (hosts []mesh.Host, left time.Duration) {
+	left = lookAgain
+	for _, c := range courses {
+		since, clear := r.clear[c.Host]
+		if !clear && s.clear(c.Host) {
+			since, clear = time.Now(), true
+			r.clear[c.Host] = since
+		}
+		switch rest := since.Sub(at); {
+		case !clear:
+		case rest <= 0:
+			hosts = append(hosts, c.Host)
+		default:
+			left = min(left, rest)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts, left
+}
+
+// tell logs which handovers begin and which are over.
+func (r *Runner) tell(courses []*Course) {
+	moving := map[mesh.Host]bool{}
+	for _, c := range courses {
+		if !c.Quiet {
+			moving[c.Host] = true
+		}
+	}
+	r.sayOf("security handover begins", moving, r.told)
+	r.sayOf("security handover is over", r.told, moving)
+	r.told = moving
+}
+
+// mostNamed bounds how many hosts are named when many do the same at once.
+const mostNamed = 20
+
+// sayOf logs a message for those hosts that the others are not.
+func (r *Runner) sayOf(message string, hosts, others map[mesh.Host]bool) {
+	n := 0
+	for _, h := range slices.Sorted(maps.Keys(hosts)) {
+		if others[h] {
+			continue
+		}
+		if n++; n <= mostNamed {
+			r.config.Log.Info(message, "host", string(h)) //nolint:sloglint // one of two constants
+		}
+	}
+	if n > mostNamed {
+		r.config.Log.Info(message, "hosts", n) //nolint:sloglint // as above
+	}
+}
+
+// warn tells once who holds up a round that takes long.
+func (r *Runner) warn(round *round, courses []*Course, s *Standing, now time.Time) {
+	if round.held || now.Sub(round.began) < tellAfter {
+		return
+	}
+	for _, c := range courses {
+		if _, clear := round.clear[c.Host]; clear || c.Quiet {
+			continue
+		}
+		round.held = true
+		r.config.Log.Warn("security handover waits", "host", string(c.Host), "hosts", len(courses), "waits", s.words(c.Host))
+		return
+	}
+}
