@@ -124,7 +124,8 @@ func New(c Config) (*Plane, error) {
 	}
 	p.engine = push.NewEngine(p.pushConfig())
 	p.store = store.New(store.Config{
-		Kinds: kinds, Domain: Domain, Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
+		Kinds: kinds, Domain: Domain, Realm: mesh.Realm{Domain: Domain, TrustDomain: c.TrustDomain, CertTTL: mesh.Duration(c.CertTTL)},
+		Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
 	})
 	p.handovers = handover.New(handover.Config{Store: p.store, Proxies: p.engine, Pause: c.Pause, Log: c.Log})
 	if len(c.Paths) > 0 {
