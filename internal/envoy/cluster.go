@@ -41,7 +41,7 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 	}
 	pool := poolBounds{}
 	if p.Mutual != nil {
-		if err := speakMutual(c, p.Mutual); err != nil {
+		if err := speakMutual(c, &p); err != nil {
 			return nil, err
 		}
 		pool.age = duration(p.Mutual.Age)

@@ -18,9 +18,11 @@ import (
 const (
 	tlsSocket = "envoy.transport_sockets.tls"
 	rawSocket = "envoy.transport_sockets.raw_buffer"
-	// mutualALPN is what proxies of the mesh say that they speak (RFC 7301), by which their TLS is told from an
-	// application's own.
+	// mutualALPN is what proxies of the mesh offer to speak (RFC 7301), by which their TLS is told from an application's own.
+	// What they agree on is one of the others, if they speak HTTP, by which the server's side knows what to read.
 	mutualALPN = "lateen"
+	http2ALPN  = "h2"
+	http1ALPN  = "http/1.1"
 	// matchKey is the namespace of the metadata by which Envoy chooses how to speak to an endpoint, transportKey ours in it.
 	matchKey     = "envoy.transport_socket_match"
 	transportKey = "lateen"
@@ -37,12 +39,16 @@ var suites = []string{
 }
 
 // speakMutual has a cluster speak mutual TLS to the endpoints that say so, and plain text to others.
-func speakMutual(c *clusterv3.Cluster, p *plan.MutualTLS) error {
-	names := make([]*matcherv3.StringMatcher, len(p.Identities))
-	for i, id := range p.Identities {
+func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
+	names := make([]*matcherv3.StringMatcher, len(p.Mutual.Identities))
+	for i, id := range p.Mutual.Identities {
 		names[i] = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: id}}
 	}
-	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names)})
+	speech := http1ALPN
+	if p.Speak == plan.SpeakHTTP2 {
+		speech = http2ALPN
+	}
+	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, mutualALPN, speech)})
 	if err != nil {
 		return err
 	}
@@ -62,14 +68,15 @@ func takeMutual(trustDomain string) (*corev3.TransportSocket, error) {
 	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: mutualContext([]*matcherv3.StringMatcher{
 			{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
-		}),
+		}, http2ALPN, http1ALPN, mutualALPN),
 		RequireClientCertificate: wrapperspb.Bool(true),
 		SessionTimeout:           durationpb.New(resumable),
 	})
 }
 
-// mutualContext is what both sides have in common: the workload's own certificate, and what the other side must prove.
-func mutualContext(names []*matcherv3.StringMatcher) *tlsv3.CommonTlsContext {
+// mutualContext is what both sides have in common: the workload's own certificate, what the other side must prove, and what
+// they may speak.
+func mutualContext(names []*matcherv3.StringMatcher, alpn ...string) *tlsv3.CommonTlsContext {
 	verify := &tlsv3.CertificateValidationContext{}
 	for _, name := range names {
 		verify.MatchTypedSubjectAltNames = append(verify.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
@@ -81,7 +88,7 @@ func mutualContext(names []*matcherv3.StringMatcher) *tlsv3.CommonTlsContext {
 			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
 			CipherSuites: suites,
 		},
-		AlpnProtocols:                  []string{mutualALPN},
+		AlpnProtocols:                  alpn,
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{fromAgent(IdentitySecret)},
 		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
 			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{

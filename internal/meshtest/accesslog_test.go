@@ -13,7 +13,7 @@ import (
 )
 
 // accessLogKeys are those that docs/reference/interfaces.md fixes.
-const accessLogKeys = "authority bytes_in bytes_out code destination details duration_ms flags method path request_id rule source time version"
+const accessLogKeys = "authority bytes_in bytes_out code destination details duration_ms flags method path peer request_id rule source time tls version"
 
 // Every request stands in the access log of the proxy that decided about it, with the rule that did.
 func TestAccessLog(t *testing.T) {
@@ -27,6 +27,7 @@ func TestAccessLog(t *testing.T) {
 		"/one?q=1": {
 			"rule": "default/jason", "version": "v2", "code": 200.0, "method": "GET", "authority": "reviews:9080",
 			"destination": "reviews.default.svc.cluster.local", "details": "via_upstream", "flags": "-",
+			"peer": "spiffe://cluster.local/ns/default/sa/default", "tls": "TLSv1.3",
 		},
 		"/two":   {"rule": "<default>", "code": 200.0},
 		"/three": {"rule": "<no-service>", "code": 502.0, "destination": nil, "details": "direct_response"},

@@ -117,8 +117,10 @@ func TestFootprint(t *testing.T) {
 		"Listeners inbound|9080",
 		"Listeners inner",
 		"Listeners outbound",
+		"Routes inbound|9080", // of what comes with proof, and of what comes without
 		"Routes inbound|9080",
 		"Routes out",
+		"VirtualHost inbound|9080",
 		"VirtualHost inbound|9080",
 		"VirtualHost out/_init",
 		"VirtualHost out/reviews:9080",
