@@ -289,7 +289,7 @@ func (m *Mesh) InForce(revision int64) int {
 		m.t.Fatal(err)
 	}
 	if !p.Done() || len(p.Refused) > 0 {
-		m.t.Fatalf("revision %d is not in force: waiting for %v, refused %v", revision, p.Waiting, p.Refused)
+		m.t.Fatalf("revision %d is not in force: waiting for %v, refused %v, on the way: %v", revision, p.Waiting, p.Refused, p.Handovers)
 	}
 	return p.Concerned
 }
