@@ -61,7 +61,7 @@ type round struct {
 	snapshot *mesh.Snapshot
 	last     int64 // revision that put the last of the stances in force
 	began    time.Time
-	clear    map[mesh.Host]time.Time // since when everybody has confirmed what concerns a host, which stays so
+	since    map[mesh.Host]time.Time // when everybody had confirmed what concerns a host, which stays so
 	held     bool                    // that it takes long is told
 }
 
@@ -166,7 +166,7 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 func (r *Runner) round(snapshot *mesh.Snapshot, courses []*Course, now time.Time) *round {
 	first := courses[0].First
 	if r.rounds[first] == nil {
-		n := &round{snapshot: snapshot, began: now, clear: map[mesh.Host]time.Time{}}
+		n := &round{snapshot: snapshot, began: now, since: map[mesh.Host]time.Time{}}
 		for _, c := range courses {
 			n.last = max(n.last, c.Last)
 		}
@@ -180,13 +180,13 @@ func (r *Runner) round(snapshot *mesh.Snapshot, courses []*Course, now time.Time
 func (r *round) due(courses []*Course, s *Standing, at time.Time) (hosts []mesh.Host, left time.Duration) {
 	left = lookAgain
 	for _, c := range courses {
-		since, clear := r.clear[c.Host]
-		if !clear && s.clear(c.Host) {
-			since, clear = time.Now(), true
-			r.clear[c.Host] = since
+		since, all := r.since[c.Host]
+		if !all && s.clear(c.Host) {
+			since, all = time.Now(), true
+			r.since[c.Host] = since
 		}
 		switch rest := since.Sub(at); {
-		case !clear:
+		case !all:
 		case rest <= 0:
 			hosts = append(hosts, c.Host)
 		default:
@@ -235,7 +235,7 @@ func (r *Runner) warn(round *round, courses []*Course, s *Standing, now time.Tim
 		return
 	}
 	for _, c := range courses {
-		if _, clear := round.clear[c.Host]; clear || c.Quiet {
+		if _, all := round.since[c.Host]; all || c.Quiet {
 			continue
 		}
 		round.held = true
