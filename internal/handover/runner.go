@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -50,12 +51,18 @@ type Runner struct {
 	changed chan struct{} // closed and replaced when something was published or is over
 
 	// Of the goroutine in Run.
-	rounds map[int64]*round // by the first revision that is waited for
+	rounds map[span]*round
 	failed bool             // a step could not be taken: told once
 	told   map[mesh.Host]bool
 }
 
-// round is a wait for everybody to confirm a snapshot. Hosts that began together wait together. It has an end: what is
+// span tells which hosts wait together: those of which somebody may not have confirmed the same revisions, from the first on,
+// and whose last step was the same one. A snapshot from before a step says nothing about who obeys it.
+type span struct{ first, stepped int64 }
+
+func (s span) compare(o span) int { return cmp.Or(cmp.Compare(s.first, o.first), cmp.Compare(s.stepped, o.stepped)) }
+
+// round is a wait for everybody to confirm a snapshot. Hosts of one span wait together. It has an end: what is
 // published meanwhile is waited for in the next one.
 type round struct {
 	snapshot *mesh.Snapshot
@@ -70,7 +77,7 @@ func New(c Config) *Runner {
 	if c.Pause == 0 {
 		c.Pause = defaultPause
 	}
-	return &Runner{config: c, changed: make(chan struct{}), rounds: map[int64]*round{}, told: map[mesh.Host]bool{}}
+	return &Runner{config: c, changed: make(chan struct{}), rounds: map[span]*round{}, told: map[mesh.Host]bool{}}
 }
 
 // Published tells that there is another snapshot. It does not wait.
@@ -135,26 +142,31 @@ func (r *Runner) advance(ctx context.Context, confirmed []Confirmed) bool {
 // not zero.
 func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct{}, wait time.Duration) {
 	snapshot, courses := r.config.Store.Courses()
-	byFirst := map[int64][]*Course{}
+	bySpan := map[span][]*Course{}
 	for _, c := range courses {
-		byFirst[c.First] = append(byFirst[c.First], c)
+		s := span{c.First, c.Stepped}
+		bySpan[s] = append(bySpan[s], c)
 	}
-	maps.DeleteFunc(r.rounds, func(first int64, _ *round) bool { return byFirst[first] == nil })
+	maps.DeleteFunc(r.rounds, func(s span, _ *round) bool { return bySpan[s] == nil })
 	r.tell(courses)
-	for _, first := range slices.Sorted(maps.Keys(byFirst)) {
-		if first > snapshot.Revision() {
+	for _, s := range slices.SortedFunc(maps.Keys(bySpan), span.compare) {
+		if s.first > snapshot.Revision() {
 			continue
 		}
-		round := r.round(snapshot, byFirst[first], now)
-		standing, signal := r.config.Proxies.Standing(first, round.last)
+		round := r.rounds[s]
+		if round == nil {
+			round = newRound(snapshot, bySpan[s], now)
+			r.rounds[s] = round
+		}
+		standing, signal := r.config.Proxies.Standing(s.first, round.last)
 		if moved == nil {
 			moved = signal
 		}
-		hosts, left := round.due(byFirst[first], &standing, now.Add(-max(r.config.Pause, 0)))
+		hosts, left := round.due(bySpan[s], &standing, now.Add(-max(r.config.Pause, 0)))
 		if len(hosts) > 0 {
 			confirmed = append(confirmed, Confirmed{round.snapshot, hosts})
 		}
-		r.warn(round, byFirst[first], &standing, now)
+		r.warn(round, bySpan[s], &standing, now)
 		if wait == 0 || left < wait {
 			wait = left
 		}
@@ -162,17 +174,12 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 	return confirmed, moved, wait
 }
 
-// round returns the round of hosts that began together.
-func (r *Runner) round(snapshot *mesh.Snapshot, courses []*Course, now time.Time) *round {
-	first := courses[0].First
-	if r.rounds[first] == nil {
-		n := &round{snapshot: snapshot, began: now, since: map[mesh.Host]time.Time{}}
-		for _, c := range courses {
-			n.last = max(n.last, c.Last)
-		}
-		r.rounds[first] = n
+func newRound(s *mesh.Snapshot, courses []*Course, now time.Time) *round {
+	r := &round{snapshot: s, began: now, since: map[mesh.Host]time.Time{}}
+	for _, c := range courses {
+		r.last = max(r.last, c.Last)
 	}
-	return r.rounds[first]
+	return r
 }
 
 // due returns the hosts that everybody had confirmed at a time, sorted, and how long it takes until there is another one or

@@ -438,7 +438,10 @@ func (e *events) Write(line []byte) (int, error) {
 func handlerServer(t testing.TB, h http.Handler) string {
 	t.Helper()
 	l := listenLoopback(t, "127.0.0.1")
-	server := &http.Server{Handler: h, ReadHeaderTimeout: Patience, IdleTimeout: 2 * time.Hour}
+	both := new(http.Protocols)
+	both.SetHTTP1(true)
+	both.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: h, ReadHeaderTimeout: Patience, IdleTimeout: 2 * time.Hour, Protocols: both}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

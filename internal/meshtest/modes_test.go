@@ -5,6 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,6 +65,16 @@ func TestLoadModes(t *testing.T) {
 	}
 	for name, l := range loads {
 		l.Stop(name)
+	}
+	for _, i := range []*meshtest.Instance{caller, door} { // DUMP
+		text, _ := os.ReadFile(filepath.Join(i.Dir, "access.log"))
+		n := 0
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, `"code":200`) && strings.Contains(line, `"method":"GET"`) && n < 12 {
+				n++
+				t.Log(line)
+			}
+		}
 	}
 	bytes.finish()
 }
