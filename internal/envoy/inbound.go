@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"errors"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -52,11 +53,6 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 			return nil, err
 		}
 		l.FilterChains = append(l.FilterChains, chain)
-		if !p.NoLog {
-			if l.AccessLog, err = turnedAway(p); err != nil {
-				return nil, err
-			}
-		}
 	}
 	if p.Accept == mesh.Both {
 		filter, err := inboundBytes(p, p.Name+passedChain, plainCaller, 0)
@@ -74,17 +70,20 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		}
 		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{Name: "plain", Filters: []*listenerv3.Filter{filter}})
 	}
-	return l, inspect(l, p)
+	if p.TrustDomain == "" {
+		return l, nil
+	}
+	return l, errors.Join(inspect(l, p), logTurnedAway(l, p))
 }
 
 // inspect has a listener find out whether callers speak TLS. A port for bytes that takes plain text alone does not wait for
-// that; one for requests does, so that what it accepts can change and open connections stay.
+// that; one for requests does: what is the same whatever it accepts leaves open connections where they are when that changes.
 func inspect(l *listenerv3.Listener, p plan.InboundListener) error {
 	wait := byteWait
 	if p.HTTP {
 		wait = requestWait
 	}
-	if p.TrustDomain == "" || (p.Accept == mesh.Plain && !p.HTTP) {
+	if p.Accept == mesh.Plain && !p.HTTP {
 		return nil
 	}
 	inspector, err := pack(&tlsinspectorv3.TlsInspector{})

@@ -36,6 +36,10 @@ const (
 	websocketUpgrade = "websocket"
 	connectUpgrade   = "CONNECT"
 
+	// connectAttempts is how often a way to an endpoint is tried for bytes of which none has been sent: it may come to
+	// nothing since the cluster changes, or the endpoint does not answer.
+	connectAttempts = 3
+
 	// sourceState and dialledState are where listeners put the address of the caller, and the one that it dialled, for
 	// routes that ask for them.
 	sourceState  = "lateen.source"
@@ -108,7 +112,9 @@ func localListener(p plan.LocalListener) (*listenerv3.Listener, error) {
 // localBytes says what a [plan.LocalListener] does with bytes. It comes by itself, so that open connections stay when it
 // changes.
 func localBytes(p plan.LocalBytes) (*corev3.TypedExtensionConfig, error) {
-	proxy := &tcpproxyv3.TcpProxy{StatPrefix: p.Name, IdleTimeout: duration(p.Idle)}
+	proxy := &tcpproxyv3.TcpProxy{
+		StatPrefix: p.Name, IdleTimeout: duration(p.Idle), MaxConnectAttempts: wrapperspb.UInt32(connectAttempts),
+	}
 	if !p.NoLog {
 		log, err := accessLog(map[string]string{
 			"source":      "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", // a local address is the workload's own

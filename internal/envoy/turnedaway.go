@@ -2,26 +2,29 @@ package envoy
 
 import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 
 	"github.com/lateen-mesh/lateen/internal/plan"
 )
 
-// turnedAway logs the connections that are turned away, and why: they never reach what logs requests.
-func turnedAway(p plan.InboundListener) ([]*accesslogv3.AccessLog, error) {
+// logTurnedAway has a listener log the connections that are turned away, and why: they never reach what logs requests.
+func logTurnedAway(l *listenerv3.Listener, p plan.InboundListener) error {
+	if p.NoLog {
+		return nil
+	}
 	noChain := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
 		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}},
 	}}
 	noHandshake, err := connectionWhere("connection.transport_failure_reason != '' && response.flags == 0")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	denied, err := connectionWhere("connection.termination_details != ''")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var logs []*accesslogv3.AccessLog
-	for _, l := range []struct {
+	for _, away := range []struct {
 		rule, why string
 		where     *accesslogv3.AccessLogFilter
 	}{
@@ -30,15 +33,15 @@ func turnedAway(p plan.InboundListener) ([]*accesslogv3.AccessLog, error) {
 		{plan.AnotherAddress, "%CONNECTION_TERMINATION_DETAILS%", denied},
 	} {
 		place := inboundPlace(p, plainCaller)
-		place["rule"], place["details"] = l.rule, l.why
+		place["rule"], place["details"] = away.rule, away.why
 		log, err := accessLog(place)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		log.Filter = l.where
-		logs = append(logs, log)
+		log.Filter = away.where
+		l.AccessLog = append(l.AccessLog, log)
 	}
-	return logs, nil
+	return nil
 }
 
 // connectionWhere chooses connections by an expression of CEL.

@@ -5,9 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,16 +63,6 @@ func TestLoadModes(t *testing.T) {
 	for name, l := range loads {
 		l.Stop(name)
 	}
-	for _, i := range []*meshtest.Instance{caller, door} { // DUMP
-		text, _ := os.ReadFile(filepath.Join(i.Dir, "access.log"))
-		n := 0
-		for line := range strings.Lines(string(text)) {
-			if !strings.Contains(line, `"code":200`) && strings.Contains(line, `"method":"GET"`) && n < 12 {
-				n++
-				t.Log(line)
-			}
-		}
-	}
 	bytes.finish()
 }
 
@@ -93,7 +80,7 @@ func startByteLoad(t *testing.T, address, want string) *byteLoad {
 	l := &byteLoad{t: t, stop: stop}
 	for range 2 {
 		l.running.Go(func() {
-			tick := time.NewTicker(20 * time.Millisecond)
+			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
 			for {
 				select {
