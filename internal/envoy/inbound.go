@@ -23,8 +23,9 @@ import (
 
 const (
 	// byteWait is how long a port for bytes waits for a caller to begin TLS before it takes it for one in plain text:
-	// where the server speaks first, such a caller says nothing. requestWait is the same where callers speak first.
-	byteWait    = time.Second
+	// where the server speaks first, such a caller says nothing. It is shorter than the pause between two steps of a
+	// handover, so that whoever was let in is served. requestWait is the same where callers speak first.
+	byteWait    = 500 * time.Millisecond
 	requestWait = 15 * time.Second
 
 	// plainChain and passedChain name what comes in plain text, and an application's own TLS, beside what is proven.
