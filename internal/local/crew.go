@@ -10,8 +10,9 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// mostInstances is how many a mesh may have. An address each, twice while new ones take the place of old ones.
-const mostInstances = subnetAddresses / 2
+// mostInstances is how many a mesh may have. An address each, twice while new ones take the place of old ones, and one for
+// the control plane.
+const mostInstances = (subnetAddresses - 1) / 2
 
 // crew owns the instances: it compares what runs with what the Mesh files want, whenever either changes.
 type crew struct {

@@ -2,9 +2,14 @@ package local
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
+
+// controlPlaneNumber is that of the control plane's address in the subnet; no instance has it.
+const controlPlaneNumber = 0
 
 // places gives instances their addresses and ports.
 type places struct {
@@ -13,7 +18,20 @@ type places struct {
 	used   map[int]bool // numbers of addresses
 }
 
-func newPlaces(s *Subnet) *places { return &places{subnet: s, ports: newPorts(), used: map[int]bool{}} }
+func newPlaces(s *Subnet) *places {
+	return &places{subnet: s, ports: newPorts(), used: map[int]bool{controlPlaneNumber: true}}
+}
+
+// controlPlane returns where the control plane answers proxies: on the address that is its own, unless something has the
+// port on every address.
+func (p *places) controlPlane() (netip.AddrPort, error) {
+	address := p.subnet.Address(controlPlaneNumber)
+	port, err := listenPort(address, securePort, map[int]bool{})
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("where the control plane answers: %w", err)
+	}
+	return netip.AddrPortFrom(address, uint16(port)), nil
+}
 
 // give returns an instance of the workload with the first address that is free. What runs already needs none.
 func (p *places) give(w *Workload, ordinal int) (*Instance, error) {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // The same name gives the same subnet, as long as nobody else has it; nobody gets one that is in use.
@@ -97,5 +99,48 @@ func TestListenPort(t *testing.T) {
 	}
 	if _, err := listenPort(netip.MustParseAddr("192.0.2.1"), 65000, taken); err == nil {
 		t.Error("a port on an address of others")
+	}
+}
+
+// The control plane has an address of its own, and the port that is documented where that is free.
+func TestControlPlaneHasItsPlace(t *testing.T) {
+	subnet, err := ClaimSubnet(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer subnet.Close()
+	p := newPlaces(subnet)
+	at, err := p.controlPlane()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at.Addr().As4()[3] != 1 || at.Port() < securePort || at.Port() != securePort && portFree(at.Addr().String(), securePort) {
+		t.Errorf("the control plane answers on %s", at)
+	}
+	busy, err := net.Listen("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	if again, err := p.controlPlane(); err != nil || again.Port() <= at.Port() {
+		t.Errorf("with a stranger there it answers on %s, %v", again, err)
+	}
+	w := &Workload{Name: "web-v1", Type: mesh.Proxyless}
+	seen := map[netip.Addr]bool{at.Addr(): true}
+	for n := range subnetAddresses - 1 {
+		i, err := p.give(w, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[i.Address] || !subnet.prefix.Contains(i.Address) {
+			t.Errorf("instance %d has %s", n, i.Address)
+		}
+		seen[i.Address] = true
+	}
+	if i, err := p.give(w, subnetAddresses); err == nil {
+		t.Errorf("one too many has %s", i.Address)
+	}
+	if 2*mostInstances > subnetAddresses-1 {
+		t.Errorf("%d instances cannot all be replaced", mostInstances)
 	}
 }

@@ -18,6 +18,7 @@ const (
 	firstPort       = 20000
 	leastPorts      = 1000 // a smaller range is not worth while
 	outboundPort    = 15001
+	securePort      = 15012 // where the control plane answers
 	kernelPortRange = "/proc/sys/net/ipv4/ip_local_port_range"
 )
 

@@ -272,3 +272,41 @@ func TestReadStat(t *testing.T) {
 		}
 	}
 }
+
+// A child has the files that it was given, and no child has those of another.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	said := make(chan string, 100)
+	output := NewLines(func(line string) { said <- line })
+	p, err := Start(Command{
+		Path: "/bin/sh", Args: []string{"-c", "echo given >&3; exec 3>&-; echo done"}, Stdout: output, Stderr: output, Files: []*os.File{write},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hear(t, said, "done")
+	_, other := start(t, "for fd in /proc/$$/fd/*; do readlink $fd; done; echo done", nil)
+	for line := await(t, other, "the files of another"); line != "done"; line = await(t, other, "the files of another") {
+		if strings.HasPrefix(line, "pipe:") {
+			var pipe syscall.Stat_t
+			if err := syscall.Fstat(int(read.Fd()), &pipe); err != nil {
+				t.Fatal(err)
+			}
+			if line == fmt.Sprintf("pipe:[%d]", pipe.Ino) {
+				t.Error("a child has the file of another")
+			}
+		}
+	}
+	if err := write.Close(); err != nil {
+		t.Error("the file of the parent was closed")
+	}
+	await(t, p.Done(), "the end")
+	if text, err := io.ReadAll(read); err != nil || string(text) != "given\n" {
+		t.Errorf("the child wrote %q, %v", text, err)
+	}
+}
