@@ -144,13 +144,13 @@ func TestAgentKilled(t *testing.T) {
 		p := start(t, dir, "demo")
 		p.prints(ready)
 		page(t, productpage)
-		agent, envoy := p.only("--name ratings-v1-0.default"), p.only("/ratings-v1-0.default/bootstrap.json --concurrency")
+		agent, envoy := p.only("--node ratings-v1-0.default"), p.only("/ratings-v1-0.default/bootstrap.json --concurrency")
 		before := p.processes("bookinfo ratings")
 		if err := syscall.Kill(agent, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "another agent with its Envoy", func() bool {
-			agents, envoys := p.processes("--name ratings-v1-0.default"), p.processes("/ratings-v1-0.default/bootstrap.json --concurrency")
+			agents, envoys := p.processes("--node ratings-v1-0.default"), p.processes("/ratings-v1-0.default/bootstrap.json --concurrency")
 			return len(agents) == 1 && agents[0] != agent && len(envoys) == 1 && envoys[0] != envoy
 		})
 		until(t, "stars, which come from ratings", func() bool {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
@@ -29,6 +30,7 @@ func newAgentCommand(m *meshFlags) *cobra.Command {
 		Example: "  lateen agent --state-dir /tmp/shop --node web-v1-0.default --address 127.0.0.2 --dir /tmp/shop/proxies/web-v1-0.default --health-address 127.0.0.1:15021",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			unix.Umask(0o077) // Envoy would let others read its logs
 			c.Log, c.Events = newLog(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
 			if c.Envoy == "" && !c.Proxyless {
 				if c.Envoy, err = findEnvoy(cmd.Context()); err != nil {

@@ -8,14 +8,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/api"
-	"github.com/lateen-mesh/lateen/internal/bootstrap"
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/serve"
@@ -37,6 +39,8 @@ type up struct {
 	ingressPort int
 	httpsPort   int
 	adminPort   int
+	trustDomain string
+	certTTL     time.Duration
 	quiet       bool
 }
 
@@ -45,6 +49,8 @@ func (u *up) addTo(flags *pflag.FlagSet) {
 	flags.IntVar(&u.ingressPort, "ingress-port", 0, "port of the ingress (default: what the Mesh file says, else 8080)")
 	flags.IntVar(&u.httpsPort, "https-port", 0, "port of the ingress for TLS (default: what the Mesh file says, else none)")
 	flags.IntVar(&u.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages")
+	flags.StringVar(&u.trustDomain, "trust-domain", serve.Domain, "trust domain of the workloads' identities")
+	flags.DurationVar(&u.certTTL, "cert-ttl", ca.DefaultTTL, "how long a workload's certificate holds; it is renewed after half of that")
 	flags.BoolVarP(&u.quiet, "quiet", "q", false, "print nothing but errors")
 }
 
@@ -121,6 +127,9 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(d local.Door, to
 	if fallback == "" {
 		fallback = "default"
 	}
+	if err := u.check(); err != nil {
+		return err
+	}
 	dir, name, err := u.mesh.dir(fallback)
 	if err != nil {
 		return err
@@ -138,16 +147,27 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(d local.Door, to
 	}
 	log := newLog(cmd.ErrOrStderr(), slog.LevelInfo)
 	return local.New(local.Config{
-		Name: name, StateDir: dir, Source: u.source(log),
+		Name: name, StateDir: dir, TrustDomain: u.trustDomain, Source: u.source(log),
 		Executable: program, ServeArgs: u.serveArgs(dir, name), AdminPort: u.adminPort, IngressPort: u.ingressPort, HTTPSPort: u.httpsPort,
 		Envoy: agent.Lookup{
 			Flag: u.envoy, Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(program), Path: os.Getenv("PATH"),
 		},
-		Environ: os.Environ(), API: api.NewClient(socket), Bootstrap: bootstrapOf(dir),
+		Environ: os.Environ(), API: api.NewClient(socket),
 		URLs:   func(d local.Door) []string { return urls(d, readToken(dir)) },
 		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(), Terminal: isTerminal(cmd.OutOrStdout()),
 		Colour: isTerminal(cmd.OutOrStdout()) && os.Getenv("NO_COLOR") == "", Quiet: u.quiet, Kill: u.kill, Log: log,
 	}).Run(cmd.Context())
+}
+
+// check finds out whether what the flags say of identities can be.
+func (u *up) check() error {
+	if err := identity.CheckTrustDomain(u.trustDomain); err != nil {
+		return misused("give another one with --trust-domain", "%w", err)
+	}
+	if u.certTTL < ca.ShortestTTL || u.certTTL > ca.LongestTTL {
+		return misused("give another one with --cert-ttl", "a certificate holds from %s to %s, and not %s", ca.ShortestTTL, ca.LongestTTL, u.certTTL)
+	}
+	return nil
 }
 
 // readToken returns the token of the running control plane for its debug pages, or "".
@@ -160,8 +180,8 @@ func readToken(stateDir string) string {
 }
 
 func (u *up) serveArgs(dir, name string) []string {
-	args := []string{"serve", "--mesh", name, "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn",
-		"--secure-address", "", "--plain-xds=unix:" + serve.XDSSocket(dir)}
+	args := []string{"serve", "--mesh", name, "--state-dir", dir, "--admin-port", strconv.Itoa(u.adminPort), "--namespace", u.namespace, "--log-level", "warn"}
+	args = append(args, "--trust-domain", u.trustDomain, "--cert-ttl", u.certTTL.String())
 	for _, f := range u.files {
 		args = append(args, "-f", f)
 	}
@@ -176,19 +196,6 @@ func (u *up) source(log *slog.Logger) local.Source {
 			return err
 		}
 		return s.Run(ctx)
-	}
-}
-
-// bootstrapOf returns what makes the bootstrap of a workload's Envoy, or of its gRPC library where it has none.
-func bootstrapOf(stateDir string) func(*mesh.Workload, string) ([]byte, error) {
-	return func(w *mesh.Workload, adminSocket string) ([]byte, error) {
-		node := mesh.Node{Type: w.Type, Address: w.Address, Name: w.Name, Namespace: w.Namespace, Domain: serve.Domain}
-		if w.Type == mesh.Proxyless {
-			return bootstrap.GRPC{Node: node, PlainXDS: "unix:" + serve.XDSSocket(stateDir)}.JSON()
-		}
-		return bootstrap.Config{
-			Node: node, PlainXDS: "unix:" + serve.XDSSocket(stateDir), AdminSocket: adminSocket, BindSource: true,
-		}.JSON()
 	}
 }
 

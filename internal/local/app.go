@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/process"
@@ -93,6 +94,25 @@ func sentence(err error) string {
 		return slow.Error()
 	}
 	return "cannot be started: " + err.Error()
+}
+
+// ownWords returns what a command of this program said last before it ended, to follow how it ended, and the hint that came
+// with it.
+func ownWords(err error, output *process.Lines) (why, hint string) {
+	if ended, ok := errors.AsType[*exit](err); ok && ended.killed {
+		return "", ""
+	}
+	for _, line := range output.Last() {
+		if text, ok := strings.CutPrefix(line, "lateen: error: "); ok {
+			why, hint = ": "+text, ""
+		} else if text, ok := strings.CutPrefix(line, "lateen: hint: "); ok {
+			hint = text
+		}
+	}
+	if why == "" {
+		return lastWords(err, output), ""
+	}
+	return why, hint
 }
 
 // lastWords returns what a process said last, to follow how it ended. What is killed from outside did not say why.

@@ -18,7 +18,6 @@ const mostInstances = (subnetAddresses - 1) / 2
 type crew struct {
 	site     *site
 	places   *places
-	realm    mesh.Realm
 	ports    doorPorts
 	urls     func(Door) []string
 	began    time.Time
@@ -49,10 +48,9 @@ type member struct {
 	done     chan struct{}
 }
 
-func newCrew(c Config, s *site, subnet *Subnet, began time.Time) *crew {
+func newCrew(c Config, s *site, p *places, began time.Time) *crew {
 	return &crew{
-		site: s, places: newPlaces(subnet), realm: mesh.Realm{Domain: domain, TrustDomain: cmp.Or(c.TrustDomain, domain)},
-		ports: doorPorts{c.IngressPort, c.HTTPSPort}, urls: c.URLs, began: began,
+		site: s, places: p, ports: doorPorts{c.IngressPort, c.HTTPSPort}, urls: c.URLs, began: began,
 		meshes: make(chan *Mesh), accepted: make(chan struct{}),
 		news: make(chan news), broken: make(chan error, 1), members: map[mesh.ProxyID]*member{},
 	}
@@ -119,7 +117,7 @@ func (c *crew) accept(m *Mesh) error {
 	if settings.CABundle == "" {
 		settings.CABundle = systemBundle(c.site.environ)
 	}
-	c.site.roster.offer(m.services(c.realm), settings, m.Certificates)
+	c.site.roster.offer(m.services(c.site.realm), settings, m.Certificates)
 	return nil
 }
 

@@ -39,17 +39,13 @@ func TestReplace(t *testing.T) {
 	}
 	w.await("the old ones to be gone", func() bool { return len(w.last().Workloads) == 3 })
 
-	revision := int64(0)
 	draining, confirmed := int64(0), false
 	for n, line := range w.told() {
-		if line.Registry != nil {
-			revision++
-		}
 		if n < lines {
 			continue
 		}
 		if line.Registry == nil {
-			confirmed = confirmed || draining > 0 && line.Asked >= draining
+			confirmed = confirmed || draining > 0 && line.Reached >= draining
 			continue
 		}
 		now := endpoints(*line.Registry, "web")
@@ -59,7 +55,7 @@ func TestReplace(t *testing.T) {
 		}
 		switch there := slices.ContainsFunc(now, func(e string) bool { return strings.HasPrefix(e, "web-v1-0 ") }); {
 		case slices.Contains(now, "web-v1-0 draining") && draining == 0:
-			draining = revision
+			draining = line.Revision
 			if !slices.Contains(now, "web-v1-2 healthy") || !slices.Contains(now, "web-v1-3 healthy") {
 				t.Errorf("an old one was asked to finish while there were only %v", now)
 			}

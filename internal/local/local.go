@@ -28,6 +28,7 @@ type API interface {
 	PutRegistry(ctx context.Context, r mesh.Registry) (revision int64, err error)
 	EditRegistry(ctx context.Context, e mesh.RegistryEdit) (revision int64, err error)
 	Progress(ctx context.Context, revision int64, wait time.Duration) (api.Progress, error)
+	NewToken(ctx context.Context, n api.NewToken) (api.JoinToken, error)
 }
 
 // Source hands over all objects, and what is wrong with others, at the start and after every change, until ctx ends.
@@ -43,16 +44,15 @@ type Config struct {
 	Source      Source // of Mesh documents
 
 	Executable  string   // path of this program, run as `serve` and `agent`; itself it runs as `guard`
-	ServeArgs   []string // the arguments that make it the control plane
+	ServeArgs   []string // the arguments that make it the control plane, which gets --secure-address too
 	Envoy       agent.Lookup
 	AdminPort   int // that the control plane will listen on, checked to be free; 0: none
 	IngressPort int // 0: as the Mesh says
 	HTTPSPort   int // 0: as the Mesh says
 	Environ     []string
 
-	API       API
-	Bootstrap func(w *mesh.Workload, adminSocket string) ([]byte, error) // what the workload's Envoy starts with
-	URLs      func(door Door) []string                                   // where people find the mesh, once it runs; no ports: it has no door
+	API  API
+	URLs func(door Door) []string // where people find the mesh, once it runs; no ports: it has no door
 
 	Stdout   io.Writer
 	Stderr   io.Writer

@@ -1,36 +1,45 @@
 package local
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/guard"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
 
-// TestMain makes the test binary all the programs that a mesh consists of: the control plane (one that only writes
+// TestMain makes the test binary all the programs that a mesh consists of: the control plane (with somebody before it who writes
 // down what it is told), the agent, the guard, an application, and a supervisor that can be killed.
 func TestMain(m *testing.M) {
 	programs := map[string]func(ctx context.Context, args []string) error{
-		"serve": serve, "agent": runAgent, "app": app, "up": runUp,
+		"serve": runPlane, "agent": runAgent, "app": app, "up": runUp,
 		guard.Arg: func(context.Context, []string) error { return guard.Run(os.Stdin) },
 	}
 	if len(os.Args) < 2 || programs[os.Args[1]] == nil {
@@ -45,7 +54,8 @@ func TestMain(m *testing.M) {
 }
 
 func runAgent(ctx context.Context, args []string) error {
-	c := agent.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Events: os.Stdout}
+	syscall.Umask(0o077) // as `lateen agent` does
+	c := agent.Config{Domain: domain, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Events: os.Stdout}
 	flags := flag.NewFlagSet("agent", flag.ExitOnError)
 	c.Flags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -58,19 +68,36 @@ func runAgent(ctx context.Context, args []string) error {
 type told struct {
 	Registry *mesh.Registry     `json:"registry,omitempty"` // all of it, also when only an edit was sent
 	Edit     *mesh.RegistryEdit `json:"edit,omitempty"`
-	Asked    int64              `json:"asked,omitempty"` // the revision whose progress was asked for
+	Revision int64              `json:"revision,omitempty"` // that the control plane gave it
+	Reached  int64              `json:"reached,omitempty"`  // the revision that the supervisor was told is in force
 	Started  int                `json:"started,omitempty"`
 }
 
-const toldFile = "told.log"
+const (
+	toldFile   = "told.log"
+	toldSocket = "told.sock" // of the API, by which what the supervisor says is written down
+)
 
-// serve takes registries and confirms each at once.
-func serve(ctx context.Context, args []string) error {
+// runPlane runs a control plane, and writes down what it is told and asked.
+func runPlane(ctx context.Context, args []string) error {
 	dir := args[0]
-	log, err := os.OpenFile(filepath.Join(dir, toldFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	flags := flag.NewFlagSet("serve", flag.ExitOnError)
+	secure := flags.String("secure-address", "", "")
+	trustDomain := flags.String("trust-domain", "", "")
+	certTTL := flags.Duration("cert-ttl", 0, "")
+	deaths := flags.Int("deaths", 0, "how many of these programs end when they are asked for a token, and know what runs")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(dir, toldFile), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
+	before, err := io.ReadAll(log)
+	if err != nil {
+		return err
+	}
+	died := bytes.Count(before, []byte(`"started":`))
 	var mu sync.Mutex
 	write := func(line told) {
 		mu.Lock()
@@ -79,49 +106,108 @@ func serve(ctx context.Context, args []string) error {
 		_, _ = log.Write(append(text, '\n'))
 	}
 	write(told{Started: os.Getpid()})
-	socket := filepath.Join(dir, api.SocketName)
-	_ = os.Remove(socket)
-	l, err := net.Listen("unix", socket)
+	for _, name := range []string{api.SocketName, toldSocket} {
+		_ = os.Remove(filepath.Join(dir, name)) // of one that was killed
+	}
+	c := serve.Config{StateDir: dir, TrustDomain: *trustDomain, CertTTL: *certTTL, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if c.Secure, err = new(net.ListenConfig).Listen(ctx, "tcp", *secure); err != nil {
+		return err
+	}
+	plane, err := serve.New(c)
 	if err != nil {
 		return err
 	}
-	var revision atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return plane.Run(ctx) })
+	group.Go(func() error {
+		if err := awaitFile(ctx, filepath.Join(dir, api.SocketName)); err != nil {
+			return nil //nolint:nilerr // the plane ended
+		}
+		l, err := unixsocket.Listen(ctx, filepath.Join(dir, toldSocket))
+		if err != nil {
+			return err
+		}
+		return serveUntil(ctx, l, recorder(filepath.Join(dir, api.SocketName), write, *deaths > died))
+	})
+	if err := group.Wait(); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// recorder hands on everything to the API on a socket, and writes down what the supervisor says and asks.
+func recorder(socket string, write func(told), mortal bool) http.Handler {
+	behind := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "lateen" },
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}},
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	var known mesh.Registry // the supervisor makes one request after the other
 	routes := http.NewServeMux()
-	routes.HandleFunc("PUT /v1/registry", func(w http.ResponseWriter, r *http.Request) {
-		var registry mesh.Registry
-		if err := json.NewDecoder(r.Body).Decode(&registry); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+	routes.Handle("/", behind)
+	knows := make(chan struct{})
+	var once sync.Once
+	routes.HandleFunc("POST /v1/ca/tokens", func(w http.ResponseWriter, r *http.Request) {
+		if mortal {
+			<-knows
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
-		known = registry
-		write(told{Registry: &registry})
-		_ = json.NewEncoder(w).Encode(api.Accepted{Revision: revision.Add(1)})
+		behind.ServeHTTP(w, r)
+	})
+	routes.HandleFunc("PUT /v1/registry", func(w http.ResponseWriter, r *http.Request) {
+		var accepted api.Accepted
+		registry := mesh.Registry{}
+		pass{&registry, &accepted, func() {
+			known = registry
+			once.Do(func() { close(knows) })
+			write(told{Registry: &registry, Revision: accepted.Revision})
+		}}.serve(behind, w, r)
 	})
 	routes.HandleFunc("PATCH /v1/registry", func(w http.ResponseWriter, r *http.Request) {
+		var accepted api.Accepted
 		var edit mesh.RegistryEdit
-		if err := json.NewDecoder(r.Body).Decode(&edit); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		if known.Generation == 0 || known.Generation != edit.Base {
-			http.Error(w, "another base", http.StatusConflict)
-			return
-		}
-		known = edited(known, edit)
-		write(told{Registry: &known, Edit: &edit})
-		_ = json.NewEncoder(w).Encode(api.Accepted{Revision: revision.Add(1)})
+		pass{&edit, &accepted, func() {
+			known = edited(known, edit)
+			write(told{Registry: &known, Edit: &edit, Revision: accepted.Revision})
+		}}.serve(behind, w, r)
 	})
 	routes.HandleFunc("GET /v1/revisions/{number}/progress", func(w http.ResponseWriter, r *http.Request) {
-		p := api.Progress{Reached: true}
-		if _, err := fmt.Sscan(r.PathValue("number"), &p.Revision); err != nil || p.Revision > revision.Load() {
-			http.Error(w, "no such revision", http.StatusNotFound)
-			return
-		}
-		write(told{Asked: p.Revision})
-		_ = json.NewEncoder(w).Encode(p)
+		var progress api.Progress
+		pass{nil, &progress, func() {
+			if progress.Done() {
+				write(told{Reached: progress.Revision})
+			}
+		}}.serve(behind, w, r)
 	})
-	return serveUntil(ctx, l, routes)
+	return routes
+}
+
+// pass hands on a request, and reads its body and the answer too.
+type pass struct {
+	body, answer any
+	taken        func() // called when it was taken, before that is answered
+}
+
+func (p pass) serve(behind http.Handler, w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(r.Body)
+	if err == nil && p.body != nil {
+		err = json.Unmarshal(text, p.body)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	answered := httptest.NewRecorder()
+	behind.ServeHTTP(answered, r)
+	if answered.Code == http.StatusOK && json.Unmarshal(answered.Body.Bytes(), p.answer) == nil {
+		p.taken()
+	}
+	maps.Copy(w.Header(), answered.Header())
+	w.WriteHeader(answered.Code)
+	_, _ = w.Write(answered.Body.Bytes())
 }
 
 // edited returns a registry with what an edit says.

@@ -37,14 +37,18 @@ func (p *plane) start() (*process.Process, error) {
 }
 
 func (p *plane) ended(err error, pause time.Duration) {
-	message := "the control plane " + sentence(err) + lastWords(err, p.output)
+	why, hint := ownWords(err, p.output)
+	message := "the control plane " + sentence(err) + why
 	if !p.site.announcer.reached() {
 		select {
-		case p.broken <- &Failure{Message: message}:
+		case p.broken <- &Failure{Message: message, Advice: hint}:
 		default:
 		}
 		return
 	}
 	p.site.announcer.lose()
-	p.site.console.fail(message, fmt.Sprintf("it is started again in %s; the proxies go on with what they have", pause))
+	if hint != "" {
+		hint += "; "
+	}
+	p.site.console.fail(message, fmt.Sprintf("%sit is started again in %s; the proxies go on with what they have", hint, pause))
 }

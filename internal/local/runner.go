@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -22,11 +23,14 @@ type site struct {
 	guard      *guard.Guard
 	roster     *roster
 	announcer  *announcer
+	api        API
 	environ    []string
 	executable string
 	envoy      string
-	bootstrap  func(w *mesh.Workload, adminSocket string) ([]byte, error)
 	log        *slog.Logger
+
+	realm        mesh.Realm
+	controlPlane netip.AddrPort // where it answers proxies
 }
 
 // part is one of the two processes of an instance.
@@ -96,27 +100,27 @@ func (r *runner) run(ctx, kill context.Context) error {
 		asked.Wait()
 		return nil
 	}
-	p := &proxy{site: r.site, instance: r.instance}
+	p := newProxy(r.site, r.instance)
 	if err := p.prepare(); err != nil {
 		return err
 	}
-	defer p.log.close()
+	defer p.close()
 	proxyCtx, stopProxy := context.WithCancel(kill)
 	defer stopProxy()
 	appCtx, stopApp := context.WithCancel(kill)
 	defer stopApp()
-	p.report = r.reporter(proxyCtx)
+	p.report = r.proxyReporter(proxyCtx)
 	var proxies, apps sync.WaitGroup
-	if w.Type == mesh.Proxyless {
-		r.state[partProxy] = up
-	} else {
-		proxies.Go(func() { p.keeper().run(proxyCtx, kill) })
-	}
+	proxies.Go(func() { p.keeper().run(proxyCtx, kill) })
 	if w.Type == mesh.Ingress {
 		r.state[partApp] = up
 	} else {
-		a := &application{site: r.site, instance: r.instance, bootstrap: p.config.Bootstrap, report: r.reporter(appCtx)}
-		apps.Go(func() { a.keeper().run(appCtx, kill) })
+		a := &application{site: r.site, instance: r.instance, bootstrap: p.bootstrap(), report: r.reporter(appCtx)}
+		apps.Go(func() {
+			if w.Type != mesh.Proxyless || p.await(appCtx) { // one without a proxy starts with what its agent gives it
+				a.keeper().run(appCtx, kill)
+			}
+		})
 	}
 	r.watch(ctx)
 	stopProxy()
@@ -135,6 +139,23 @@ func (r *runner) reporter(ctx context.Context) func(part, condition) bool {
 		case <-ctx.Done():
 			return false
 		}
+	}
+}
+
+// proxyReporter is the reporter of the proxy. A workload without one does not need its agent to take requests: what the agent
+// has given it stays.
+func (r *runner) proxyReporter(ctx context.Context) func(part, condition) bool {
+	report := r.reporter(ctx)
+	if r.instance.Workload.Type != mesh.Proxyless {
+		return report
+	}
+	ready := false // the agent reports, or that it has ended, never both at a time
+	return func(p part, is condition) bool {
+		if ready {
+			return ctx.Err() == nil
+		}
+		ready = is == up
+		return report(p, is)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 //
 //	lock                   held while the mesh runs; has the supervisor's process ID
 //	bin/lateen             this program, for commands in Mesh files
-//	proxies/ID/            one folder for each proxy: bootstrap.json, admin.sock, access.log, agent.log
+//	proxies/ID/            one folder for each proxy: bootstrap.json, its sockets, identity.json, access.log, agent.log
 //
 // The control plane has its own files beside them.
 type stateDir struct {
@@ -34,6 +34,9 @@ func openState(path, meshName string) (*stateDir, error) {
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, unusable(err)
+	}
+	if err := checkOwn(path); err != nil {
+		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -52,6 +55,21 @@ func openState(path, meshName string) (*stateDir, error) {
 		return nil, unusable(err)
 	}
 	return s, nil
+}
+
+// checkOwn returns an error when others may write in the folder: what they put there would be taken for the mesh's own.
+func checkOwn(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return unusable(err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return &Failure{
+			Message: "others may write in the state folder " + path,
+			Advice:  "take that from them, chmod go-w " + path + ", or choose another folder with --state-dir",
+		}
+	}
+	return nil
 }
 
 // unusable says that the state folder cannot be used, and what to do.
@@ -111,11 +129,23 @@ func (s *stateDir) linkProgram(executable string) error {
 	return nil
 }
 
-// proxyDir makes the folder of a proxy.
+// proxyDir makes the folder of a proxy. Of an instance that had the same name before, only what it logged stays: it may have
+// been somebody else.
 func (s *stateDir) proxyDir(id mesh.ProxyID) (string, error) {
 	dir := filepath.Join(s.path, "proxies", string(id))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), keepLogs(dir)); err != nil {
 		return "", fmt.Errorf("folder of proxy %s: %w", id, err)
 	}
 	return dir, nil
+}
+
+// keepLogs removes everything but logs from the folder of a proxy.
+func keepLogs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !strings.Contains(e.Name(), ".log") {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }

@@ -52,6 +52,11 @@ func (s *Supervisor) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer subnet.Close()
+	places := newPlaces(subnet)
+	controlPlane, err := places.controlPlane()
+	if err != nil {
+		return err
+	}
 
 	ctx, stop := context.WithCancel(ctx)
 	kill, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -66,7 +71,9 @@ func (s *Supervisor) Run(ctx context.Context) (err error) {
 		}
 	}()
 	defer func() { stop(); end(); <-watched }()
-	return s.run(ctx, kill, newCrew(s.config, s.site(state, watchdog), subnet, began))
+	site := s.site(state, watchdog)
+	site.controlPlane = controlPlane
+	return s.run(ctx, kill, newCrew(s.config, site, places, began))
 }
 
 func (s *Supervisor) site(state *stateDir, watchdog *guard.Guard) *site {
@@ -74,7 +81,8 @@ func (s *Supervisor) site(state *stateDir, watchdog *guard.Guard) *site {
 	back := func() { s.console.say("the control plane is back") }
 	return &site{
 		console: s.console, state: state, guard: watchdog, roster: r, announcer: newAnnouncer(s.config.API, r, back),
-		environ: s.config.Environ, executable: s.config.Executable, bootstrap: s.config.Bootstrap, log: s.config.Log,
+		api: s.config.API, environ: s.config.Environ, executable: s.config.Executable, log: s.config.Log,
+		realm: mesh.Realm{Domain: domain, TrustDomain: cmp.Or(s.config.TrustDomain, domain)},
 	}
 }
 
@@ -126,7 +134,8 @@ func (s *Supervisor) run(ctx, kill context.Context, c *crew) error {
 
 	steering, stopPlane := context.WithCancel(kill)
 	defer stopPlane()
-	p := &plane{site: c.site, args: s.config.ServeArgs, broken: make(chan error, 1)}
+	args := append(slices.Clone(s.config.ServeArgs), "--secure-address", c.site.controlPlane.String())
+	p := &plane{site: c.site, args: args, broken: make(chan error, 1)}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

@@ -89,7 +89,7 @@ func townConfig(dir string) Config {
 		},
 		Envoy:   agent.Lookup{Env: os.Getenv("LATEEN_ENVOY"), Dir: bin, Path: os.Getenv("PATH")},
 		Environ: append(os.Environ(), markName+"="+dir, "GORACE=atexit_sleep_ms=0"),
-		API:     api.NewClient(filepath.Join(state, api.SocketName)), Bootstrap: staticBootstrap,
+		API:     api.NewClient(filepath.Join(state, toldSocket)),
 		URLs: func(d Door) []string {
 			return []string{fmt.Sprintf("the door is %d, with TLS %d", d.Port, d.HTTPSPort)}
 		},
@@ -313,43 +313,4 @@ func (b *text) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
-}
-
-// staticBootstrap is an Envoy that needs no control plane: it passes what comes to the workload's address on to its application.
-func staticBootstrap(w *mesh.Workload, adminSocket string) ([]byte, error) {
-	type object = map[string]any
-	listeners, clusters := []object{}, []object{}
-	for _, s := range w.Serves {
-		host, port, err := net.SplitHostPort(s.Target)
-		if err != nil {
-			return nil, err
-		}
-		number, err := strconv.Atoi(port)
-		if err != nil {
-			return nil, err
-		}
-		name := fmt.Sprint("in", s.Port)
-		listeners = append(listeners, object{
-			"address": object{"socket_address": object{"address": w.Address, "port_value": s.Listen}},
-			"filter_chains": []object{{"filters": []object{{"name": "hcm", "typed_config": object{
-				"@type":       "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-				"stat_prefix": name,
-				"route_config": object{"virtual_hosts": []object{{"name": "all", "domains": []string{"*"}, "routes": []object{
-					{"match": object{"prefix": "/"}, "route": object{"cluster": name, "timeout": "0s"}},
-				}}}},
-				"http_filters": []object{{"name": "router", "typed_config": object{
-					"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-				}}},
-			}}}}},
-		})
-		clusters = append(clusters, object{"name": name, "load_assignment": object{
-			"cluster_name": name, "endpoints": []object{{"lb_endpoints": []object{{"endpoint": object{"address": object{
-				"socket_address": object{"address": host, "port_value": number},
-			}}}}}},
-		}})
-	}
-	return json.Marshal(object{
-		"admin":            object{"address": object{"pipe": object{"path": adminSocket, "mode": 0o600}}},
-		"static_resources": object{"listeners": listeners, "clusters": clusters},
-	})
 }
