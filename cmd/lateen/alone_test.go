@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
 )
@@ -62,7 +63,7 @@ func TestByHand(t *testing.T) {
 		serve := start(t, dir, "serve", "--state-dir", dir+"/s", "--config", rules, "--registry", write(t, dir, "registry.json", registry(t)))
 		for _, line := range []string{
 			"info: version version=", "envoy=\"1.38 or later\"", "info: flags config=[" + rules + "]", "info: sources files=" + rules,
-			"info: addresses api=" + dir + "/s/api.sock xds=" + dir + "/s/xds.sock admin=127.0.0.1:8090",
+			"info: addresses api=" + dir + "/s/api.sock secure=127.0.0.1:15012 plainXDS=\"\" admin=127.0.0.1:8090",
 			"info: mesh settings domain=cluster.local", "connectTimeout=1s",
 		} {
 			serve.prints(line)
@@ -71,8 +72,12 @@ func TestByHand(t *testing.T) {
 			t.Errorf("the control plane says %q", got)
 		}
 		start(t, dir, "bookinfo", "reviews", "--version", "v1", "--port", "20001").prints("ready")
-		agent := start(t, dir, "agent", "--state-dir", dir+"/s", "--node", "web-v1-0.default", "--address", "127.0.0.2", "--dir", dir+"/p",
-			"--health-address", "127.0.0.1:15021")
+		token, err := api.NewClient(dir+"/s/api.sock").NewToken(t.Context(), api.NewToken{Workload: "web-v1-0", Namespace: "default", Account: "default", Address: "127.0.0.2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		agent := start(t, dir, "agent", "--control-plane", "127.0.0.1:15012", "--token-file", write(t, dir, "token", token.Token),
+			"--node", "web-v1-0.default", "--address", "127.0.0.2", "--dir", dir+"/p", "--health-address", "127.0.0.1:15021")
 		agent.prints(`"event":"ready"`)
 		if got := page(t, "http://127.0.0.1:15021/healthz/ready"); got != "ready\n" {
 			t.Errorf("the agent says %q", got)
@@ -127,7 +132,7 @@ func TestServeWaits(t *testing.T) {
 		if response.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("readyz: %s", response.Status)
 		}
-		_, stderr, code := run(t, dir, "serve", "--state-dir", dir+"/x", "--admin-port", "0", "--registry", write(t, dir, "bad.json", `{"service": []}`))
+		_, stderr, code := run(t, dir, "serve", "--state-dir", dir+"/x", "--admin-port", "0", "--secure-address", "", "--registry", write(t, dir, "bad.json", `{"service": []}`))
 		if code != 1 || !strings.Contains(stderr, `unknown field "service"`) || !strings.Contains(stderr, "hint: --registry takes JSON") {
 			t.Errorf("a wrong registry: exit code %d\n%s", code, stderr)
 		}
