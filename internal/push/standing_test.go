@@ -81,6 +81,7 @@ func TestStandingOfSilentProxies(t *testing.T) {
 		d.SetService("other.default.svc.cluster.local", meshtest.NewService("other", "http", 80))
 	})
 	standing(t, w, other, other, "true [] [] [] 1")
+	standing(t, w, change-1, change-1, "true [] [] [] 1")
 	c.answer(c.next())
 	standing(t, w, change, change, "true [] [] [] 1")
 

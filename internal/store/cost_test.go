@@ -153,6 +153,26 @@ edited to what it is: 1 looked at, 0 made, 0 published
 	}
 }
 
+// Settings that say nothing else about how ports are secured have no host looked at, and an excluded host only that one.
+func TestSettingsTouchWhatTheyTell(t *testing.T) {
+	t.Parallel()
+	s := fullOf(t, 20)
+	for _, step := range []struct {
+		settings mesh.Settings
+		want     int
+	}{
+		{mesh.Settings{NoAccessLog: true}, 0},
+		{mesh.Settings{MTLSExcluded: []mesh.Host{hostOfNumber(1), hostOfNumber(2)}}, 2},
+		{mesh.Settings{MTLSExcluded: []mesh.Host{hostOfNumber(2), hostOfNumber(3)}}, 2},
+		{mesh.Settings{AuthPolicy: mesh.AuthNone}, 20},
+	} {
+		s.fold.setSettings(s.fold.registries["local"], &step.settings)
+		if got := s.fold.touched(); len(got) != step.want {
+			t.Errorf("%+v: %v, want %d", step.settings, got, step.want)
+		}
+	}
+}
+
 func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{100, 1000, 30_000} {
 		s := fullOf(b, n)
