@@ -126,22 +126,23 @@ func (a *announcer) settle(ctx context.Context, number int64, most time.Duration
 	tick := time.NewTicker(announceRetry)
 	defer tick.Stop()
 	end := time.Now().Add(most)
-	for {
+	moving := false
+	for ctx.Err() == nil {
 		a.mu.Lock()
 		done, revision, arrived := a.number >= number, a.revision, a.arrived
 		a.mu.Unlock()
-		var retry <-chan time.Time
-		moving := false
+		var retry, over <-chan time.Time
 		if done {
 			// An error means that the control plane is gone; its successor gives another revision.
 			progress, err := a.api.Progress(ctx, revision, min(time.Second, max(time.Until(end), announceRetry)))
 			if err == nil && progress.Done() {
 				return true
 			}
-			moving = len(progress.Handovers) > 0
+			if err == nil && progress.Reached { // else it is as it was, for all that is known
+				moving = len(progress.Handovers) > 0
+			}
 			retry = tick.C
 		}
-		var over <-chan time.Time
 		if !moving {
 			over = time.After(time.Until(end))
 		}
@@ -154,4 +155,5 @@ func (a *announcer) settle(ctx context.Context, number int64, most time.Duration
 		case <-retry:
 		}
 	}
+	return false
 }
