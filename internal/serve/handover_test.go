@@ -54,7 +54,7 @@ func newMover(t *testing.T, proxies int) *mover {
 
 func (m *mover) start() {
 	m.t.Helper()
-	p, err := serve.New(serve.Config{StateDir: m.dir, Pause: -1, Log: slog.New(slog.DiscardHandler)})
+	p, err := serve.New(serve.Config{StateDir: m.dir, PlainXDS: meshtest.PlainXDS(m.t, m.dir), Pause: -1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		m.t.Fatal(err)
 	}
