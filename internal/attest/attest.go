@@ -27,8 +27,14 @@ type Evidence struct {
 // Attested is who a caller is.
 type Attested struct {
 	Peer identity.Peer // with a workload, always
-	By   string        // what proved it: "token", "certificate"
+	By   string        // what proved it: [ByToken], [ByCertificate]
 }
+
+// What can prove who somebody is.
+const (
+	ByToken       = "token"
+	ByCertificate = "certificate"
+)
 
 // Attestor decides by one kind of evidence. Its methods may be called from any goroutine.
 type Attestor interface {

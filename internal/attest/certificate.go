@@ -30,5 +30,5 @@ func (c *Certificate) Attest(_ context.Context, e Evidence) (Attested, error) {
 	if err != nil {
 		return Attested{}, refuse("the client certificate is not accepted: %v", err)
 	}
-	return Attested{Peer: peer, By: "certificate"}, nil
+	return Attested{Peer: peer, By: ByCertificate}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -34,7 +35,7 @@ type Token struct {
 // newToken returns a token that nobody knows.
 func newToken(pin Pin) Token {
 	t := Token{Pin: pin}
-	rand.Read(t.secret[:]) //nolint:errcheck // it never fails (crypto/rand)
+	rand.Read(t.secret[:])
 	return t
 }
 
@@ -75,8 +76,8 @@ func (t Token) String() string {
 	return tokenForm + "." + encoding().EncodeToString(t.Pin[:]) + ".[redacted]"
 }
 
-// GoString does the same for %#v.
-func (t Token) GoString() string { return t.String() }
+// Format does so whatever the verb.
+func (t Token) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.String()) }
 
 // digest is what is kept of a token.
 type digest [sha256.Size]byte

@@ -33,11 +33,13 @@ type TokensConfig struct {
 // A token belongs to the key that it was used for first: whoever asks again with the same key, since the answer was lost, gets
 // another answer, and with any other key none. That is on the disk before a token counts as proof.
 type Tokens struct {
-	c TokensConfig
+	c    TokensConfig
+	most int // [MostTokens]
 
 	mu      sync.Mutex
 	records map[digest]record
 	changes uint64
+	swept   time.Time
 
 	writing sync.Mutex
 	written uint64 // the changes that are on the disk
@@ -52,7 +54,7 @@ type record struct {
 
 // OpenTokens reads what tokens are out. If that cannot be read there are none: whoever waits for one gets a new one.
 func OpenTokens(c TokensConfig) *Tokens {
-	t := &Tokens{c: c, records: map[digest]record{}}
+	t := &Tokens{c: c, most: MostTokens, records: map[digest]record{}}
 	records, err := load(c.Folder, c.TrustDomain)
 	if err != nil {
 		c.Log.Warn("the join tokens that were out cannot be read, and are worth nothing now", "err", err)
@@ -94,7 +96,11 @@ func (t *Tokens) Issue(peer identity.Peer, life time.Duration) (Token, time.Time
 func (t *Tokens) add(d digest, r record) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sweep(); len(t.records) >= MostTokens {
+	if now := t.c.Now(); len(t.records) >= t.most || now.Sub(t.swept).Abs() >= time.Minute {
+		t.sweep()
+		t.swept = now
+	}
+	if len(t.records) >= t.most {
 		return fmt.Errorf("%d join tokens are out already: one more when some have been used or have expired", len(t.records))
 	}
 	t.records[d] = r
@@ -111,7 +117,7 @@ func (t *Tokens) drop(d digest) {
 
 // sweep forgets what has expired, and when there are too many also what was used.
 func (t *Tokens) sweep() {
-	now, full := t.c.Now(), len(t.records) >= MostTokens
+	now, full := t.c.Now(), len(t.records) >= t.most
 	for d, r := range t.records {
 		if !now.Before(r.expires) || full && r.key != (digest{}) {
 			delete(t.records, d)
@@ -136,7 +142,7 @@ func (t *Tokens) Attest(_ context.Context, e Evidence) (Attested, error) {
 	if err := t.save(); err != nil {
 		return Attested{}, err
 	}
-	return Attested{Peer: peer, By: "token"}, nil
+	return Attested{Peer: peer, By: ByToken}, nil
 }
 
 // use notes for which key a token counts.
@@ -185,8 +191,8 @@ func (t *Tokens) save() error {
 		return nil
 	}
 	t.mu.Lock()
-	now, data, err := t.changes, []byte(nil), error(nil)
-	data, err = encode(t.records)
+	now := t.changes
+	data, err := encode(t.records)
 	t.mu.Unlock()
 	if err == nil {
 		err = t.c.Folder.Write(TokensFile, data)

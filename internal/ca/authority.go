@@ -81,7 +81,7 @@ func Open(c Config) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	a := &Authority{c: c, folder: folder, lock: lock, counts: newCounts(), rate: newRates(c.Now), slots: newSlots(), template: leafTemplate}
+	a := &Authority{c: c, folder: folder, lock: lock, counts: newCounts(), rate: newRates(c.Now, min(refill, c.TTL/4)), slots: newSlots(), template: leafTemplate}
 	if a.signer, a.keeper, err = a.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("certificate authority: %w", err), a.Close())
 	}

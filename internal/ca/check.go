@@ -49,7 +49,7 @@ func (s *signer) checkChain(c *x509.Certificate, now time.Time) error {
 
 func checkNames(c *x509.Certificate, o order) error {
 	want := identity.Names{URIs: []string{o.id.String()}, DNS: o.dns, Addresses: o.addresses}
-	got, err := identity.NamesOf(c)
+	got, err := identity.NamesIn(c.Extensions)
 	switch {
 	case err != nil:
 		return err

@@ -8,7 +8,6 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
@@ -57,8 +56,13 @@ func checkLeafKey(key any) error {
 	return fmt.Errorf("the key of a workload is ECDSA on P-256 or P-384, or RSA of %d to %d bits with exponent 65537", minRSA, maxRSA)
 }
 
-// check makes sure that who asks has the key.
+// check makes sure that who asks has the key, and asks for nothing that is not the caller's to say.
 func (r request) check() error {
+	for _, e := range r.csr.Extensions {
+		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) { // names: see checkNames
+			return fmt.Errorf("the request for a certificate wants the extension %s", e.Id)
+		}
+	}
 	switch r.csr.SignatureAlgorithm {
 	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.UnknownSignatureAlgorithm:
 		return fmt.Errorf("the request for a certificate is signed with %s", r.csr.SignatureAlgorithm)
@@ -75,31 +79,26 @@ var errOther = errors.New("the request for a certificate has other names than it
 // checkNames refuses a request that asks for names of others. Names are not needed; those that are there are exactly the ones
 // that the certificate will have, and a subject has none.
 func (r request) checkNames(who identity.Peer) error {
-	csr := r.csr
-	if len(csr.Subject.Names) > 0 {
+	if len(r.csr.Subject.Names) > 0 {
 		return fmt.Errorf("%w: its subject is not empty", errOther)
 	}
-	for _, uri := range csr.URIs {
-		if uri.String() != who.ID.String() {
-			return fmt.Errorf("%w: %s is not %s", errOther, clip(uri.String()), who.ID)
+	names, err := identity.NamesIn(r.csr.Extensions)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errOther, err)
+	}
+	for _, uri := range names.URIs {
+		if uri != who.ID.String() {
+			return fmt.Errorf("%w: %s is not %s", errOther, clip(uri), who.ID)
 		}
 	}
-	for _, name := range csr.DNSNames {
+	for _, name := range names.DNS {
 		if name != who.Workload {
 			return fmt.Errorf("%w: %s is not %s", errOther, clip(name), who.Workload)
 		}
 	}
-	for _, ip := range csr.IPAddresses {
-		if address, ok := netip.AddrFromSlice(ip); !ok || !who.Address.IsValid() || address.Unmap() != who.Address {
-			return fmt.Errorf("%w: address %s", errOther, ip)
-		}
-	}
-	if len(csr.EmailAddresses) > 0 {
-		return fmt.Errorf("%w: an e-mail address", errOther)
-	}
-	for _, e := range csr.Extensions {
-		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
-			return fmt.Errorf("the request for a certificate wants the extension %s: what a certificate has is not the caller's to say", e.Id)
+	for _, address := range names.Addresses {
+		if address != who.Address {
+			return fmt.Errorf("%w: %s is not its address", errOther, address)
 		}
 	}
 	return nil

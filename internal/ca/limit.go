@@ -2,7 +2,6 @@ package ca
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -12,26 +11,28 @@ import (
 // Bounds of what callers may burden the authority with.
 const (
 	burst     = 10               // certificates that a workload gets one after the other
-	refill    = 10 * time.Second // then one more each time
+	refill    = 10 * time.Second // then one more each time, or sooner where certificates are short-lived
 	mostRates = 1 << 16          // workloads that are remembered
+	slots     = 32               // certificates that are worked on at the same time, some of them waiting for the disk
 	// MostWaiting is how many callers may wait at a time. They are served in the order in which they came.
 	MostWaiting = 4096
 )
 
-// newSlots returns what bounds the signatures that are made at the same time. Those who wait are served in turn.
-func newSlots() *semaphore.Weighted {
-	return semaphore.NewWeighted(int64(max(2, runtime.GOMAXPROCS(0))))
-}
+// newSlots returns what bounds the certificates that are worked on at the same time. It is given out in turn.
+func newSlots() *semaphore.Weighted { return semaphore.NewWeighted(slots) }
 
 // rates bounds how many certificates each workload gets.
 type rates struct {
-	now func() time.Time
+	now    func() time.Time
+	refill time.Duration
 
 	mu   sync.Mutex
 	full map[string]time.Time // when a workload will have its whole burst again
 }
 
-func newRates(now func() time.Time) *rates { return &rates{now: now, full: map[string]time.Time{}} }
+func newRates(now func() time.Time, refill time.Duration) *rates {
+	return &rates{now: now, refill: refill, full: map[string]time.Time{}}
+}
 
 // take counts a certificate for a workload, or says when there will be one.
 func (r *rates) take(workload string) error {
@@ -39,16 +40,16 @@ func (r *rates) take(workload string) error {
 	defer r.mu.Unlock()
 	now := r.now()
 	full := r.full[workload]
-	if full.Before(now) || full.After(now.Add(burst*refill)) { // the clock may have been set back
+	if full.Before(now) || full.After(now.Add(burst*r.refill)) { // the clock may have been set back
 		full = now
 	}
-	if wait := full.Sub(now) - (burst-1)*refill; wait > 0 {
-		return fmt.Errorf("%s asks for too many certificates: %d at once, then one in %s; try again in %s", workload, burst, refill, wait.Round(time.Second))
+	if wait := full.Sub(now) - (burst-1)*r.refill; wait > 0 {
+		return fmt.Errorf("too many certificates for %s: %d at once, then one in %s; try again in %s", workload, burst, r.refill, wait)
 	}
 	if len(r.full) >= mostRates {
 		r.sweep(now)
 	}
-	r.full[workload] = full.Add(refill)
+	r.full[workload] = full.Add(r.refill)
 	return nil
 }
 

@@ -29,7 +29,7 @@ type Service struct {
 
 // NewService returns a service that gives certificates to those whom the attestor knows.
 func NewService(a *Authority, attestor attest.Attestor) *Service {
-	return &Service{authority: a, attestor: attestor, log: a.c.Log, told: newRates(a.c.Now)}
+	return &Service{authority: a, attestor: attestor, log: a.c.Log, told: newRates(a.c.Now, refill)}
 }
 
 // Register adds the service to a server.

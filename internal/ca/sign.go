@@ -23,10 +23,13 @@ func (a *Authority) Sign(ctx context.Context, csr []byte, who attest.Attested) (
 		return nil, refusal(ReasonBusy, err)
 	}
 	defer a.slots.Release(1)
+	if err := r.check(); err != nil {
+		return nil, refusal(ReasonRequest, err)
+	}
 	return a.sign(r, who)
 }
 
-// sign signs a request. Whoever calls it holds a slot.
+// sign signs a request that was checked. Whoever calls it holds a slot.
 func (a *Authority) sign(r request, who attest.Attested) ([]*x509.Certificate, error) {
 	if err := who.Peer.Check(); err != nil || who.Peer.Workload == "" {
 		return nil, fmt.Errorf("a certificate for %s: %w", who.Peer, errors.Join(err, errWho))
@@ -36,9 +39,6 @@ func (a *Authority) sign(r request, who attest.Attested) ([]*x509.Certificate, e
 	}
 	if err := a.rate.take(who.Peer.Workload); err != nil {
 		return nil, refusal(ReasonRate, err)
-	}
-	if err := r.check(); err != nil {
-		return nil, refusal(ReasonRequest, err)
 	}
 	if err := r.checkNames(who.Peer); err != nil {
 		return nil, refusal(ReasonOther, err)

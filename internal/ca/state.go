@@ -1,11 +1,13 @@
 package ca
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -93,6 +95,9 @@ func (a *Authority) loadOwn(known *marker) (*signer, keeper, error) {
 	if known != nil && known.PluggedIn {
 		return nil, nil, a.unplugged(known)
 	}
+	if known != nil && known.TrustDomain != a.c.TrustDomain {
+		return nil, nil, a.renamed(known)
+	}
 	var s *signer
 	if err == nil {
 		s, err = a.readOwn(text)
@@ -137,7 +142,7 @@ func (a *Authority) makeOwn() (*signer, keeper, error) {
 	if err := a.folder.Write(rootFile, text); err != nil {
 		return nil, nil, err
 	}
-	a.c.Log.Info("a root was made: keep a copy of its file", "file", a.folder.Path(rootFile), "fingerprint", identity.Fingerprint(s.cert))
+	a.c.Log.Info("a root was made: keep a copy of its file", "file", a.folder.Path(rootFile))
 	return a.keep(s, text, nil)
 }
 
@@ -148,7 +153,7 @@ func (a *Authority) tighten(text []byte) error {
 		return err
 	}
 	a.c.Log.Warn("others could read the root's key: it is for its owner only now, and whoever has read it can be anybody in the mesh",
-		"file", a.folder.Path(rootFile), "mode", stat.Mode().Perm().String())
+		"file", a.folder.Path(rootFile))
 	return a.folder.Write(rootFile, text)
 }
 
@@ -158,17 +163,35 @@ func (a *Authority) lost(known *marker, why error) error {
 	if known != nil {
 		which = fmt.Sprintf(" (SHA-256 %s)", known.Roots[0])
 	}
-	return &Unusable{
+	u := &Unusable{
 		Message: fmt.Sprintf("the root of the mesh%s cannot be read from %s: %v", which, a.folder.Path(rootFile), why),
-		Advice: fmt.Sprintf("put the file back from a copy; if there is none, stop the whole mesh, remove %s and %s, and start it again: "+
-			"all workloads get certificates of a new root", a.folder.Path(rootFile), a.folder.Path(markerFile)),
+		Advice:  "put the file back from a copy; if there is none, " + a.begin(rootFile, markerFile),
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](why); ok && invalid.Reason == x509.Expired {
+		u.Advice = "look at the clock of this machine; if it is right, " + a.begin(rootFile, markerFile)
+	}
+	return u
+}
+
+// begin says how to begin with a new root.
+func (a *Authority) begin(files ...string) string {
+	for i, name := range files {
+		files[i] = a.folder.Path(name)
+	}
+	return fmt.Sprintf("stop the whole mesh, remove %s, and start it again: all workloads get certificates of a new root",
+		strings.Join(files, " and "))
+}
+
+func (a *Authority) renamed(known *marker) error {
+	return &Unusable{
+		Message: fmt.Sprintf("the root of the mesh is of the trust domain %s, not of %s", known.TrustDomain, a.c.TrustDomain),
+		Advice:  fmt.Sprintf("go on with %s, or %s", known.TrustDomain, a.begin(rootFile, markerFile)),
 	}
 }
 
 func (a *Authority) unplugged(known *marker) error {
 	return &Unusable{
 		Message: fmt.Sprintf("the mesh has run with an authority that was plugged in (root SHA-256 %s), and none is given now", known.Roots[0]),
-		Advice: fmt.Sprintf("give its files again; to change to a root of Lateen's own, stop the whole mesh, remove %s and start it again",
-			a.folder.Path(markerFile)),
+		Advice:  "give its files again; to change to a root of Lateen's own, " + a.begin(markerFile),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/attest"
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
@@ -75,10 +76,20 @@ func (a *Authority) Status() Status {
 		s.Issuing = describe([]*x509.Certificate{a.signer.cert})
 	}
 	a.counts.read(&s)
-	if left := a.signer.ends().Sub(a.c.Now()); s.Problem == "" && left < 2*a.c.TTL {
-		s.Problem = fmt.Sprintf("the authority's own certificate ends at %s: no other will hold longer", a.signer.ends().UTC().Format(time.RFC3339))
+	if s.Problem == "" {
+		s.Problem = a.ending()
 	}
 	return s
+}
+
+// ending says that the authority's time is nearly over: a tenth is left, or less than two certificates.
+func (a *Authority) ending() string {
+	end := a.signer.ends()
+	whole := end.Sub(a.signer.cert.NotBefore)
+	if end.Sub(a.c.Now()) > max(whole/10, 2*a.c.TTL) {
+		return ""
+	}
+	return fmt.Sprintf("the authority's own certificate ends at %s: no other will hold longer", end.UTC().Format(time.RFC3339))
 }
 
 func describe(all []*x509.Certificate) []Certificate {
@@ -102,7 +113,7 @@ type counts struct {
 }
 
 func newCounts() *counts {
-	c := &counts{issued: map[string]uint64{"token": 0, "certificate": 0, ownLeaf: 0}, refused: map[Reason]uint64{}}
+	c := &counts{issued: map[string]uint64{attest.ByToken: 0, attest.ByCertificate: 0, ownLeaf: 0}, refused: map[Reason]uint64{}}
 	for _, r := range Reasons() {
 		c.refused[r] = 0
 	}

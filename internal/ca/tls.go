@@ -1,7 +1,6 @@
 package ca
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -104,7 +103,7 @@ func (o *ownCertificate) make() (*tls.Certificate, error) {
 		return nil, err
 	}
 	order := o.order
-	order.id, order.key = identity.ControlPlane(o.authority.c.TrustDomain), crypto.PublicKey(key.Public())
+	order.id, order.key = identity.ControlPlane(o.authority.c.TrustDomain), key.Public()
 	chain, err := o.authority.make(order)
 	if err != nil {
 		return nil, err

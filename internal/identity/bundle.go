@@ -98,7 +98,7 @@ func (b Bundle) VerifyControlPlane(chain []*x509.Certificate, now time.Time) err
 	if len(chain) == 0 {
 		return errors.New("there is no certificate")
 	}
-	names, err := NamesOf(chain[0])
+	names, err := NamesIn(chain[0].Extensions)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ func PeerOf(leaf *x509.Certificate) (Peer, error) {
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return Peer{}, errors.New("the certificate is an authority's and speaks for no workload")
 	}
-	names, err := NamesOf(leaf)
+	names, err := NamesIn(leaf.Extensions)
 	if err != nil {
 		return Peer{}, err
 	}
@@ -61,11 +62,12 @@ const (
 	tagAddress = 7
 )
 
-// NamesOf returns the names of a certificate. A kind of name that no workload has is an error.
-func NamesOf(c *x509.Certificate) (Names, error) {
-	sanOID := asn1.ObjectIdentifier{2, 5, 29, 17}
-	for _, e := range c.Extensions { // crypto/x509 takes no certificate that has one twice
-		if e.Id.Equal(sanOID) {
+// NamesIn returns the names that the extensions of a certificate, or of a request for one, hold. A kind of name that no workload
+// has is an error. crypto/x509 reads nothing that has an extension twice.
+func NamesIn(extensions []pkix.Extension) (Names, error) {
+	alternative := asn1.ObjectIdentifier{2, 5, 29, 17}
+	for _, e := range extensions {
+		if e.Id.Equal(alternative) {
 			return parseNames(e.Value)
 		}
 	}
@@ -98,10 +100,8 @@ func parseNames(der []byte) (Names, error) {
 }
 
 func (n *Names) add(name asn1.RawValue) error {
-	if name.IsCompound || slices.Contains(name.Bytes, 0) {
-		if name.Tag != tagAddress || name.IsCompound {
-			return errNames
-		}
+	if name.IsCompound || name.Tag != tagAddress && slices.Contains(name.Bytes, 0) {
+		return errNames // a zero byte ends a text for some who read it
 	}
 	switch name.Tag {
 	case tagURI:
