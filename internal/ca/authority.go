@@ -93,7 +93,7 @@ func Open(c Config) (*Authority, error) {
 }
 
 // Close gives the state folder back. Signing goes on to work, but tokens do not.
-func (a *Authority) Close() error { return errors.Join(a.lock.Close(), a.folder.Close()) }
+func (a *Authority) Close() error { return errors.Join(unlock(a.lock), a.folder.Close()) }
 
 // Run looks after the file of the root until ctx ends.
 func (a *Authority) Run(ctx context.Context) error {

@@ -22,7 +22,10 @@ func (s *signer) checkSigned(der []byte, o order) (*x509.Certificate, error) {
 	if err := errors.Join(checkNames(c, o), checkUse(c, o), checkTimes(c, o, s), checkExtensions(c)); err != nil {
 		return nil, err
 	}
-	return c, s.checkChain(c, o.now)
+	if err := s.checkChain(c, o.now); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // checkChain makes sure that the certificate is trusted by the roots that go with it.

@@ -58,18 +58,24 @@ var errWho = errors.New("it is no workload of this trust domain")
 
 // make makes what is ordered, and returns it only if it is that.
 func (a *Authority) make(o order) ([]*x509.Certificate, error) {
-	o.now, o.ttl, o.ends = a.c.Now(), a.c.TTL, a.signer.ends()
-	template, err := a.template(o)
+	o.now, o.ttl = a.c.Now(), a.c.TTL
+	return a.signer.sign(o, a.template)
+}
+
+// sign signs what the template makes of an order.
+func (s *signer) sign(o order, template func(order) (*x509.Certificate, error)) ([]*x509.Certificate, error) {
+	o.ends = s.ends()
+	wanted, err := template(o.copied()) // what it does to its order does not change what is checked
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.signer.cert, o.key, a.signer.key)
+	der, err := x509.CreateCertificate(rand.Reader, wanted, s.cert, o.key, s.key)
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.signer.checkSigned(der, o)
+	c, err := s.checkSigned(der, o)
 	if err != nil {
 		return nil, fmt.Errorf("a certificate for %s was signed that breaks a rule, and is thrown away: %w", o.id, err)
 	}
-	return append([]*x509.Certificate{c}, a.signer.chain...), nil
+	return append([]*x509.Certificate{c}, s.chain...), nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -66,7 +67,21 @@ func newSigner(cert *x509.Certificate, key crypto.Signer, between []*x509.Certif
 		return nil, fmt.Errorf("the certificate %s: %w", cert.Subject, err)
 	}
 	chain := slices.MinFunc(chains, func(a, b []*x509.Certificate) int { return len(a) - len(b) })
-	return &signer{cert: cert, key: key, chain: chain[:len(chain)-1], roots: trust.Roots, top: chain[len(chain)-1]}, nil
+	s := &signer{cert: cert, key: key, chain: chain[:len(chain)-1], roots: trust.Roots, top: chain[len(chain)-1]}
+	return s, s.try(trust.TrustDomain, now)
+}
+
+// try signs something, since an authority above may have bounds that only show then.
+func (s *signer) try(trustDomain string, now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	o := order{id: identity.ControlPlane(trustDomain), dns: []string{"lateen"}, key: key.Public(), now: now, ttl: ShortestTTL}
+	if _, err := s.sign(o, leafTemplate); err != nil {
+		return fmt.Errorf("nothing that %s signs can be used: %w", s.cert.Subject, err)
+	}
+	return nil
 }
 
 // checkAuthorityKey returns an error unless a public key can be an authority's.

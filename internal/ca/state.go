@@ -58,6 +58,11 @@ func openState(dir string) (*disk.Folder, *os.File, error) {
 	return folder, lock, nil
 }
 
+// unlock gives the folder back also while a process that is just being started has the file too.
+func unlock(lock *os.File) error {
+	return errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
+}
+
 // load finds the signer: plugged in, kept, or made now.
 func (a *Authority) load() (*signer, keeper, error) {
 	known, err := readMarker(a.folder)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/identity"
@@ -23,6 +24,12 @@ type order struct {
 	now       time.Time
 	ttl       time.Duration
 	ends      time.Time // of the authority itself: a certificate ends then at the latest
+}
+
+// copied returns an order that shares nothing that could be changed.
+func (o order) copied() order {
+	o.dns, o.addresses = slices.Clone(o.dns), slices.Clone(o.addresses)
+	return o
 }
 
 // leafTemplate returns the certificate that is ordered. Its subject is empty, so crypto/x509 makes the names critical (RFC

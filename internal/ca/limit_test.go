@@ -1,0 +1,150 @@
+package ca
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/lateen-mesh/lateen/internal/attest"
+	"github.com/lateen-mesh/lateen/internal/ca/capb"
+	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+)
+
+func TestRates(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	r := newRates(func() time.Time { return now }, 10*time.Second)
+	take := func(workload string) int {
+		n := 0
+		for range 100 {
+			if r.take(workload) == nil {
+				n++
+			}
+		}
+		return n
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{
+		{0, 10},
+		{9 * time.Second, 0},
+		{time.Second, 1},
+		{35 * time.Second, 3},
+		{5 * time.Second, 1},
+		{time.Hour, 10},
+		{-24 * time.Hour, 10}, // the clock was set back
+	} {
+		now = now.Add(step.after)
+		if got := take("a"); got != step.want {
+			t.Errorf("after %s it gets %d, want %d", step.after, got, step.want)
+		}
+	}
+	if got := take("b"); got != 10 {
+		t.Errorf("another one gets %d", got)
+	}
+	if err := r.take("b"); err == nil || !strings.Contains(err.Error(), "too many certificates for b") || !strings.Contains(err.Error(), "try again in 10s") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// Workloads that have their whole burst cost no memory.
+func TestRatesAreForgotten(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	r := newRates(func() time.Time { return now }, time.Second)
+	for i := range 3 * mostRates {
+		if err := r.take(fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if len(r.full) > mostRates {
+		t.Errorf("%d are remembered", len(r.full))
+	}
+}
+
+// inTurn notes who is served in which order.
+type inTurn struct {
+	mu    sync.Mutex
+	order []string
+	gate  chan struct{}
+}
+
+func (i *inTurn) Attest(_ context.Context, e attest.Evidence) (attest.Attested, error) {
+	i.mu.Lock()
+	i.order = append(i.order, e.Token)
+	i.mu.Unlock()
+	<-i.gate
+	return attest.Attested{Peer: identitytest.Peer("cluster.local", "w"+e.Token, ""), By: attest.ByToken}, nil
+}
+
+// Callers are served in the order in which they came. Who goes away leaves its place, and beyond a bound nobody waits.
+func TestCallersAreServedInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, time.Now)
+		a.slots = semaphore.NewWeighted(1)
+		turn := &inTurn{gate: make(chan struct{})}
+		s := NewService(a, turn)
+		csr := csrOf(t, identitytest.NewKey(t), x509.CertificateRequest{})
+		ask := func(ctx context.Context, token string) error {
+			_, err := s.Sign(ctx, &capb.SignRequest{Csr: csr, Token: token})
+			return err
+		}
+		var all sync.WaitGroup
+		var want []string
+		begin := func(ctx context.Context, token string, fails bool) {
+			all.Go(func() {
+				if err := ask(ctx, token); (err != nil) != fails {
+					t.Errorf("%s: %v", token, err)
+				}
+			})
+			synctest.Wait() // it is in its place
+		}
+		leaving, leave := context.WithCancel(t.Context())
+		for i := range 100 {
+			if token := fmt.Sprint(i); i == 50 {
+				begin(leaving, token, true)
+			} else {
+				begin(t.Context(), token, false)
+				want = append(want, token)
+			}
+		}
+		if n := a.Status().Waiting; n != 99 {
+			t.Errorf("%d wait", n)
+		}
+		leave()
+		close(turn.gate)
+		all.Wait()
+		if !slices.Equal(turn.order, want) {
+			t.Errorf("they are served in the order %v", turn.order)
+		}
+		if s := a.Status(); s.Waiting != 0 || s.Issued[attest.ByToken] != 99 || s.Refused[ReasonBusy] != 1 {
+			t.Errorf("the status is %+v", s)
+		}
+	})
+}
+
+func TestWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	a := open(t, time.Now)
+	for range MostWaiting {
+		a.counts.wait()
+	}
+	_, err := NewService(a, attest.First()).serve(t.Context(), &capb.SignRequest{Csr: csrOf(t, identitytest.NewKey(t), x509.CertificateRequest{})})
+	if refused, ok := errors.AsType[*Refusal](err); !ok || refused.Reason != ReasonBusy {
+		t.Errorf("the error is %v", err)
+	}
+	if n := a.Status().Waiting; n != MostWaiting {
+		t.Errorf("%d wait", n)
+	}
+}
