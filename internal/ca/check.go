@@ -28,21 +28,11 @@ func (s *signer) checkSigned(der []byte, o order) (*x509.Certificate, error) {
 	return c, nil
 }
 
-// checkChain makes sure that the certificate is trusted by the roots that go with it.
+// checkChain makes sure that the certificate is trusted by the roots and with the chain that go with it.
 func (s *signer) checkChain(c *x509.Certificate, now time.Time) error {
-	if err := c.CheckSignatureFrom(s.cert); err != nil {
-		return err
-	}
-	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	for _, root := range s.roots {
-		roots.AddCert(root)
-	}
-	for _, c := range s.chain {
-		between.AddCert(c)
-	}
 	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
 		if _, err := c.Verify(x509.VerifyOptions{
-			Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use},
+			Roots: s.trusted, Intermediates: s.between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use},
 		}); err != nil {
 			return err
 		}

@@ -109,7 +109,7 @@ func (r *rig) start() (err error) {
 
 func (r *rig) stop() {
 	if r.Authority != nil {
-		_ = r.Authority.Close() // the folder may be gone by now
+		_ = r.Close() // the folder may be gone by now
 		r.Authority = nil
 	}
 }
@@ -177,7 +177,7 @@ func (r *rig) token(t testing.TB, p identity.Peer) string {
 // serve serves the authority on loopback until the test ends, and returns the address.
 func (r *rig) serve(t testing.TB, attestor attest.Attestor) string {
 	t.Helper()
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(r.ServerTLS("localhost", "lateen", "127.0.0.1"))))
+	server := grpc.NewServer(grpc.Creds(r.Credentials("localhost", "lateen", "127.0.0.1")))
 	ca.NewService(r.Authority, attestor).Register(server)
 	return serve(t, server)
 }
@@ -213,10 +213,24 @@ func (r *rig) call(t testing.TB, address string, client *tls.Certificate, in *ca
 	}
 	connection, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 	must(t, err)
-	defer connection.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer func() { must(t, connection.Close()) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	return capb.NewCertificateAuthorityClient(connection).Sign(ctx, in)
+}
+
+// await waits until something holds, 5 minutes at most: the machine may be busy.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for deadline := time.After(5 * time.Minute); !holds(); {
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatalf("after 5 minutes it does not hold that %s", what)
+		}
+	}
 }
 
 // write writes a file into a folder of the test and returns its path.

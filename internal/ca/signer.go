@@ -22,6 +22,8 @@ type signer struct {
 	chain []*x509.Certificate // from the one that signs up to the root, without it; empty when the root signs
 	roots []*x509.Certificate // that the trust domain trusts
 	top   *x509.Certificate   // the one of them that the chain leads to
+
+	trusted, between *x509.CertPool // roots and chain, for verifying what was signed
 }
 
 // root returns the root that the chain leads to.
@@ -53,22 +55,25 @@ func newSigner(cert *x509.Certificate, key crypto.Signer, between []*x509.Certif
 	if err := trust.Check(); err != nil {
 		return nil, err
 	}
-	roots, pool := x509.NewCertPool(), x509.NewCertPool()
-	for _, root := range trust.Roots {
-		roots.AddCert(root)
-	}
-	for _, c := range between {
-		pool.AddCert(c)
-	}
+	trusted := pool(trust.Roots)
 	chains, err := cert.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots: trusted, Intermediates: pool(between), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the certificate %s: %w", cert.Subject, err)
 	}
 	chain := slices.MinFunc(chains, func(a, b []*x509.Certificate) int { return len(a) - len(b) })
-	s := &signer{cert: cert, key: key, chain: chain[:len(chain)-1], roots: trust.Roots, top: chain[len(chain)-1]}
+	s := &signer{cert: cert, key: key, chain: chain[:len(chain)-1], roots: trust.Roots, top: chain[len(chain)-1], trusted: trusted}
+	s.between = pool(s.chain)
 	return s, s.try(trust.TrustDomain, now)
+}
+
+func pool(certificates []*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range certificates {
+		p.AddCert(c)
+	}
+	return p
 }
 
 // try signs something, since an authority above may have bounds that only show then.

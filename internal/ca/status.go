@@ -11,22 +11,23 @@ import (
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
-// Reason says why a request got no certificate.
+// Reason says why somebody got no certificate, or no connection.
 type Reason string
 
 // The reasons.
 const (
-	ReasonRequest  Reason = "request"  // the request for a certificate breaks a rule
-	ReasonEvidence Reason = "evidence" // there is no proof who asks, or it does not hold
-	ReasonOther    Reason = "identity" // it names somebody else
-	ReasonRate     Reason = "rate"     // the workload has asked too often
-	ReasonBusy     Reason = "busy"     // too many wait
-	ReasonFailure  Reason = "failure"  // the authority's own: told in its log
+	ReasonHandshake Reason = "handshake" // the connection speaks no TLS, or shows a certificate that is not accepted
+	ReasonRequest   Reason = "request"   // the request for a certificate breaks a rule
+	ReasonEvidence  Reason = "evidence"  // there is no proof who asks, or it does not hold
+	ReasonOther     Reason = "identity"  // it names somebody else
+	ReasonRate      Reason = "rate"      // the workload has asked too often
+	ReasonBusy      Reason = "busy"      // too many wait, or who waited went away
+	ReasonFailure   Reason = "failure"   // the authority's own: told in its log
 )
 
 // Reasons lists the reasons.
 func Reasons() []Reason {
-	return []Reason{ReasonRequest, ReasonEvidence, ReasonOther, ReasonRate, ReasonBusy, ReasonFailure}
+	return []Reason{ReasonHandshake, ReasonRequest, ReasonEvidence, ReasonOther, ReasonRate, ReasonBusy, ReasonFailure}
 }
 
 // Refusal is the error that a request gets no certificate, by its own fault or for now. Its text is for the caller.

@@ -62,8 +62,8 @@ func (a *Authority) verifyClient(state tls.ConnectionState) error {
 	if err != nil {
 		return err
 	}
-	if p.Workload == "" {
-		return fmt.Errorf("%s names no workload", p)
+	if p.Workload == "" || p.ID == identity.ControlPlane(a.c.TrustDomain) {
+		return fmt.Errorf("the certificate of %s is no workload's", p)
 	}
 	return nil
 }

@@ -129,8 +129,8 @@ func (f *Folder) Remove(name string) error {
 
 // makeDir makes a folder and those above it.
 func (f *Folder) makeDir(dir string) error {
-	if _, err := f.root.Stat(dir); err == nil {
-		return nil
+	if _, err := f.root.Stat(dir); err == nil || dir == "." {
+		return err
 	}
 	if err := f.makeDir(path.Dir(dir)); err != nil {
 		return err

@@ -68,6 +68,19 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// Nothing is written through a folder that was given back.
+func TestClosedFolder(t *testing.T) {
+	t.Parallel()
+	f, err := disk.Open(t.TempDir())
+	must(t, err)
+	must(t, f.Close())
+	for _, name := range []string{"file", "x/y/file"} {
+		if err := f.Write(name, nil); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s is written with %v", name, err)
+		}
+	}
+}
+
 // What a crash left of a file that was being written is in nobody's way.
 func TestUnfinishedFile(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,7 @@ func name(tag int, value string) asn1.RawValue {
 
 // named has a certificate hold exactly these names, which crypto/x509 would not write.
 func named(t testing.TB, names ...asn1.RawValue) func(*x509.Certificate) {
+	t.Helper()
 	der, err := asn1.Marshal(names)
 	if err != nil {
 		t.Fatal(err)

@@ -51,8 +51,8 @@ func (c *Clock) Move(by time.Duration) {
 	c.now = c.now.Add(by)
 }
 
-// Run tests attestors that make makes. Each has nothing in common with the one before but the clock.
-func Run(t *testing.T, make func(t *testing.T, clock *Clock) Subject) {
+// Run tests attestors that subject makes. Each has nothing in common with the one before but the clock.
+func Run(t *testing.T, subject func(t *testing.T, clock *Clock) Subject) {
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, s Subject, clock *Clock)
@@ -69,13 +69,13 @@ func Run(t *testing.T, make func(t *testing.T, clock *Clock) Subject) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			clock := NewClock()
-			test.run(t, make(t, clock), clock)
+			test.run(t, subject(t, clock), clock)
 		})
 	}
 	t.Run("evidence of another authority", func(t *testing.T) {
 		t.Parallel()
 		clock := NewClock()
-		here, elsewhere := make(t, clock), make(t, clock)
+		here, elsewhere := subject(t, clock), subject(t, clock)
 		refused(t, here, prove(t, elsewhere, peer("reviews", "v1", ""), time.Hour))
 	})
 }

@@ -43,6 +43,9 @@ type Answer struct {
 	Now   time.Time           // the clock of the authority
 }
 
+// ErrExpired is the error that the certificate to renew does not hold any more: it takes a join token now.
+var ErrExpired = errors.New("the certificate that is to be renewed has expired: a join token is needed")
+
 // Request asks once. Errors of the control plane are statuses of gRPC, as ca.proto says; others say what is wrong here.
 func Request(ctx context.Context, ask Ask) (Answer, error) {
 	if ask.Now == nil {
@@ -50,6 +53,9 @@ func Request(ctx context.Context, ask Ask) (Answer, error) {
 	}
 	if (ask.Token == "") == (ask.Renew == nil) {
 		return Answer{}, errors.New("either a join token or a certificate to renew is needed")
+	}
+	if err := ask.checkRenew(); err != nil {
+		return Answer{}, err
 	}
 	verify, err := ask.verifier()
 	if err != nil {
@@ -70,6 +76,24 @@ func Request(ctx context.Context, ask Ask) (Answer, error) {
 		return Answer{}, err
 	}
 	return ask.read(out)
+}
+
+// checkRenew looks at the certificate that is to be renewed: with one that has expired there is no connection, and no word why.
+func (a Ask) checkRenew() error {
+	if a.Renew == nil {
+		return nil
+	}
+	held, err := parse(a.Renew.Certificate)
+	if err == nil && len(held) == 0 {
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return fmt.Errorf("the certificate that is to be renewed: %w", err)
+	}
+	if a.Now().After(held[0].NotAfter) {
+		return ErrExpired
+	}
+	return nil
 }
 
 // maxAnswer bounds an answer in bytes.

@@ -103,6 +103,18 @@ func (a *Authority) Bundle() identity.Bundle {
 // to its template make something else of it.
 func (a *Authority) Leaf(t testing.TB, p identity.Peer, change ...func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
+	key := NewKey(t)
+	leaf := a.LeafFor(t, p, key.Public(), change...)
+	c := tls.Certificate{PrivateKey: key, Leaf: leaf, Certificate: [][]byte{leaf.Raw}}
+	for above := a; above.Above != nil; above = above.Above {
+		c.Certificate = append(c.Certificate, above.Cert.Raw)
+	}
+	return c
+}
+
+// LeafFor returns the same for a key that somebody else has.
+func (a *Authority) LeafFor(t testing.TB, p identity.Peer, key crypto.PublicKey, change ...func(*x509.Certificate)) *x509.Certificate {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: serial(), NotBefore: a.now.Add(-time.Hour), NotAfter: a.now.AddDate(0, 0, 1),
 		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true,
@@ -118,13 +130,7 @@ func (a *Authority) Leaf(t testing.TB, p identity.Peer, change ...func(*x509.Cer
 	for _, c := range change {
 		c(template)
 	}
-	key := NewKey(t)
-	leaf := create(t, template, a.Cert, key.Public(), a.Key)
-	c := tls.Certificate{PrivateKey: key, Leaf: leaf, Certificate: [][]byte{leaf.Raw}}
-	for above := a; above.Above != nil; above = above.Above {
-		c.Certificate = append(c.Certificate, above.Cert.Raw)
-	}
-	return c
+	return create(t, template, a.Cert, key, a.Key)
 }
 
 // Until ends a certificate at a moment.
