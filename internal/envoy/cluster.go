@@ -143,6 +143,12 @@ func inner(p plan.InnerCluster) *clusterv3.Cluster {
 }
 
 func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
+	c := &clusterv3.Cluster{Name: p.Name, CircuitBreakers: unbounded(), ConnectTimeout: duration(p.ConnectTimeout)}
+	if p.Target == "" {
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST} // the one in [targetState]
+		c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
+		return c, nil
+	}
 	target, err := netip.ParseAddrPort(p.Target)
 	if err != nil {
 		return nil, err
@@ -151,23 +157,15 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	if p.HTTP2 {
 		speak = plan.SpeakHTTP2
 	}
-	options, err := protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)})
-	if err != nil {
-		return nil, err
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
+		ClusterName: p.Name,
+		Endpoints: []*endpointv3.LocalityLbEndpoints{{
+			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: host(target.Addr().String(), int(target.Port()))}},
+		}},
 	}
-	return &clusterv3.Cluster{
-		Name:                 p.Name,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		CircuitBreakers:      unbounded(),
-		ConnectTimeout:       duration(p.ConnectTimeout),
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{
-			ClusterName: p.Name,
-			Endpoints: []*endpointv3.LocalityLbEndpoints{{
-				LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: host(target.Addr().String(), int(target.Port()))}},
-			}},
-		},
-		TypedExtensionProtocolOptions: options,
-	}, nil
+	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)})
+	return c, err
 }
 
 func endpoints(p plan.Endpoints) (*endpointv3.ClusterLoadAssignment, error) {

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -13,7 +14,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	exprv1alpha1 "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -28,19 +29,12 @@ const (
 	byteWait    = 500 * time.Millisecond
 	requestWait = 15 * time.Second
 
+	// handshakeWait bounds how long a caller may take to prove who it is.
+	handshakeWait = 10 * time.Second
+
 	// plainChain and passedChain name what comes in plain text, and an application's own TLS, beside what is proven.
 	plainChain  = "|plain"
 	passedChain = "|tls"
-
-	// Where a connection's state has the address in the caller's certificate, "-" for none, and the one that it comes from.
-	provenState = "lateen.proven-address"
-	remoteState = "lateen.remote-address"
-)
-
-// Who called, as the access log says it: the workload that the certificate was given to, or else an address.
-const (
-	provenCaller = "%DOWNSTREAM_PEER_DNS_SAN%"
-	plainCaller  = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
 )
 
 // inboundListener takes what comes for a port of the workload, as the plan accepts it: what proves an identity, what is
@@ -48,6 +42,11 @@ const (
 func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	l := listener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND)
 	l.FilterChains = nil
+	if !p.HTTP {
+		if _, err := netip.ParseAddrPort(p.Target); err != nil {
+			return nil, err
+		}
+	}
 	if p.Accept != mesh.Plain {
 		chain, err := provenChain(p)
 		if err != nil {
@@ -56,25 +55,40 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		l.FilterChains = append(l.FilterChains, chain)
 	}
 	if p.Accept == mesh.Both {
-		filter, err := inboundBytes(p, p.Name+passedChain, plainCaller, 0)
+		filter, err := inboundBytes(p, p.Name+passedChain, false)
 		if err != nil {
 			return nil, err
 		}
-		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
-			Name: "tls", FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "tls"}, Filters: []*listenerv3.Filter{filter},
-		})
+		chain := &listenerv3.FilterChain{Name: "tls", FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "tls"}}
+		if chain.Filters, err = unprovenFilters(p, filter); err != nil {
+			return nil, err
+		}
+		l.FilterChains = append(l.FilterChains, chain)
 	}
 	if p.Accept != mesh.TLS {
-		filter, err := inboundFilter(p, p.Name+plainChain, plainCaller, false)
+		filter, err := inboundFilter(p, p.Name+plainChain, false)
 		if err != nil {
 			return nil, err
 		}
-		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{Name: "plain", Filters: []*listenerv3.Filter{filter}})
+		chain := &listenerv3.FilterChain{Name: "plain"}
+		if chain.Filters, err = unprovenFilters(p, filter); err != nil {
+			return nil, err
+		}
+		l.FilterChains = append(l.FilterChains, chain)
 	}
 	if p.TrustDomain == "" {
 		return l, nil
 	}
 	return l, errors.Join(inspect(l, p), logTurnedAway(l, p))
+}
+
+// unprovenFilters returns the filters for callers that prove nothing, where nothing need be proven: they get to the target.
+func unprovenFilters(p plan.InboundListener, last *listenerv3.Filter) ([]*listenerv3.Filter, error) {
+	if p.HTTP {
+		return []*listenerv3.Filter{last}, nil
+	}
+	state, err := setState([]stateValue{{targetState, targetKind, p.Target}}, nil)
+	return []*listenerv3.Filter{state, last}, err
 }
 
 // inspect has a listener find out whether callers speak TLS. A port for bytes that takes plain text alone does not wait for
@@ -102,39 +116,65 @@ func inspect(l *listenerv3.Listener, p plan.InboundListener) error {
 // provenChain takes callers that prove an identity of the trust domain, from the address that they prove.
 func provenChain(p plan.InboundListener) (*listenerv3.FilterChain, error) {
 	chain := &listenerv3.FilterChain{
-		Name:             mutualWord,
-		FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "tls", ApplicationProtocols: []string{mutualALPN}},
+		Name:                          mutualWord,
+		FilterChainMatch:              &listenerv3.FilterChainMatch{TransportProtocol: "tls", ApplicationProtocols: []string{mutualALPN}},
+		TransportSocketConnectTimeout: durationpb.New(handshakeWait),
 	}
 	var err error
 	if chain.TransportSocket, err = takeMutual(p.TrustDomain); err != nil {
 		return nil, err
 	}
-	state, err := addressState(textState, map[string]string{
-		provenState: "%DOWNSTREAM_PEER_IP_SAN%", remoteState: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
-	})
+	state, err := setState(nil, provenStates(p))
 	if err != nil {
 		return nil, err
 	}
-	own, err := ownAddress(p.Name)
+	last, err := inboundFilter(p, p.Name, true)
 	if err != nil {
 		return nil, err
 	}
-	last, err := inboundFilter(p, p.Name, provenCaller, true)
-	chain.Filters = []*listenerv3.Filter{state, own, last}
-	return chain, err
+	chain.Filters = []*listenerv3.Filter{state, last}
+	if p.HTTP {
+		own, err := onlyOwnPlace(p.Name)
+		if err != nil {
+			return nil, err
+		}
+		chain.Filters = []*listenerv3.Filter{state, own, last}
+	}
+	return chain, nil
 }
 
-// ownAddress refuses callers whose certificate was given to a workload with another address than theirs. One that names no
-// address holds anywhere.
-func ownAddress(name string) (*listenerv3.Filter, error) {
+// provenStates says from where who has proven an identity comes: the address that its certificate was given to, or another
+// one. A certificate that names no address holds anywhere. Who comes from elsewhere gets no target.
+func provenStates(p plan.InboundListener) []stateValue {
+	is := func(condition, then, otherwise string) string {
+		return "%CEL(" + condition + " ? '" + then + "' : '" + otherwise + "')%"
+	}
+	state := func(key string) string { return "filter_state['" + key + "']" }
+	states := []stateValue{
+		{provenState, textKind, "%DOWNSTREAM_PEER_IP_SAN%"},
+		{remoteState, textKind, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
+		{placeState, textKind, is(state(provenState)+" == b'-' || "+state(provenState)+" == "+state(remoteState), ownPlace, anotherPlace)},
+	}
+	if !p.HTTP {
+		states = append(states, stateValue{targetState, targetKind, is(inPlace(ownPlace), p.Target, "-")})
+	}
+	return states
+}
+
+// inPlace is an expression of CEL for a connection from a place.
+func inPlace(place string) string { return "filter_state['" + placeState + "'] == b'" + place + "'" }
+
+// onlyOwnPlace ends connections from elsewhere with their first byte, before which a port for requests does nothing.
+func onlyOwnPlace(name string) (*listenerv3.Filter, error) {
 	config, err := pack(&networkrbacv3.RBAC{
 		StatPrefix: "lateen." + name,
 		Rules: &rbacv3.RBAC{Policies: map[string]*rbacv3.Policy{"own-address": {
 			Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
-			Principals:  []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Any{Any: true}}},
-			Condition: call("_||_",
-				call("_==_", stateOf(provenState), text("-")),
-				call("_==_", stateOf(provenState), stateOf(remoteState))),
+			Principals: []*rbacv3.Principal{{Identifier: &rbacv3.Principal_FilterState{FilterState: &matcherv3.FilterStateMatcher{
+				Key: placeState, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+					MatchPattern: &matcherv3.StringMatcher_Exact{Exact: ownPlace},
+				}},
+			}}}},
 		}}},
 	})
 	return &listenerv3.Filter{
@@ -142,33 +182,12 @@ func ownAddress(name string) (*listenerv3.Filter, error) {
 	}, err
 }
 
-// call, text and stateOf spell an expression of CEL: a function, a text, and what a connection's state has under a key.
-func call(function string, args ...*exprv1alpha1.Expr) *exprv1alpha1.Expr {
-	return &exprv1alpha1.Expr{ExprKind: &exprv1alpha1.Expr_CallExpr{CallExpr: &exprv1alpha1.Expr_Call{Function: function, Args: args}}}
-}
-
-func text(value string) *exprv1alpha1.Expr {
-	return &exprv1alpha1.Expr{ExprKind: &exprv1alpha1.Expr_ConstExpr{
-		ConstExpr: &exprv1alpha1.Constant{ConstantKind: &exprv1alpha1.Constant_StringValue{StringValue: value}},
-	}}
-}
-
-func stateOf(key string) *exprv1alpha1.Expr {
-	return call("_[_]", &exprv1alpha1.Expr{ExprKind: &exprv1alpha1.Expr_IdentExpr{
-		IdentExpr: &exprv1alpha1.Expr_Ident{Name: "filter_state"},
-	}}, text(key))
-}
-
 // inboundFilter hands on requests or bytes, as the port speaks.
-func inboundFilter(p plan.InboundListener, name string, caller string, proven bool) (*listenerv3.Filter, error) {
-	longest := mesh.Duration(0)
-	if proven {
-		longest = p.Longest
-	}
+func inboundFilter(p plan.InboundListener, name string, proven bool) (*listenerv3.Filter, error) {
 	if !p.HTTP {
-		return inboundBytes(p, name, caller, longest)
+		return inboundBytes(p, name, proven)
 	}
-	hcm, err := connectionManager(name, p.NoLog, inboundPlace(p, caller))
+	hcm, err := connectionManager(name, p.NoLog, inboundPlace(p, proven))
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +205,7 @@ func inboundFilter(p plan.InboundListener, name string, caller string, proven bo
 	if proven { // what a caller says of itself in that header is replaced by what it has proven; else it is removed
 		hcm.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
 		hcm.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Uri: true, Dns: true}
-		hcm.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{MaxStreamDuration: duration(longest)}
+		hcm.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{MaxStreamDuration: duration(p.Longest)}
 	}
 	if hcm.HttpFilters, err = httpFilters(); err != nil {
 		return nil, err
@@ -197,18 +216,25 @@ func inboundFilter(p plan.InboundListener, name string, caller string, proven bo
 	}, err
 }
 
-// inboundBytes hands on bytes, of one connection for the longest time (0: no bound).
-func inboundBytes(p plan.InboundListener, name string, caller string, longest mesh.Duration) (*listenerv3.Filter, error) {
+// inboundBytes hands on bytes: of callers that prove an identity when they have done so, for the longest time on one connection.
+func inboundBytes(p plan.InboundListener, name string, proven bool) (*listenerv3.Filter, error) {
 	proxy := &tcpproxyv3.TcpProxy{StatPrefix: name, ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Cluster}}
-	if longest > 0 {
-		proxy.MaxDownstreamConnectionDuration = duration(longest)
+	if proven {
+		proxy.MaxDownstreamConnectionDuration = duration(p.Longest)
+		proxy.UpstreamConnectMode = tcpproxyv3.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE
+		proxy.MaxEarlyDataBytes = wrapperspb.UInt32(0) // there is none before the handshake
 	}
 	if !p.NoLog {
-		place := inboundPlace(p, caller)
+		place := inboundPlace(p, proven)
 		place["rule"] = "inbound"
 		log, err := accessLog(place)
 		if err != nil {
 			return nil, err
+		}
+		if proven { // all others stand in the log as turned away
+			if log.Filter, err = connectionWhere(inPlace(ownPlace)); err != nil {
+				return nil, err
+			}
 		}
 		proxy.AccessLog = []*accesslogv3.AccessLog{log}
 	}
@@ -218,10 +244,15 @@ func inboundBytes(p plan.InboundListener, name string, caller string, longest me
 	}, err
 }
 
-// inboundPlace is what the access log says of where it is and who called.
-func inboundPlace(p plan.InboundListener, caller string) map[string]string {
-	return map[string]string{
-		"source": caller, "destination": string(p.Host), "version": p.Version,
+// inboundPlace is what the access log says of where it is and who called: the workload that the certificate was given to, or
+// else an address.
+func inboundPlace(p plan.InboundListener, proven bool) map[string]string {
+	place := map[string]string{
+		"source": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "destination": string(p.Host), "version": p.Version,
 		"peer": "%DOWNSTREAM_PEER_URI_SAN%", "tls": "%DOWNSTREAM_TLS_VERSION%",
 	}
+	if proven {
+		place["source"] = "%DOWNSTREAM_PEER_DNS_SAN%"
+	}
+	return place
 }

@@ -8,14 +8,12 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
-	commonstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	ondemandv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/on_demand/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	setfilterstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -39,15 +37,6 @@ const (
 	// connectAttempts is how often a way to an endpoint is tried for bytes of which none has been sent: it may come to
 	// nothing since the cluster changes, or the endpoint does not answer.
 	connectAttempts = 3
-
-	// sourceState and dialledState are where listeners put the address of the caller, and the one that it dialled, for
-	// routes that ask for them.
-	sourceState  = "lateen.source"
-	dialledState = "lateen.dialled"
-
-	// addressKind and textState are what values of a connection's state are.
-	addressKind = "envoy.network.ip"
-	textState   = "envoy.string"
 )
 
 // steering are the filters that routes to other workloads may configure, in their order.
@@ -219,7 +208,11 @@ func httpFilters(names ...string) ([]*hcmv3.HttpFilter, error) {
 func httpListener(name string, at *corev3.Address, hcm *hcmv3.HttpConnectionManager, state map[string]string) (*listenerv3.Listener, error) {
 	var filters []*listenerv3.Filter
 	if len(state) > 0 {
-		filter, err := addressState(addressKind, state)
+		var values []stateValue
+		for _, key := range slices.Sorted(maps.Keys(state)) {
+			values = append(values, stateValue{key, addressKind, state[key]})
+		}
+		filter, err := setState(values, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -234,32 +227,6 @@ func httpListener(name string, at *corev3.Address, hcm *hcmv3.HttpConnectionMana
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
 	})
 	return listener(name, at, corev3.TrafficDirection_OUTBOUND, filters...), nil
-}
-
-// addressState puts addresses under keys of the connection's filter state, as addresses or as texts. Those of texts may be
-// what the other side has proven, which is known when the connection is.
-func addressState(factory string, state map[string]string) (*listenerv3.Filter, error) {
-	config := &setfilterstatev3.Config{}
-	values := &config.OnNewConnection
-	if factory == textState {
-		values = &config.OnDownstreamTlsHandshake
-	}
-	for _, key := range slices.Sorted(maps.Keys(state)) {
-		*values = append(*values, &commonstatev3.FilterStateValue{
-			Key:        &commonstatev3.FilterStateValue_ObjectKey{ObjectKey: key},
-			FactoryKey: factory,
-			Value: &commonstatev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
-				Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
-					Specifier: &corev3.DataSource_InlineString{InlineString: state[key]},
-				}},
-			}},
-		})
-	}
-	packed, err := pack(config)
-	return &listenerv3.Filter{
-		Name:       "envoy.filters.network.set_filter_state",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed},
-	}, err
 }
 
 func listener(name string, at *corev3.Address, direction corev3.TrafficDirection, filters ...*listenerv3.Filter) *listenerv3.Listener {

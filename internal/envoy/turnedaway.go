@@ -20,7 +20,7 @@ func logTurnedAway(l *listenerv3.Listener, p plan.InboundListener) error {
 	if err != nil {
 		return err
 	}
-	denied, err := connectionWhere("connection.termination_details != ''")
+	elsewhere, err := connectionWhere(inPlace(anotherPlace))
 	if err != nil {
 		return err
 	}
@@ -30,10 +30,13 @@ func logTurnedAway(l *listenerv3.Listener, p plan.InboundListener) error {
 	}{
 		{plan.NotProven, "%RESPONSE_CODE_DETAILS%", noChain},
 		{plan.NotTrusted, "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", noHandshake},
-		{plan.AnotherAddress, "%CONNECTION_TERMINATION_DETAILS%", denied},
+		{plan.AnotherAddress, "given_to_%DOWNSTREAM_PEER_DNS_SAN%_at_%DOWNSTREAM_PEER_IP_SAN%", elsewhere},
 	} {
-		place := inboundPlace(p, plainCaller)
+		place := inboundPlace(p, false)
 		place["rule"], place["details"] = away.rule, away.why
+		if away.rule == plan.NotTrusted {
+			place["peer"] = "%UPSTREAM_PEER_URI_SAN%" // there is none: what the certificate says of the caller is not proven
+		}
 		log, err := accessLog(place)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package meshtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ func (m *Mesh) Start(service, version string, app App) *Instance {
 // Spec describes an instance that serves other ports than one for HTTP, or has local addresses.
 type Spec struct {
 	Service, Version string
+	Account          string // "": default
 	Ports            []SpecPort
 	Upstreams        []mesh.Upstream // Listen is chosen
 }
@@ -59,6 +61,7 @@ type SpecPort struct {
 func (m *Mesh) StartSpec(s Spec) *Instance {
 	m.t.Helper()
 	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
+	w.Account = cmp.Or(s.Account, w.Account)
 	client := (&Instance{Workload: w, mesh: m}).Client()
 	host := HostOf(s.Service)
 	svc := &mesh.Service{Host: host, Name: s.Service, Namespace: Namespace}

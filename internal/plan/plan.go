@@ -46,10 +46,7 @@ func Of(v view.View) Plan {
 	case view.Door:
 		return door(v)
 	case view.InboundCluster:
-		return InboundCluster{
-			Name: v.Name, Target: v.Serving.Target, HTTP2: v.Serving.Protocol.IsHTTP2(),
-			ConnectTimeout: connectTimeout, IdleTimeout: applicationIdleTimeout,
-		}
+		return inboundCluster(v)
 	case view.InboundListener:
 		return inboundListener(v)
 	case view.OutboundListener:
@@ -98,7 +95,7 @@ type Endpoints view.Endpoints
 // InboundCluster is the application behind a served port.
 type InboundCluster struct {
 	Name           string        `json:"name"`
-	Target         string        `json:"target"`
+	Target         string        `json:"target,omitempty"` // "": each connection says it, see [InboundListener]
 	HTTP2          bool          `json:"http2,omitempty"`
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 	IdleTimeout    mesh.Duration `json:"idleTimeout"`
@@ -160,7 +157,10 @@ type InboundListener struct {
 	Cluster  string    `json:"cluster"`
 	HTTP     bool      `json:"http"` // else bytes
 	Route    Route     `json:"route,omitzero"`
-	NoLog    bool      `json:"noLog,omitempty"`
+	// Target is where the application takes bytes. Each connection is told it when it is known who calls: the server may be the
+	// one that speaks first, so nobody else may get that far.
+	Target string `json:"target,omitempty"`
+	NoLog  bool   `json:"noLog,omitempty"`
 	// Accept is what callers may speak. Those who prove who they are must be of the trust domain, and what they do on one
 	// connection ends after the longest time: requests and streams each, or the connection where the port speaks bytes.
 	Accept      mesh.Transport `json:"accept"`
@@ -177,8 +177,20 @@ func inboundListener(v view.InboundListener) InboundListener {
 	if l.HTTP {
 		// The caller's side decides how long a request may take; this side only passes it on.
 		l.Route = Route{Name: "inbound", Path: anyPath, Cluster: v.Name, Idle: idleTimeout, Retry: unsentOnly}
+	} else {
+		l.Target = v.Serving.Target
 	}
 	return l
+}
+
+func inboundCluster(v view.InboundCluster) InboundCluster {
+	c := InboundCluster{
+		Name: v.Name, HTTP2: v.Serving.Protocol.IsHTTP2(), ConnectTimeout: connectTimeout, IdleTimeout: applicationIdleTimeout,
+	}
+	if v.Serving.Protocol.IsHTTP() {
+		c.Target = v.Serving.Target
+	}
+	return c
 }
 
 // Needs returns nothing.
