@@ -29,7 +29,7 @@ const (
 	byteWait    = 500 * time.Millisecond
 	requestWait = 15 * time.Second
 
-	// handshakeWait bounds how long a caller may take to prove who it is.
+	// handshakeWait bounds how long a caller may take for its part of TLS.
 	handshakeWait = 10 * time.Second
 
 	// plainChain and passedChain name what comes in plain text, and an application's own TLS, beside what is proven.

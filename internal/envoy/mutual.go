@@ -1,15 +1,12 @@
 package envoy
 
 import (
-	"time"
-
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/internal/plan"
@@ -27,8 +24,6 @@ const (
 	matchKey     = "envoy.transport_socket_match"
 	transportKey = "lateen"
 	mutualWord   = "mtls"
-	// resumable bounds for how long a session may be resumed without showing a certificate again.
-	resumable = time.Hour
 )
 
 // suites are those of TLS 1.2 that keep what was said secret even from who gets the keys later (forward secrecy). Those of
@@ -48,7 +43,9 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 	if p.Speak == plan.SpeakHTTP2 {
 		speech = http2ALPN
 	}
-	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, mutualALPN, speech)})
+	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{
+		CommonTlsContext: mutualContext(names, mutualALPN, speech), MaxSessionKeys: wrapperspb.UInt32(0), // see takeMutual
+	})
 	if err != nil {
 		return err
 	}
@@ -63,14 +60,16 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 	return nil
 }
 
-// takeMutual returns the server's side: whoever connects must prove an identity of the trust domain.
+// takeMutual returns the server's side: whoever connects must prove an identity of the trust domain. No session is resumed:
+// the certificates would not be looked at again, so who had shown a good one could come back when it has expired.
 func takeMutual(trustDomain string) (*corev3.TransportSocket, error) {
 	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: mutualContext([]*matcherv3.StringMatcher{
 			{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
 		}, http2ALPN, http1ALPN, mutualALPN),
-		RequireClientCertificate: wrapperspb.Bool(true),
-		SessionTimeout:           durationpb.New(resumable),
+		RequireClientCertificate:         wrapperspb.Bool(true),
+		SessionTicketKeysType:            &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
+		DisableStatefulSessionResumption: true,
 	})
 }
 
