@@ -16,7 +16,7 @@ func logTurnedAway(l *listenerv3.Listener, p plan.InboundListener) error {
 	noChain := &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
 		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}},
 	}}
-	noHandshake, err := connectionWhere("connection.transport_failure_reason != '' && response.flags == 0")
+	noHandshake, err := connectionWhere("xds.filter_chain_name == '" + mutualWord + "' && connection.transport_failure_reason != '' && response.flags == 0")
 	if err != nil {
 		return err
 	}
