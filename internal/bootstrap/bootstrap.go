@@ -129,11 +129,13 @@ func limits() (*overloadv3.OverloadManager, error) {
 	}}}, nil
 }
 
-// statistics lists the statistics that are read: the proxy's own state, and the connections and requests by which
-// an agent sees that its Envoy has drained.
+// statistics lists the statistics that are read: the proxy's own state, the connections and requests by which an agent sees
+// that its Envoy has drained, and who has called without proving an identity.
 func statistics() *metricsv3.StatsMatcher {
 	list := &matcherv3.ListStringMatcher{}
-	for _, prefix := range []string{"server.", "cluster_manager.", "listener_manager.", "control_plane.", "http.", "listener.", "lateen."} {
+	for _, prefix := range []string{
+		"server.", "cluster_manager.", "listener_manager.", "control_plane.", "http.", "tcp.inbound", "listener.", "lateen.",
+	} {
 		list.Patterns = append(list.Patterns, &matcherv3.StringMatcher{
 			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix},
 		})
