@@ -112,6 +112,7 @@ type Config struct {
 	Work      Work
 	// Authority gives workloads their certificates; nil: there are no identities.
 	Authority Authority
+	Secure    string // HOST:PORT where workloads ask it
 	Metrics   prometheus.Gatherer
 	Await     string // how to tell the control plane what runs
 	Gate      Gate   // of the pages on the listener that are not for everybody

@@ -26,7 +26,7 @@ func (s *Server) authority(*http.Request) (any, error) {
 	status := s.config.Authority.Status()
 	a := api.Authority{
 		TrustDomain: status.TrustDomain, Plugged: status.PluggedIn, CertTTL: mesh.Duration(status.TTL), Issued: status.Issued,
-		Refused: map[string]uint64{}, Tokens: status.Tokens, Problem: status.Problem, Now: time.Now().UTC(),
+		Refused: map[string]uint64{}, Tokens: status.Tokens, Restored: status.Restored, Address: s.config.Secure, Problem: status.Problem, Now: time.Now().UTC(),
 		Bundle: string(s.config.Authority.Bundle().PEM()), Roots: certificates(status.Roots), Issuing: certificates(status.Issuing),
 	}
 	for reason, n := range status.Refused {

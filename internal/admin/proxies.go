@@ -33,7 +33,7 @@ func (s *Server) listProxies(ctx context.Context) []api.Proxy {
 
 func proxyOf(c push.Connected) api.Proxy {
 	p := api.Proxy{
-		ID: c.ID, Type: c.Type, Connected: true, Since: c.Since, Scope: c.Scope, Revision: c.Settled,
+		ID: c.ID, Type: c.Type, Connected: true, Since: c.Since, Identity: c.Identity, Scope: c.Scope, Revision: c.Settled,
 		Current: c.Settled >= c.Marked && !c.Busy && len(c.Refusals) == 0, Holds: map[string]int{},
 		Behind: c.Behind, Silent: c.Silent,
 	}

@@ -17,6 +17,7 @@ type Proxy struct {
 	Type        mesh.ProxyType `json:"type"`
 	Connected   bool           `json:"connected"`
 	Since       time.Time      `json:"since,omitzero"`        // when it connected, or since when it is missed
+	Identity    string         `json:"identity,omitempty"`    // SPIFFE ID that it has proven on its stream; missing: none
 	Scope       string         `json:"scope,omitempty"`       // short name for the facts about it that steer what it gets
 	Revision    int64          `json:"revision"`              // up to which it has confirmed everything; -1: none yet
 	Current     bool           `json:"current"`               // everything that concerns it is in force

@@ -16,6 +16,7 @@ type Connected struct {
 	ID       mesh.ProxyID
 	Type     mesh.ProxyType
 	Since    time.Time // when its stream began
+	Identity string    // SPIFFE ID that it has proven; "": it has proven none
 	Scope    string    // a short name for the facts about it that views may read: equal facts, equal names
 	Settled  int64     // revision up to which it has confirmed everything; -1: none yet
 	Marked   int64     // revision of the last change that concerned it
@@ -93,7 +94,7 @@ func (e *Engine) all() []looked {
 	list := make([]looked, 0, len(e.proxies))
 	for p := range e.proxies {
 		c := Connected{
-			ID: p.id, Type: p.typ, Since: p.since, Scope: p.scopeName, Settled: p.settled, Marked: p.marked,
+			ID: p.id, Type: p.typ, Since: p.since, Identity: p.proven, Scope: p.scopeName, Settled: p.settled, Marked: p.marked,
 			Busy: p.busy, Holds: p.counts, Last: p.refusal,
 		}
 		if !p.busy && p.settled >= p.marked && !p.evicted { // nothing that came later concerns it

@@ -82,10 +82,12 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 	if w == nil || w.Type != n.Type {
 		return nil, e.changed, nil
 	}
+	proven := ""
 	if peer.Identity != nil {
 		if err := prove(w, peer.Identity, e.snapshot.Realm()); err != nil {
 			return nil, nil, err
 		}
+		proven = peer.Identity.ID.String()
 	}
 	caller := callerOf(w, peer.Identity == nil)
 	p := &Proxy{
@@ -95,6 +97,7 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 		busy:      true,
 		questions: make(chan func(), maxQuestions),
 		since:     time.Now(),
+		proven:    proven,
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,

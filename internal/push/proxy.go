@@ -27,6 +27,7 @@ type Proxy struct {
 
 	questions chan func() // for the stream's goroutine to answer
 	since     time.Time
+	proven    string // SPIFFE ID by which it has connected; "": without one
 	scopeName string
 
 	engine *Engine

@@ -160,7 +160,7 @@ func New(c Config) (*Plane, error) {
 	p.admin = admin.New(admin.Config{
 		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
 		Store: p.store, Registry: p.store, Proxies: p.engine, Handovers: p.handovers, Watch: p.engine, Explain: p.engine, Work: p.engine,
-		Authority: p.authority(), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
+		Authority: p.authority(), Secure: addressOf(c.Secure), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})
 	return p, nil
 }
