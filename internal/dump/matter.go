@@ -19,6 +19,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
@@ -94,18 +95,27 @@ func listens(l *listenerv3.Listener) string {
 
 // speaks tells what a listener takes connections for.
 func speaks(l *listenerv3.Listener) string {
-	word := "TCP"
+	word, tls, plain := "TCP", "", false
 	for _, chain := range l.GetFilterChains() {
 		for _, f := range chain.GetFilters() {
 			if strings.HasSuffix(f.GetTypedConfig().GetTypeUrl(), ".HttpConnectionManager") {
 				word = "HTTP"
 			}
 		}
-		if chain.GetTransportSocket() != nil {
-			return word + " over TLS"
+		var takes tlsv3.DownstreamTlsContext
+		switch socket := chain.GetTransportSocket().GetTypedConfig(); {
+		case socket.UnmarshalTo(&takes) == nil && takes.GetRequireClientCertificate().GetValue():
+			tls = " over mutual TLS"
+		case chain.GetTransportSocket() != nil:
+			tls = " over TLS"
+		default:
+			plain = true
 		}
 	}
-	return word
+	if tls != "" && plain {
+		tls += " or plain"
+	}
+	return word + tls
 }
 
 // leadsTo tells where a filter for bytes sends them.
@@ -151,11 +161,26 @@ func clusterType(c *clusterv3.Cluster) string {
 	return c.GetType().String()
 }
 
+// tlsWord tells whether a cluster speaks TLS, and whether it proves who the proxy is.
 func tlsWord(c *clusterv3.Cluster) string {
-	if c.GetTransportSocket() != nil || len(c.GetTransportSocketMatches()) > 0 {
-		return "yes"
+	sockets := []*corev3.TransportSocket{c.GetTransportSocket()}
+	for _, m := range c.GetTransportSocketMatches() {
+		sockets = append(sockets, m.GetTransportSocket())
 	}
-	return "-"
+	word := "-"
+	for _, socket := range sockets {
+		var speaks tlsv3.UpstreamTlsContext
+		if socket.GetTypedConfig().UnmarshalTo(&speaks) != nil {
+			continue
+		}
+		word = "yes"
+		for _, secret := range speaks.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
+			if secret.GetName() == envoy.IdentitySecret {
+				return "mutual"
+			}
+		}
+	}
+	return word
 }
 
 // endpointLines tells of each endpoint. Envoy says of all those that it does not use that they are unhealthy: what was sent
@@ -195,9 +220,12 @@ func healthWord(h corev3.HealthStatus) string {
 	return strings.ToLower(h.String())
 }
 
-// certificate tells whose certificate it is, and until when it holds.
+// certificate tells whose certificate it is, and until when it holds; of roots that of the first one.
 func certificate(s *tlsv3.Secret) []string {
 	chain := s.GetTlsCertificate().GetCertificateChain()
+	if s.GetValidationContext() != nil {
+		chain = s.GetValidationContext().GetTrustedCa()
+	}
 	text := []byte(chain.GetInlineString())
 	if len(text) == 0 {
 		text = chain.GetInlineBytes()
