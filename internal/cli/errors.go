@@ -47,7 +47,7 @@ func report(w io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errDiffers):
+	case errors.Is(err, errDiffers), errors.Is(err, errFindings):
 		return exitFailure
 	}
 	message := err.Error()

@@ -139,14 +139,14 @@ func (l *looking) show(w io.Writer, proxies []api.Proxy) error {
 	wide := l.output == "wide"
 	header := "PROXY\tKIND\tCONNECTED\tSCOPE\tHOLDS\tIN SYNC\tLAST REFUSAL"
 	if wide {
-		header = "PROXY\tKIND\tCONNECTED\tSCOPE\tCHANGE\tHOLDS\tIN SYNC\tLAST REFUSAL\tPENDING"
+		header = "PROXY\tKIND\tCONNECTED\tSCOPE\tCHANGE\tHOLDS\tIN SYNC\tLAST REFUSAL\tPENDING\tIDENTITY"
 	}
 	fmt.Fprintln(t, header)
 	for i := range proxies {
 		p := &proxies[i]
 		cells := []string{string(p.ID), string(p.Type), connected(p), cmp.Or(p.Scope, "-")}
 		if wide {
-			cells = append(cells, revision(p.Revision), holds(p.Holds), inSync(p), lastRefusal(p, true), pending(p))
+			cells = append(cells, revision(p.Revision), holds(p.Holds), inSync(p), lastRefusal(p, true), pending(p), cmp.Or(p.Identity, "-"))
 		} else {
 			cells = append(cells, holds(p.Holds), inSync(p), lastRefusal(p, false))
 		}

@@ -47,6 +47,11 @@ func showDetail(w io.Writer, p *api.ProxyDetail, whole bool) {
 	} else {
 		fmt.Fprintf(w, "not in sync: %s; all was in force at change %s\n", inSync(&p.Proxy), revision(p.Revision))
 	}
+	if p.Identity != "" {
+		fmt.Fprintf(w, "has proven to be %s\n", p.Identity)
+	} else {
+		fmt.Fprintln(w, "has no identity: it speaks plain text")
+	}
 	for _, r := range p.Refusals {
 		fmt.Fprintf(w, "\nrefuses %s, %s ago (%s):\n  %s\n", r.Resource, age(r.Time), clock(r.Time), oneLine(r.Reason))
 	}

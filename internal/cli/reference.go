@@ -66,8 +66,14 @@ func reference(root *cobra.Command) string {
 	for _, group := range root.Groups() {
 		fmt.Fprintf(&b, "## %s\n\n", strings.TrimSuffix(group.Title, ":"))
 		for _, c := range root.Commands() {
-			if c.GroupID == group.ID && !c.Hidden {
-				chapter(&b, c)
+			if c.GroupID != group.ID || c.Hidden {
+				continue
+			}
+			chapter(&b, c)
+			for _, part := range c.Commands() {
+				if !part.Hidden {
+					chapter(&b, part)
+				}
 			}
 		}
 	}
@@ -79,7 +85,8 @@ func chapter(b *strings.Builder, c *cobra.Command) {
 	if text == "" {
 		text = c.Short + "."
 	}
-	fmt.Fprintf(b, "### %s\n\n%s\n\n```text\n%s\n```\n\n", c.Name(), text, strings.TrimSuffix(c.UseLine(), " [flags]"))
+	name := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+	fmt.Fprintf(b, "### %s\n\n%s\n\n```text\n%s\n```\n\n", name, text, strings.TrimSuffix(c.UseLine(), " [flags]"))
 	flagTable(b, c.LocalNonPersistentFlags())
 	if c.HasExample() {
 		fmt.Fprintf(b, "For instance:\n\n```sh\n%s\n```\n\n", strings.ReplaceAll(strings.TrimSpace(c.Example), "\n  ", "\n"))

@@ -80,7 +80,9 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 			addLegacy(newDeleteCommand(m, kinds)), addLegacy(newGetCommand(m, kinds)), addLegacy(newDiffCommand(m)),
 			addLegacy(newValidateCommand(validKinds())),
 		},
-		look:  {newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newVersionCommand()},
+		look: {
+			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
+		},
 		parts: {newServeCommand(m), newAgentCommand(m), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {

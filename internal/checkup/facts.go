@@ -1,0 +1,144 @@
+package checkup
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// atOnce bounds the proxies that are looked at side by side.
+const atOnce = 8
+
+// facts is all that is judged.
+type facts struct {
+	now       time.Time
+	since     time.Duration
+	dir       string
+	status    api.Status
+	authority *api.Authority // nil: there is none
+	bundle    identity.Bundle
+	services  []api.Service
+	handovers []api.Handover
+	problems  []mesh.Problem
+	proxies   map[mesh.ProxyID]*api.Proxy // those that are connected or missed
+	seen      []*seen                     // one for each workload
+	addresses map[string]mesh.ProxyID     // of workloads; "" for one that several have
+}
+
+// seen is what there is to see of one workload.
+type seen struct {
+	api.Workload
+	here     bool // its proxy has a folder on this machine
+	dir      string
+	identity Identity
+	chain    *chain // of its certificate; nil: none
+	counts   counts // of its Envoy
+	log      []call // of its access log, what concerns identity
+	noLog    bool   // there is no access log
+}
+
+// look reads everything.
+func look(ctx context.Context, m Mesh) (*facts, error) {
+	f, err := known(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	if f.status, err = m.API.Status(ctx); err != nil {
+		return nil, err
+	}
+	if f.services, err = m.API.Services(ctx); err != nil {
+		return nil, err
+	}
+	if f.handovers, err = m.API.Handovers(ctx); err != nil {
+		return nil, err
+	}
+	if f.problems, err = m.API.Problems(ctx); err != nil {
+		return nil, err
+	}
+	return f, f.each(ctx, func(s *seen) {
+		s.lookAtIdentity(ctx, f.now)
+		s.lookAtCalls(ctx, f.now.Add(-f.since))
+	})
+}
+
+// known reads what the control plane knows of its authority, workloads and proxies.
+func known(ctx context.Context, m Mesh) (*facts, error) {
+	f := &facts{now: time.Now(), since: m.Since, dir: m.Dir, proxies: map[mesh.ProxyID]*api.Proxy{}, addresses: map[string]mesh.ProxyID{}}
+	authority, err := Authority(ctx, m.API)
+	if err != nil {
+		return nil, err
+	}
+	if authority != nil {
+		f.authority = authority
+		if f.bundle, err = identity.ParseBundle(authority.TrustDomain, []byte(authority.Bundle)); err != nil {
+			return nil, err
+		}
+	}
+	proxies, err := m.API.Proxies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range proxies {
+		f.proxies[proxies[i].ID] = &proxies[i]
+	}
+	workloads, err := m.API.Workloads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range workloads {
+		f.seen = append(f.seen, place(m, w, f.proxies[w.ID]))
+		if _, several := f.addresses[w.Address]; several {
+			f.addresses[w.Address] = ""
+		} else {
+			f.addresses[w.Address] = w.ID
+		}
+	}
+	return f, nil
+}
+
+// Authority returns what the control plane tells of its authority, nil where it has none.
+func Authority(ctx context.Context, client *api.Client) (*api.Authority, error) {
+	a, err := client.Authority(ctx)
+	if refused, ok := errors.AsType[*api.Error](err); ok && refused.Status == http.StatusNotFound {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// place finds the folder of a workload's proxy.
+func place(m Mesh, w api.Workload, p *api.Proxy) *seen {
+	s := &seen{Workload: w, dir: filepath.Join(m.Dir, "proxies", string(w.ID))}
+	if stat, err := os.Stat(s.dir); err == nil && stat.IsDir() {
+		s.here = true
+	}
+	s.identity = Identity{Proxy: w.ID, Type: w.Type, Wanted: w.Identity}
+	if p != nil {
+		s.identity.Connected, s.identity.Proven = p.Connected, p.Identity
+	}
+	return s
+}
+
+// each looks at all workloads whose proxies are here, some at once.
+func (f *facts) each(ctx context.Context, one func(*seen)) error {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, s := range f.seen {
+		group.Go(func() error {
+			one(s)
+			return ctx.Err()
+		})
+	}
+	return group.Wait()
+}

@@ -1,0 +1,120 @@
+package checkup
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// proxiesArea judges whether the proxies have what they are to have.
+func (f *facts) proxiesArea() (string, []Finding) {
+	var findings []Finding
+	connected, current := 0, 0
+	for _, s := range f.seen {
+		p := f.proxies[s.ID]
+		if p == nil {
+			continue // it starts, or its library is not connected
+		}
+		tell := func(severity Verdict, code Code, fix, format string, args ...any) {
+			findings = append(findings, Finding{
+				Severity: severity, Code: code, Subject: string(s.ID), Proxy: s.ID, Message: fmt.Sprintf(format, args...), Fix: fix,
+			})
+		}
+		if p.Connected {
+			connected++
+		}
+		if p.Current {
+			current++
+		}
+		switch {
+		case !p.Connected:
+			tell(Error, ProxyAway, s.agentLog()+" says why; it goes on with what it has, and holds up changes of how ports are secured",
+				"it runs and has been away for %s", Span(f.now.Sub(p.Since)))
+		case len(p.Refused) > 0:
+			tell(Error, ProxyRefuses, "`lateen proxies "+string(s.ID)+"` shows all of it; correct the object, or delete it",
+				"it refuses %s: %s", number(len(p.Refused), "resource"), oneLine(p.Refused[0]))
+		case p.Silent:
+			tell(Warning, ProxySilent, "look at "+s.agentLog(), "it takes no messages")
+		}
+	}
+	return fmt.Sprintf("%d connected, %d in sync", connected, current), findings
+}
+
+// handoverPatience is how long a step of a handover takes at most when all is well.
+const handoverPatience = 10 * time.Second
+
+// handoversArea judges whether changes of how ports are secured go on.
+func (f *facts) handoversArea() (string, []Finding) {
+	var findings []Finding
+	for _, h := range f.handovers {
+		if f.now.Sub(h.Since) < handoverPatience && len(h.Refused) == 0 {
+			continue
+		}
+		severity, fix := Warning, "it goes on by itself when they have confirmed; `lateen proxies` shows them"
+		switch {
+		case len(h.Refused) > 0:
+			severity, fix = Error, "`lateen proxies NAME` shows what is refused: "+listed(oneLines(h.Refused), 1)
+		case len(h.Away) > 0:
+			fix = "bring back, or end, what is away: " + listed(h.Away, shownSources)
+		case len(h.WaitingFor) > 0:
+			fix = "look why these do not confirm: " + listed(h.WaitingFor, shownSources)
+		}
+		subject := shortHost(h.Host)
+		if h.Port != 0 {
+			subject = f.portName(h.Host, h.Port)
+		}
+		findings = append(findings, Finding{
+			Severity: severity, Code: HandoverWaits, Subject: subject, Fix: fix,
+			Message: fmt.Sprintf("how it is secured has been changing for %s: %s", Span(f.now.Sub(h.Since)), h.Step),
+		})
+	}
+	if len(f.handovers) == 0 {
+		return "none under way", nil
+	}
+	return number(len(f.handovers), "handover") + " under way", findings
+}
+
+func oneLines(all []string) []string {
+	var lines []string
+	for _, text := range all {
+		lines = append(lines, oneLine(text))
+	}
+	return lines
+}
+
+// objects passes on what is wrong with objects, but for what is told of ports.
+func (f *facts) objects() (string, []Finding) {
+	var findings []Finding
+	for i := range f.problems {
+		p := &f.problems[i]
+		if p.Code == unprovenProblem {
+			continue
+		}
+		severity := Warning
+		if p.Severity == mesh.Error {
+			severity = Error
+		}
+		findings = append(findings, Finding{
+			Severity: severity, Code: ObjectProblem, Subject: p.Object.String(), Message: f.problemText(p), Fix: cmp.Or(p.Hint, "correct it"),
+		})
+	}
+	return number(len(findings), "problem"), findings
+}
+
+// problemText says where it is and what, without the object and without the hint.
+func (f *facts) problemText(p *mesh.Problem) string {
+	text := oneLine(p.Message) + " [" + p.Code + "]"
+	if p.Field != "" {
+		text = p.Field + ": " + text
+	}
+	at := p.Position
+	at.File = strings.TrimPrefix(at.File, f.dir+string(filepath.Separator))
+	if where := at.String(); where != "" {
+		text = where + ": " + text
+	}
+	return text
+}
