@@ -205,7 +205,7 @@ func describe(all []*x509.Certificate) []Certificate {
 			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: serial(c), Fingerprint: identity.Fingerprint(c),
 			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 		}
-		if names, err := identity.NamesOf(c); err == nil {
+		if names, err := identity.NamesIn(c.Extensions); err == nil {
 			one.URIs, one.DNS = names.URIs, names.DNS
 			for _, ip := range names.Addresses {
 				one.Addresses = append(one.Addresses, ip.String())
