@@ -19,6 +19,10 @@ func (p *slowPlane) PutRegistry(context.Context, mesh.Registry) (int64, error) {
 
 func (p *slowPlane) EditRegistry(context.Context, mesh.RegistryEdit) (int64, error) { return 2, nil }
 
+func (p *slowPlane) NewToken(context.Context, api.NewToken) (api.JoinToken, error) {
+	return api.JoinToken{}, errors.New("nobody asks for tokens here")
+}
+
 func (p *slowPlane) Progress(ctx context.Context, _ int64, wait time.Duration) (api.Progress, error) {
 	now := *p.progress.Load()
 	if now.Revision < 0 {
