@@ -147,6 +147,7 @@ func (s *seen) lookAtIdentity(ctx context.Context, now time.Time) {
 // readStatus reads what the agent says.
 func (s *seen) readStatus(now time.Time) {
 	id := &s.identity
+	s.chain, id.Chain, id.Trusts = nil, nil, nil
 	status, err := agent.ReadStatus(s.dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && id.Connected && id.Proven == "":

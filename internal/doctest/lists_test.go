@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lateen-mesh/lateen/internal/checkup"
 	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
@@ -169,6 +170,17 @@ func TestRuleWords(t *testing.T) {
 	}
 	_, words, _ := strings.Cut(read(t, interfaces).section(t, "Access log"), "`rule` is")
 	compare(t, "words in angle brackets", names(words), actual)
+}
+
+// TestFindingsAreDocumented compares the kinds of findings of `lateen check` with their list.
+func TestFindingsAreDocumented(t *testing.T) {
+	t.Parallel()
+	_, list, _ := strings.Cut(read(t, interfaces).section(t, "API"), "| Code | Severity | Meaning |")
+	var actual []string
+	for _, code := range checkup.Codes() {
+		actual = append(actual, string(code))
+	}
+	compare(t, "codes of findings", names(list), actual)
 }
 
 // TestRunningMeshIsDocumented compares what a mesh gives its applications and its metrics with their lists.
