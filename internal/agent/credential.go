@@ -30,8 +30,8 @@ type credential struct {
 	roots identity.Bundle
 	peer  identity.Peer // whom the certificate speaks for
 
-	received moment
-	skew     time.Duration // what the authority's clock was ahead of this machine's then
+	asked moment        // when it was asked for, so that it is not taken for younger than it is
+	skew  time.Duration // what the authority's clock was ahead of this machine's then, at most
 }
 
 // newKey makes a private key.
@@ -92,6 +92,6 @@ func (c *credential) keyPEM() ([]byte, error) {
 
 // remaining returns for how long the certificate is still good, negative for one that has expired.
 func (c *credential) remaining(now moment) time.Duration {
-	life := c.leaf().NotAfter.Sub(c.received.wall.Add(c.skew))
-	return min(life-now.steady.Sub(c.received.steady), c.leaf().NotAfter.Sub(now.wall.Add(c.skew)))
+	life := c.leaf().NotAfter.Sub(c.asked.wall.Add(c.skew))
+	return min(life-now.steady.Sub(c.asked.steady), c.leaf().NotAfter.Sub(now.wall.Add(c.skew)))
 }

@@ -83,7 +83,7 @@ func (k *keeper) resume() {
 	case err != nil:
 		k.log.Warn("certificate of before not used", "proxy", k.name, "err", err)
 	case c != nil:
-		c.received = now
+		c.asked = now
 		k.take(c)
 		begin, life := c.leaf().NotBefore, c.leaf().NotAfter.Sub(c.leaf().NotBefore)
 		k.renewAt = now.after(halfLife(life, k.random()) - now.wall.Sub(begin))
@@ -213,8 +213,7 @@ func (k *keeper) renew(ctx context.Context) (*credential, error) {
 	before := k.now()
 	c, now, err := k.sign(ctx, r)
 	if err == nil {
-		c.key, c.received = r.key, k.now()
-		c.skew = now.Sub(before.wall.Add(c.received.steady.Sub(before.steady) / 2)) // it looked at its clock in the middle
+		c.key, c.asked, c.skew = r.key, before, now.Sub(before.wall)
 		if err = c.check(k.workload, now); err != nil {
 			err = fmt.Errorf("what the authority signed: %w", err)
 		}

@@ -44,10 +44,24 @@ func (f oneFile) load(trustDomain string) (*credential, error) {
 	return c, nil
 }
 
+// save returns when it is on the disk.
 func (f oneFile) save(c *credential) error {
-	key, err := c.keyPEM()
+	text, err := c.text()
 	if err != nil {
 		return err
+	}
+	folder, err := disk.Open(f.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Write(identityName, text), folder.Close())
+}
+
+// text writes what [parseCredential] reads.
+func (c *credential) text() ([]byte, error) {
+	key, err := c.keyPEM()
+	if err != nil {
+		return nil, err
 	}
 	var text bytes.Buffer
 	text.Write(key)
@@ -55,14 +69,10 @@ func (f oneFile) save(c *credential) error {
 	for _, root := range c.roots.Roots {
 		block := &pem.Block{Type: certificateBlock, Headers: map[string]string{rootHeader: rootValue}, Bytes: root.Raw}
 		if err := pem.Encode(&text, block); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	folder, err := disk.Open(f.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Write(identityName, text.Bytes()), folder.Close())
+	return text.Bytes(), nil
 }
 
 // readPrivate reads a file with a key in it, which nobody else may be able to read.
