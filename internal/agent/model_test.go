@@ -3,9 +3,6 @@ package agent
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,12 +13,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/lateen-mesh/lateen/internal/ca"
-	"github.com/lateen-mesh/lateen/internal/ca/capb"
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
@@ -45,11 +39,10 @@ const (
 
 // model is one keeper, the real authority behind a bad network, and what must be true of them.
 type model struct {
-	t         *testing.T
-	random    *mathrand.Rand
-	authority *ca.Authority
-	service   *ca.Service
-	keeper    *keeper
+	t      *testing.T
+	random *mathrand.Rand
+	direct direct
+	keeper *keeper
 
 	mu        sync.Mutex // guards what follows, which the network and the user change
 	behaviour int
@@ -76,20 +69,11 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				m := &model{t: t, random: mathrand.New(mathrand.NewPCG(seed, 7)), tokens: true}
-				m.open()
+				m.direct = newDirect(t, modelTTL)
 				m.run()
 			})
 		})
 	}
-}
-
-func (m *model) open() {
-	authority, err := ca.Open(ca.Config{State: m.t.TempDir(), TrustDomain: trustDomain, TTL: modelTTL, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Cleanup(func() { _ = authority.Close() })
-	m.authority, m.service = authority, ca.NewService(authority, authority.Attestor())
 }
 
 // run lives through what comes until there were enough rotations.
@@ -98,7 +82,9 @@ func (m *model) run() {
 		ctx, cancel := context.WithCancel(m.t.Context())
 		done := make(chan struct{})
 		m.keeper = m.newKeeper()
+		m.mu.Lock()
 		m.used, m.ended, m.failed, m.inAttempt, m.begun, m.stepped = nil, time.Now(), false, false, nil, false
+		m.mu.Unlock()
 		go func() {
 			defer close(done)
 			m.keeper.run(ctx)
@@ -123,11 +109,11 @@ func (m *model) happen() {
 	switch m.random.IntN(20) {
 	case 0, 1:
 		m.behaviour = m.random.IntN(behaviours)
-	case 2, 3, 4, 5:
+	case 2, 3, 4, 5, 6, 7:
 		m.behaviour = good
-	case 6:
+	case 10:
 		m.tokens = !m.tokens
-	case 7:
+	case 11:
 		m.offset = time.Duration(m.random.Int64N(int64(20*time.Minute))) - 10*time.Minute
 		m.stepped = true
 	}
@@ -139,19 +125,26 @@ func (m *model) look() {
 	defer m.mu.Unlock()
 	defer m.happen()
 	now := time.Now()
-	if m.used != nil && !now.Before(m.used.leaf().NotAfter.Add(time.Millisecond)) {
-		m.t.Errorf("at %v a certificate is used that expired at %v", now, m.used.leaf().NotAfter)
-	}
 	if m.used == nil {
 		m.expired++
 	}
-	longest := longestWait
+	longest := time.Minute
 	if !m.failed && m.used != nil {
 		life := modelTTL + ca.Backdate // one that was kept is known by what it says
-		longest = life/2 + time.Duration(float64(life/2)*jitter)
+		longest = life/2 + life/20
 	}
 	if !m.inAttempt && now.Sub(m.ended) > longest+time.Second {
 		m.t.Errorf("at %v there was no attempt since %v", now, m.ended)
+	}
+}
+
+// expire checks that nobody uses a certificate of which the time is over.
+func (m *model) expire(c *credential) {
+	<-time.After(10 * time.Millisecond)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.used == c {
+		m.t.Errorf("a certificate is used after %v", c.leaf().NotAfter)
 	}
 }
 
@@ -164,10 +157,10 @@ func (m *model) begin() {
 	m.attempts++
 	waited := time.Since(m.ended)
 	switch {
-	case m.failed && (waited < shortestWait || waited > longestWait):
+	case m.failed && (waited < time.Second || waited > time.Minute):
 		m.t.Errorf("attempt %v after a failure", waited)
 	case !m.failed && m.begun != nil && !m.stepped:
-		if least := time.Duration(modelTTL.Seconds() / 2 * (1 - jitter) * float64(time.Second)); waited < least-modelLoad {
+		if least := modelTTL/2 - modelTTL/20; waited < least-modelLoad {
 			m.t.Errorf("attempt %v after a success, %v at least", waited, least)
 		}
 	}
@@ -207,6 +200,9 @@ func (m *model) newKeeper() *keeper {
 				m.t.Error("the key of the certificate before is used again")
 			}
 			m.used = c
+			if c != nil {
+				time.AfterFunc(time.Until(c.leaf().NotAfter), func() { m.expire(c) })
+			}
 			return nil
 		},
 		tell: func(Status) {},
@@ -239,8 +235,7 @@ func (m *model) token(context.Context) (string, error) {
 		}
 		return "", errNoToken
 	}
-	token, _, err := m.authority.Tokens().Issue(web, 0)
-	return token.Reveal(), err
+	return m.direct.token(web), nil
 }
 
 // sign is the [signer].
@@ -285,7 +280,7 @@ func (m *model) answer(ctx context.Context, r request, behaviour int) (c *creden
 	case behaviour == refuses:
 		return nil, now, status.Error(codes.Unauthenticated, "who are you")
 	}
-	c, now, err = m.serve(ctx, r)
+	c, now, err = m.direct.sign(ctx, r)
 	switch {
 	case err != nil:
 	case behaviour == loses:
@@ -296,39 +291,6 @@ func (m *model) answer(ctx context.Context, r request, behaviour int) (c *creden
 	return c, now, err
 }
 
-// serve has the real authority sign.
-func (m *model) serve(ctx context.Context, r request) (*credential, time.Time, error) {
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, r.key)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	var state tls.ConnectionState
-	if r.token == "" {
-		state.PeerCertificates = r.current.chain
-	}
-	ctx = peer.NewContext(ctx, &peer.Peer{Addr: nobody{}, AuthInfo: credentials.TLSInfo{State: state}})
-	out, err := m.service.Sign(ctx, &capb.SignRequest{Csr: csr, Token: r.token})
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	c := &credential{roots: identity.Bundle{TrustDomain: trustDomain}}
-	for _, der := range out.GetChain() {
-		c.chain = append(c.chain, m.parse(der))
-	}
-	for _, der := range out.GetRoots() {
-		c.roots.Roots = append(c.roots.Roots, m.parse(der))
-	}
-	return c, out.GetNow().AsTime(), nil
-}
-
-func (m *model) parse(der []byte) *x509.Certificate {
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	return c
-}
-
 // lie returns something that must not be taken.
 func (m *model) lie(c *credential, key crypto.Signer) *credential {
 	switch m.random.IntN(3) {
@@ -337,7 +299,7 @@ func (m *model) lie(c *credential, key crypto.Signer) *credential {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		other, _, err := m.serve(m.t.Context(), request{key: key, token: m.issue(web)})
+		other, _, err := m.direct.sign(m.t.Context(), request{key: key, token: m.direct.token(web)})
 		if err != nil {
 			return &credential{}
 		}
@@ -345,7 +307,7 @@ func (m *model) lie(c *credential, key crypto.Signer) *credential {
 	case 1: // for somebody else
 		other := web
 		other.Workload = "web-v1-1.default"
-		signed, _, err := m.serve(m.t.Context(), request{key: key, token: m.issue(other)})
+		signed, _, err := m.direct.sign(m.t.Context(), request{key: key, token: m.direct.token(other)})
 		if err != nil {
 			return &credential{}
 		}
@@ -354,17 +316,3 @@ func (m *model) lie(c *credential, key crypto.Signer) *credential {
 		return &credential{chain: c.chain, roots: identity.Bundle{TrustDomain: trustDomain}}
 	}
 }
-
-func (m *model) issue(who identity.Peer) string {
-	token, _, err := m.authority.Tokens().Issue(who, 0)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	return token.Reveal()
-}
-
-// nobody is an address.
-type nobody struct{}
-
-func (nobody) Network() string { return "none" }
-func (nobody) String() string  { return "nobody" }
