@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -89,6 +90,16 @@ func (d direct) credential(who identity.Peer) *credential {
 		d.t.Fatal(err)
 	}
 	return c
+}
+
+// certify returns a chain for a key.
+func (d direct) certify(key crypto.Signer) []*x509.Certificate {
+	d.t.Helper()
+	c, _, err := d.sign(d.t.Context(), request{key: key, token: d.token(web)})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return c.chain
 }
 
 // nobody is an address.

@@ -383,8 +383,8 @@ func TestWrongClock(t *testing.T) {
 	})
 }
 
-// Two roots are handed on as they came.
-func TestIdentityOfStatus(t *testing.T) {
+// What is told of a certificate is what it says.
+func TestDescribe(t *testing.T) {
 	t.Parallel()
 	d := newDirect(t, 0)
 	var s Status

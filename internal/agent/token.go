@@ -83,7 +83,7 @@ func (a *asking) token(ctx context.Context) (string, error) {
 	if err := a.conn.SetDeadline(until); err != nil {
 		return "", fmt.Errorf("ask for a join token: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = a.conn.SetDeadline(time.Unix(1, 0)) })()
+	defer a.hurry(ctx)()
 	if !a.asked {
 		if _, err := io.WriteString(a.conn, tokenQuestion); err != nil {
 			return "", fmt.Errorf("ask for a join token: %w", err)
@@ -96,6 +96,20 @@ func (a *asking) token(ctx context.Context) (string, error) {
 	}
 	a.asked = false
 	return checkToken(string(line))
+}
+
+// hurry makes whoever waits give up when ctx ends, until the returned function is called.
+func (a *asking) hurry(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = a.conn.SetDeadline(time.Unix(1, 0)) // on a connection that is closed nobody waits
+	})
+	return func() {
+		if !cancel() {
+			<-done // so that it does not hurry the next one
+		}
+	}
 }
 
 // TokenPair returns the two ends of what gives an agent its tokens: its own, which becomes descriptor 3 of the process that
