@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || os.Args[1] != "agent" {
 		os.Exit(m.Run())
 	}
-	c := Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Events: os.Stdout}
+	c := Config{Domain: "cluster.local", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Events: os.Stdout}
 	flags := flag.NewFlagSet("agent", flag.ExitOnError)
 	c.Flags(flags)
 	err := flags.Parse(os.Args[2:])
@@ -83,7 +83,7 @@ func (p *proxy) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func newProxy(t *testing.T, app http.Handler) *proxy {
+func newProxy(t testing.TB, app http.Handler) *proxy {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "agent") //nolint:usetesting // TempDir holds the test's name, and paths of sockets are short
 	if err != nil {
@@ -110,14 +110,14 @@ func newProxy(t *testing.T, app http.Handler) *proxy {
 	return p
 }
 
-func (p *proxy) bootstrap(t *testing.T, text string) {
+func (p *proxy) bootstrap(t testing.TB, text string) {
 	t.Helper()
 	if err := os.WriteFile(p.config.Bootstrap, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func envoyPath(t *testing.T) string {
+func envoyPath(t testing.TB) string {
 	t.Helper()
 	dir, err := filepath.Abs("../../bin")
 	if err != nil {
@@ -147,7 +147,7 @@ func (p *proxy) run(t *testing.T) (stop func(), done <-chan error) {
 	return cancel, ended
 }
 
-func await[T any](t *testing.T, c <-chan T, what string) T {
+func await[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-c:
@@ -158,7 +158,7 @@ func await[T any](t *testing.T, c <-chan T, what string) T {
 	}
 }
 
-func (p *proxy) await(t *testing.T, want string) Event {
+func (p *proxy) await(t testing.TB, want string) Event {
 	t.Helper()
 	e := await(t, p.events, want)
 	if e.Event != want {

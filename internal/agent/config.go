@@ -37,7 +37,7 @@ type Config struct {
 	PlainXDS string // where the control plane answers an Envoy without an identity: HOST:PORT or "unix:PATH"
 
 	// Of the identity.
-	ControlPlane string // HOST:PORT where the control plane answers over mutual TLS; "": the workload has no identity
+	ControlPlane string // HOST:PORT where the control plane answers over mutual TLS; "": [DefaultControlPlane], but for PlainXDS or Bootstrap
 	TrustDomain  string // of the identity; "": Domain
 	RootCert     string // path of a PEM file with the roots by which the control plane is trusted at first; "": the token tells
 	TokenFile    string // path of a file with a join token; the certificate is then kept over a restart
@@ -64,7 +64,7 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.Type, "type", string(mesh.Sidecar), "what the proxy is, sidecar or ingress")
 	f.StringVar(&c.Address, "address", "", "IP address of the workload")
 	f.StringVar(&c.PlainXDS, "plain-xds", "", "where the control plane answers proxies without an identity, HOST:PORT or unix:PATH, instead of --control-plane")
-	f.StringVar(&c.ControlPlane, "control-plane", "", "HOST:PORT where the control plane answers over mutual TLS")
+	f.StringVar(&c.ControlPlane, "control-plane", "", "HOST:PORT where the control plane answers over mutual TLS (default: "+DefaultControlPlane+")")
 	f.StringVar(&c.TrustDomain, "trust-domain", "", "trust domain of the workload and the control plane (default: that of the services)")
 	f.StringVar(&c.RootCert, "root-cert", "", "path of a PEM file with the roots by which the control plane is trusted at first (default: the one that the token names)")
 	f.StringVar(&c.TokenFile, "token-file", "", "path of a file with a join token; what it gives is kept in --dir")
@@ -118,6 +118,9 @@ func (e *Misused) Error() string { return e.Reason }
 // Hint returns the next step.
 func (e *Misused) Hint() string { return e.Advice }
 
+// DefaultControlPlane is where a control plane on the same machine answers over mutual TLS, unless it was told another place.
+const DefaultControlPlane = "127.0.0.1:15012"
+
 // complete fills in what follows from the rest.
 func (c *Config) complete() error {
 	dir, err := filepath.Abs(c.Dir)
@@ -130,6 +133,9 @@ func (c *Config) complete() error {
 	}
 	if c.Name == "" {
 		c.Name = c.Node
+	}
+	if c.ControlPlane == "" && c.PlainXDS == "" && c.Bootstrap == "" {
+		c.ControlPlane = DefaultControlPlane
 	}
 	if c.TrustDomain == "" {
 		c.TrustDomain = c.Domain
@@ -145,13 +151,11 @@ func (c *Config) check() error {
 	socket, isSocket := strings.CutPrefix(c.PlainXDS, bootstrap.UnixPrefix)
 	switch {
 	case c.Proxyless && (c.ControlPlane == "" || c.Node == ""):
-		return &Misused{"a program without a proxy needs an identity", "give --node NAME.NAMESPACE, --address IP and --control-plane HOST:PORT too"}
+		return &Misused{"a program without a proxy is given an identity", "give --node NAME.NAMESPACE, --address IP and --control-plane HOST:PORT"}
 	case c.Bootstrap == "" && c.Node == "":
 		return &Misused{"nothing says which proxy this is", "name it with --node NAME.NAMESPACE --address IP, or give Envoy's whole configuration with --bootstrap"}
 	case c.ControlPlane != "" && c.PlainXDS != "":
 		return &Misused{"the control plane is to be reached with and without an identity", "give one of --control-plane and --plain-xds"}
-	case c.ControlPlane == "" && c.PlainXDS == "" && c.Bootstrap == "":
-		return &Misused{"nothing says where the control plane is", "name it with --control-plane HOST:PORT, or with --plain-xds for a proxy without an identity"}
 	case c.ControlPlane == "" && (c.TokenFile != "" || c.InheritToken || c.RootCert != ""):
 		return &Misused{"nothing says who gives the identity", "name the control plane with --control-plane HOST:PORT"}
 	case c.TokenFile != "" && c.InheritToken:

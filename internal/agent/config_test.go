@@ -20,7 +20,7 @@ func TestMisused(t *testing.T) {
 		"no address":             {func(c *Config) { c.Address = "" }, "--address"},
 		"no IP":                  {func(c *Config) { c.Address = "localhost" }, "--address"},
 		"wrong type":             {func(c *Config) { c.Type = "router" }, "--type"},
-		"no control plane":       {func(c *Config) { c.PlainXDS = "" }, "--control-plane"},
+		"no control plane":       {func(c *Config) { c.PlainXDS = "" }, "--token-file"},
 		"both ways":              {func(c *Config) { c.ControlPlane = "127.0.0.1:15012" }, "--plain-xds"},
 		"a token without a use":  {func(c *Config) { c.TokenFile = "/token" }, "--control-plane"},
 		"proxyless and plain":    {func(c *Config) { c.Proxyless = true }, "--control-plane"},

@@ -72,12 +72,20 @@ func (p *plane) serve() (stop func()) {
 		p.t.Fatal(err)
 	}
 	p.address = l.Addr().String()
-	creds := grpc.Creds(credentials.NewTLS(p.authority.ServerTLS("localhost", "127.0.0.1")))
+	return p.serveOn(l, grpc.Creds(credentials.NewTLS(p.authority.ServerTLS("localhost", "127.0.0.1"))))
+}
+
+// serveOn answers on a listener.
+func (p *plane) serveOn(l net.Listener, options ...grpc.ServerOption) (stop func()) {
 	server := xds.NewServer(func(ctx context.Context, _ xds.Peer) (xds.Client, error) {
 		from, _ := peer.FromContext(ctx)
-		p.opened <- from.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0]
+		if info, ok := from.AuthInfo.(credentials.TLSInfo); ok {
+			p.opened <- info.State.PeerCertificates[0]
+		} else {
+			p.opened <- nil
+		}
 		return &said{plane: p, asked: map[xds.Type]bool{}}, nil
-	}, nil, 0, creds)
+	}, nil, 0, options...)
 	ca.NewService(p.authority, p.authority.Attestor()).Register(server)
 	done := make(chan struct{})
 	go func() {
@@ -153,19 +161,5 @@ func (s *said) Next(session *xds.Session) (responses []*xds.Response, _ time.Dur
 func (s *said) Wake() <-chan struct{} { return nil }
 func (s *said) Close()                { s.plane.ended <- struct{}{} }
 
-type testWriter struct{ t testing.TB }
-
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Helper()
-	w.t.Log(string(b))
-	return len(b), nil
-}
-
 // slogTo writes to a writer.
 func slogTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
-
-// testLog writes to the test's log.
-func testLog(t testing.TB) *slog.Logger {
-	t.Helper()
-	return slog.New(slog.NewTextHandler(testWriter{t}, nil))
-}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,10 @@ func Metrics() []Metric {
 		{"lateen_agent_envoy_starts_total", "counter", "Envoys started."},
 		{"lateen_agent_envoy_crashes_total", "counter", "Envoys that ended by themselves."},
 		{"lateen_agent_ready", "gauge", "Whether Envoy takes requests and is not draining, 0 or 1."},
+		{"lateen_agent_certificate_expiry_seconds", "gauge", "How long the certificate of the workload is still good; 0: there is none yet, less: it has expired."},
+		{"lateen_agent_certificate_renewals_total", "counter", "Certificates received."},
+		{"lateen_agent_certificate_failures_total", "counter", "Attempts to get a certificate that failed."},
+		{"lateen_agent_certificate_failing", "gauge", "Whether the last attempt to get a certificate failed, 0 or 1."},
 	}
 }
 
@@ -48,6 +53,7 @@ func (a *Agent) serveHealth(ctx context.Context) (stop func(), err error) {
 		return nil, fmt.Errorf("listen for health: %w", err)
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", a.tell)
 	mux.HandleFunc("GET /healthz/ready", a.readiness)
 	mux.HandleFunc("GET /metrics", a.metrics)
 	server := &http.Server{
@@ -71,16 +77,46 @@ const (
 	writeTimeout = adminWait + 5*time.Second
 )
 
-// state tells whether Envoy takes requests, and says it in a word.
+// state tells whether Envoy takes requests, or a program without one has its certificate, and says it in a word.
 func (a *Agent) state(ctx context.Context) (ready bool, word string) {
 	switch {
 	case a.health.draining.Load():
 		return false, "draining"
-	case !a.admin.ready(ctx):
+	case a.config.Proxyless && a.certificateGood() <= 0, !a.config.Proxyless && !a.admin.ready(ctx):
 		return false, "not ready"
 	default:
 		return true, "ready"
 	}
+}
+
+// certificateGood returns for how long the certificate is still good; 0: there is none.
+func (a *Agent) certificateGood() time.Duration {
+	s := a.status.Load()
+	if s == nil || s.NotAfter.IsZero() {
+		return 0
+	}
+	return s.NotAfter.Sub(a.config.Clock().Add(time.Duration(s.SkewSeconds * float64(time.Second))))
+}
+
+// tell answers with everything that is known, for people: it is no judgement.
+func (a *Agent) tell(w http.ResponseWriter, r *http.Request) {
+	var all struct {
+		State       string  `json:"state"`
+		Certificate *Status `json:"certificate,omitempty"` // of an agent with an identity
+	}
+	_, all.State = a.state(r.Context())
+	if s := a.status.Load(); s != nil {
+		brief := *s
+		brief.Chain, brief.Roots = "", ""
+		all.Certificate = &brief
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, "%s\n", text)
 }
 
 func (a *Agent) readiness(w http.ResponseWriter, r *http.Request) {
@@ -94,15 +130,26 @@ func (a *Agent) readiness(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, word)
 }
 
-// metrics answers in the text format of Prometheus.
+// metrics answers in the text format of Prometheus. An agent without an identity has no metrics of certificates.
 func (a *Agent) metrics(w http.ResponseWriter, r *http.Request) {
-	var ready int64
-	if is, _ := a.state(r.Context()); is {
-		ready = 1
+	ready, _ := a.state(r.Context())
+	values := []float64{float64(a.health.starts.Load()), float64(a.health.crashes.Load()), number(ready)}
+	if a.config.ControlPlane != "" {
+		var s Status
+		if known := a.status.Load(); known != nil {
+			s = *known
+		}
+		values = append(values, a.certificateGood().Seconds(), float64(s.Renewals), float64(s.Failures), number(s.LastError != ""))
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	values := []int64{a.health.starts.Load(), a.health.crashes.Load(), ready}
-	for i, m := range Metrics() {
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", m.Name, m.Help, m.Name, m.Kind, m.Name, values[i])
+	for i, m := range Metrics()[:len(values)] {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %v\n", m.Name, m.Help, m.Name, m.Kind, m.Name, values[i])
 	}
+}
+
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

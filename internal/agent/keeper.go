@@ -52,7 +52,6 @@ const lookAgain = time.Minute
 
 // run keeps the credential until ctx ends.
 func (k *keeper) run(ctx context.Context) {
-	k.resume()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -72,24 +71,27 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// resume takes up the credential of an earlier run.
-func (k *keeper) resume() {
+// resume takes up the credential of an earlier run and tells whether there is one. It is looked for until there is another: the
+// clock may just have been too wrong for it.
+func (k *keeper) resume() (bool, error) {
 	c, err := k.load(k.trustDomain)
 	now := k.now()
 	if c != nil {
 		err = c.check(k.workload, now.wall)
 	}
-	switch {
-	case err != nil:
-		k.log.Warn("certificate of before not used", "proxy", k.name, "err", err)
-	case c != nil:
-		c.asked = now
-		k.take(c)
-		begin, life := c.leaf().NotBefore, c.leaf().NotAfter.Sub(c.leaf().NotBefore)
-		k.renewAt = now.after(halfLife(life, k.random()) - now.wall.Sub(begin))
-		k.handOn()
+	if err != nil || c == nil {
+		return false, err
 	}
+	c.asked = now
+	k.take(c)
+	begin, life := c.leaf().NotBefore, c.leaf().NotAfter.Sub(c.leaf().NotBefore)
+	k.renewAt = now.after(halfLife(life, k.random()) - now.wall.Sub(begin))
+	k.log.Info("certificate of before taken up", "proxy", k.name, "version", version(c))
+	return true, nil
 }
+
+// version is how a certificate is named in the log.
+func version(c *credential) string { return identity.Fingerprint(c.leaf())[:16] }
 
 func (k *keeper) now() moment { return at(k.clock) }
 
@@ -179,7 +181,17 @@ func (k *keeper) succeeded() { k.status.LastError, k.status.LastErrorAt = "", ti
 
 // attempt asks the authority once, and says when to ask again.
 func (k *keeper) attempt(ctx context.Context) {
+	var before error
+	if k.current == nil {
+		var there bool
+		if there, before = k.resume(); there {
+			return
+		}
+	}
 	c, err := k.renew(ctx)
+	if err != nil && before != nil {
+		err = fmt.Errorf("%w; the certificate of before cannot be used: %w", err, before)
+	}
 	if ctx.Err() != nil {
 		return // we are to end
 	}
@@ -195,7 +207,7 @@ func (k *keeper) attempt(ctx context.Context) {
 	k.take(c)
 	k.status.Renewals++
 	k.renewAt = now.after(halfLife(c.remaining(now), k.random()))
-	k.log.Info("certificate received", "proxy", k.name, "version", identity.Fingerprint(c.leaf())[:16])
+	k.log.Info("certificate received", "proxy", k.name, "version", version(c))
 }
 
 // renew returns a new credential. Its error holds no token.

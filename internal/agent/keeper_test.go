@@ -366,6 +366,32 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// What an earlier run has kept is taken up as soon as the clock says that it is good, and what is told says why it was not.
+func TestResumeLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		kept := b.direct.credential(web)
+		begin := time.Now()
+		b.keeper.load = func(string) (*credential, error) { return kept, nil }
+		b.keeper.clock = func() time.Time {
+			if time.Since(begin) < 5*time.Minute {
+				return time.Unix(0, 0)
+			}
+			return time.Now()
+		}
+		b.keeper.tokens = nil
+		b.run(t)
+		if len(b.used) != 0 || !strings.Contains(b.told.LastError, "not yet valid") || !strings.Contains(b.told.LastError, errNoToken.Error()) {
+			t.Errorf("used %v, told %+v", b.used, b.told)
+		}
+		b.pass(7 * time.Minute)
+		if len(b.used) != 1 || b.used[0] != kept || len(b.asked) != 0 || b.told.LastError != "" {
+			t.Errorf("with the right clock: used %v, asked %d times, told %+v", b.used, len(b.asked), b.told)
+		}
+	})
+}
+
 // A clock that is wrong puts nothing off: the authority's counts, and what it is ahead is told.
 func TestWrongClock(t *testing.T) {
 	t.Parallel()

@@ -286,20 +286,20 @@ func (m *model) answer(ctx context.Context, r request, behaviour int) (c *creden
 	case behaviour == loses:
 		return nil, now, status.Error(codes.Unavailable, "the answer is lost")
 	case behaviour == lies:
-		c = m.lie(c, r.key)
+		c = m.lie(ctx, c, r.key)
 	}
 	return c, now, err
 }
 
 // lie returns something that must not be taken.
-func (m *model) lie(c *credential, key crypto.Signer) *credential {
+func (m *model) lie(ctx context.Context, c *credential, key crypto.Signer) *credential {
 	switch m.random.IntN(3) {
 	case 0: // for another key
 		key, err := newKey()
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		other, _, err := m.direct.sign(m.t.Context(), request{key: key, token: m.direct.token(web)})
+		other, _, err := m.direct.sign(ctx, request{key: key, token: m.direct.token(web)})
 		if err != nil {
 			return &credential{}
 		}
@@ -307,7 +307,7 @@ func (m *model) lie(c *credential, key crypto.Signer) *credential {
 	case 1: // for somebody else
 		other := web
 		other.Workload = "web-v1-1.default"
-		signed, _, err := m.direct.sign(m.t.Context(), request{key: key, token: m.direct.token(other)})
+		signed, _, err := m.direct.sign(ctx, request{key: key, token: m.direct.token(other)})
 		if err != nil {
 			return &credential{}
 		}

@@ -33,12 +33,17 @@ import (
 func newSecureProxy(t *testing.T, from *plane) *proxy {
 	t.Helper()
 	p := newProxy(t, http.NotFoundHandler())
-	c := &p.config
+	p.config = newSecureConfig(p.config, from)
+	p.config.Tokens = func(context.Context) (string, error) { return from.token(web), nil }
+	return p
+}
+
+// newSecureConfig makes the configuration of an agent one with an identity.
+func newSecureConfig(c Config, from *plane) Config {
 	c.Name, c.Bootstrap, c.AdminSocket = "", "", ""
 	c.Node, c.Type, c.Address, c.Domain = web.Workload, string(mesh.Sidecar), web.Address.String(), "cluster.local"
 	c.ControlPlane = from.address
-	c.Tokens = func(context.Context) (string, error) { return from.token(web), nil }
-	return p
+	return c
 }
 
 // From nothing to an Envoy that is connected: key, certificate, Envoy and its stream, on which it shows the certificate. The
@@ -87,11 +92,12 @@ func TestSecure(t *testing.T) {
 	}
 }
 
-// An Envoy that is there before its certificate waits for it, and then goes on.
+// An Envoy that is there before its certificate waits for it, and then goes on. It finds its control plane by name.
 func TestEnvoyWaits(t *testing.T) {
 	t.Parallel()
 	from := newPlane(t, 0)
 	p := newSecureProxy(t, from)
+	p.config.ControlPlane = strings.Replace(from.address, "127.0.0.1", "localhost", 1)
 	var given atomic.Bool
 	p.config.Tokens = func(context.Context) (string, error) {
 		if given.Load() {
@@ -182,7 +188,7 @@ func awaitRotation(t *testing.T, address string, caller tls.Certificate, was *x5
 		conn := dialMutual(t, address, caller)
 		use(t, conn, "a new connection")
 		now := conn.ConnectionState().PeerCertificates[0]
-		conn.Close()
+		_ = conn.Close()
 		if !now.Equal(was) {
 			return now
 		}

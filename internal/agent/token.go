@@ -22,6 +22,8 @@ const (
 	tokenQuestion   = "token\n"
 	tokenWait       = 10 * time.Second
 	maxToken        = 512 // bytes
+	// tokenPace bounds how often an agent gets a token: each may be out for minutes, and there can be only so many.
+	tokenPace = 200 * time.Millisecond
 )
 
 // tokenSource gives join tokens, each good for one certificate. That it has none now is an error.
@@ -128,12 +130,15 @@ func TokenPair() (agents *os.File, ours net.Conn, err error) {
 	return agents, ours, nil
 }
 
-// GiveTokens answers each question of an agent with a fresh token, until the agent is gone or ctx ends, and closes its end.
-// When there is no token now, fresh returns an error; the agent is told nothing but that, and asks again.
+// GiveTokens answers each question of an agent with a fresh token, five in a second at most, until the agent is gone or ctx
+// ends, and closes its end. When there is no token now, fresh returns an error; the agent is told nothing but that, and asks
+// again.
 func GiveTokens(ctx context.Context, ours net.Conn, fresh func(context.Context) (string, error)) error {
 	defer ours.Close()
 	defer context.AfterFunc(ctx, func() { _ = ours.Close() })()
 	questions := bufio.NewReaderSize(ours, 16)
+	pace := time.NewTicker(tokenPace)
+	defer pace.Stop()
 	for {
 		question, err := questions.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) || (err == nil && string(question) != tokenQuestion) {
@@ -148,6 +153,11 @@ func GiveTokens(ctx context.Context, ours net.Conn, fresh func(context.Context) 
 		}
 		if _, err := io.WriteString(ours, token+"\n"); err != nil {
 			return nil // as above
+		}
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }

@@ -17,17 +17,16 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
-	"github.com/lateen-mesh/lateen/internal/bootstrap"
 	"github.com/lateen-mesh/lateen/internal/guard"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-func newAgentCommand(m *meshFlags) *cobra.Command {
+func newAgentCommand() *cobra.Command {
 	c := agent.Config{Domain: serve.Domain}
 	cmd := &cobra.Command{
 		Use:     "agent --node NAME.NAMESPACE --address IP",
 		Short:   "Run and watch one Envoy",
-		Example: "  lateen agent --state-dir /tmp/shop --node web-v1-0.default --address 127.0.0.2 --dir /tmp/shop/proxies/web-v1-0.default --health-address 127.0.0.1:15021",
+		Example: "  lateen agent --node web-v1-0.default --address 127.0.0.2 --dir /tmp/shop/proxies/web-v1-0.default --token-file web.token --health-address 127.0.0.1:15021",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			unix.Umask(0o077) // Envoy would let others read its logs
@@ -36,13 +35,6 @@ func newAgentCommand(m *meshFlags) *cobra.Command {
 				if c.Envoy, err = findEnvoy(cmd.Context()); err != nil {
 					return err
 				}
-			}
-			if c.ControlPlane == "" && c.PlainXDS == "" && c.Node != "" {
-				dir, _, err := m.dir(demoName)
-				if err != nil {
-					return err
-				}
-				c.PlainXDS = bootstrap.UnixPrefix + serve.XDSSocket(dir)
 			}
 			err = agent.New(c).Run(cmd.Context())
 			if wrong, ok := errors.AsType[*agent.Misused](err); ok {
