@@ -108,7 +108,7 @@ func TestEnvoyWaits(t *testing.T) {
 	p.run(t)
 	admin := newAdmin(filepath.Join(p.config.Dir, "admin.sock"))
 	defer admin.close()
-	info := awaitAdmin(t, admin, "/clusters", "lateen::")
+	info := awaitAdmin(t, admin, "/clusters", "xds::")
 	if !strings.Contains(info, "sds::") {
 		t.Errorf("its clusters are\n%s", info)
 	}

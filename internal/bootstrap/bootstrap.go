@@ -39,7 +39,9 @@ type Config struct {
 }
 
 const (
-	xdsCluster    = "lateen"
+	// xdsCluster is where Lateen is. Envoy makes its static clusters in the order of their names, and one that has its secrets
+	// from a cluster which is yet to come finds nobody to ask, and loses half a second: this comes after [envoy.SDSCluster].
+	xdsCluster    = "xds"
 	maxSocketPath = 107 // sockaddr_un, less the closing zero byte
 	reconnectMin  = 100 * time.Millisecond
 	reconnectMax  = time.Second

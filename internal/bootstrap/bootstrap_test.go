@@ -93,11 +93,14 @@ func TestIdentity(t *testing.T) {
 		return found, &b
 	}
 	found, b := clusters(secure())
-	if len(found) != 2 || found[envoy.SDSCluster] == nil || found["lateen"] == nil {
+	if len(found) != 2 || found[envoy.SDSCluster] == nil || found["xds"] == nil {
 		t.Fatalf("its clusters are %v", found)
 	}
+	if envoy.SDSCluster > "xds" {
+		t.Error("Envoy makes the cluster of its agent after the one that needs it")
+	}
 	var tls tlsv3.UpstreamTlsContext
-	if err := found["lateen"].GetTransportSocket().GetTypedConfig().UnmarshalTo(&tls); err != nil {
+	if err := found["xds"].GetTransportSocket().GetTypedConfig().UnmarshalTo(&tls); err != nil {
 		t.Fatal(err)
 	}
 	common := tls.GetCommonTlsContext()
@@ -125,10 +128,10 @@ func TestIdentity(t *testing.T) {
 	}
 	// Lateen may be where the workload's own address does not lead.
 	if b.GetClusterManager().GetUpstreamBindConfig().GetSourceAddress().GetAddress() != "127.1.2.3" ||
-		found["lateen"].GetUpstreamBindConfig().GetSourceAddress().GetAddress() != "0.0.0.0" {
+		found["xds"].GetUpstreamBindConfig().GetSourceAddress().GetAddress() != "0.0.0.0" {
 		t.Error("the sources of connections")
 	}
-	if found, _ = clusters(config()); len(found) != 1 || found["lateen"].GetTransportSocket() != nil {
+	if found, _ = clusters(config()); len(found) != 1 || found["xds"].GetTransportSocket() != nil {
 		t.Errorf("without an identity there are %v", found)
 	}
 }

@@ -40,7 +40,7 @@ func (c Config) clusters() ([]*clusterv3.Cluster, error) {
 		return nil, err
 	}
 	agent, err := grpcCluster(envoy.SDSCluster, UnixPrefix+c.SDSSocket)
-	return []*clusterv3.Cluster{secure, agent}, err
+	return []*clusterv3.Cluster{agent, secure}, err
 }
 
 // secure is the cluster of the control plane over mutual TLS.

@@ -106,14 +106,14 @@ func TestFootprint(t *testing.T) {
 	want := []string{
 		"Clusters inbound|9080", // the application
 		"Clusters inner",        // what comes through CONNECT
-		"Clusters lateen",       // the control plane
 		"Clusters outbound|9080||reviews.default.svc.cluster.local",
 		"Clusters sds", // its agent
+		"Clusters xds", // the control plane
 		"Endpoints inbound|9080",
 		"Endpoints inner",
-		"Endpoints lateen",
 		"Endpoints outbound|9080||reviews.default.svc.cluster.local",
 		"Endpoints sds",
+		"Endpoints xds",
 		"Listeners inbound|9080",
 		"Listeners inner",
 		"Listeners outbound",
