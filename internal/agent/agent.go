@@ -1,13 +1,15 @@
 // Package agent stands beside one Envoy: it starts it, says when it is ready, starts it again when it crashes, keeps
-// its access log within bounds, and at the end drains it.
+// its access log within bounds, and at the end drains it. And it keeps the workload's identity: it makes the private key, has
+// the control plane sign a certificate for it, renews that in time, and gives both to Envoy, or to a program without one.
 //
-// What comes in: a [Config] that says who the proxy is, or has the path of a bootstrap file. What goes out: one JSON
-// line per [Event], Envoy's own messages through the logger, and for who asks over HTTP whether Envoy is ready. Envoy's
-// admin interface is reached over a Unix socket only.
+// What comes in: a [Config] that says who the proxy is, or has the path of a bootstrap file, and join tokens. What goes out: one
+// JSON line per [Event], Envoy's own messages through the logger, a [Status] in a file, and for who asks over HTTP whether Envoy
+// is ready and the certificate good. Envoy's admin interface and its secrets go over Unix sockets only.
 //
 // It promises that Envoy does not outlive the agent, even when the agent is killed, and that a request which Envoy
 // has taken when the agent is asked to stop is answered, within twice the drain time. An Envoy that ends before it
-// was ever ready is an error with Envoy's own words: starting it again would not help.
+// was ever ready is an error with Envoy's own words: starting it again would not help. The key leaves the machine never, an
+// expired certificate is given to nobody, and it never gives up asking for a new one.
 package agent
 
 import (

@@ -97,7 +97,7 @@ func (k *keeper) now() moment { return at(k.clock) }
 
 // take makes a credential the present one.
 func (k *keeper) take(c *credential) {
-	k.current, k.key, k.failures, k.turn = c, nil, 0, false
+	k.current, k.key, k.token, k.failures, k.turn = c, nil, "", 0, false
 	k.succeeded()
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
@@ -203,22 +204,36 @@ func TestCertificateRefused(t *testing.T) {
 	})
 }
 
-// While an answer may have been lost, the same token comes with the same key again.
-func TestLostAnswer(t *testing.T) {
+// While an answer may have been lost, or the authority is busy, the same token comes with the same key again; and the certificate
+// is not taken for refused.
+func TestNoAnswer(t *testing.T) {
 	t.Parallel()
+	for _, code := range []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			b.answer = func(ctx context.Context, r request) (*credential, time.Time, error) {
+				if _, _, err := b.direct.sign(ctx, r); err != nil {
+					t.Error(err)
+				}
+				return nil, time.Time{}, status.Error(code, "not now")
+			}
+			b.run(t)
+			b.change(nil)
+			b.pass(2 * time.Second)
+			if len(b.asked) != 2 || b.asked[0].token != b.asked[1].token || b.asked[0].key != b.asked[1].key || len(b.used) != 1 {
+				t.Errorf("%v: asked %d times, used %v", code, len(b.asked), b.used)
+			}
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.answer = func(ctx context.Context, r request) (*credential, time.Time, error) {
-			if _, _, err := b.direct.sign(ctx, r); err != nil {
-				t.Error(err)
-			}
-			return nil, time.Time{}, status.Error(codes.Unavailable, "lost")
-		}
 		b.run(t)
-		b.change(nil)
-		b.pass(2 * time.Second)
-		if len(b.asked) != 2 || b.asked[0].token != b.asked[1].token || b.asked[0].key != b.asked[1].key || len(b.used) != 1 {
-			t.Errorf("asked %+v, used %v", b.asked, b.used)
+		b.change(refuse(codes.ResourceExhausted, "not now"))
+		b.pass(35 * time.Minute)
+		for i, r := range b.asked[1:] {
+			if r.token != "" {
+				t.Errorf("after %d times of being busy it is asked with a token", i)
+			}
 		}
 	})
 }
@@ -314,6 +329,26 @@ func TestKeyStaysHere(t *testing.T) {
 		if _, err := got.keyPEM(); err == nil {
 			t.Error("this key can be read")
 		}
+	}
+}
+
+// A host whose clock is wrong by days gets its certificate renewed: it knows what the authority's clock shows.
+func TestRenewalWithWrongClock(t *testing.T) {
+	t.Parallel()
+	at := newPlane(t, 0)
+	const ahead = 72 * time.Hour
+	c := Config{ControlPlane: at.address, TrustDomain: trustDomain, Clock: func() time.Time { return time.Now().Add(ahead) }}
+	sign, err := newSigner(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := direct{t: t, authority: at.authority, service: ca.NewService(at.authority, at.authority.Attestor())}.credential(web)
+	if _, _, err := sign(t.Context(), request{key: current.key, current: current}); err == nil {
+		t.Error("a control plane whose certificate has expired is taken")
+	}
+	current.skew = -ahead
+	if _, _, err := sign(t.Context(), request{key: current.key, current: current}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -59,28 +59,63 @@ func TestProxyless(t *testing.T) {
 	if shown := await(t, from.opened, "a stream"); len(shown.DNSNames) != 1 || shown.DNSNames[0] != web.Workload {
 		t.Errorf("the library shows a certificate of %v", shown.DNSNames)
 	}
+	awaitFile(t, filepath.Join(p.config.Dir, statusName))
 	for _, name := range []string{bootstrap.CertificateFile, bootstrap.KeyFile, bootstrap.RootsFile, "bootstrap.json", statusName} {
 		if stat, err := os.Stat(filepath.Join(p.config.Dir, name)); err != nil || stat.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, stat, err)
 		}
 	}
-	before, err := os.ReadFile(filepath.Join(p.config.Dir, bootstrap.KeyFile))
-	if err != nil {
-		t.Fatal(err)
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(p.config.Dir, name))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
 	}
+	key, certificate := read(bootstrap.KeyFile), read(bootstrap.CertificateFile)
 	stop()
 	if err := await(t, done, "the agent"); err != nil {
 		t.Error(err)
 	}
 	p.config.Tokens = nil
+	stop, done = p.run(t)
+	p.await(t, Ready)
+	if read(bootstrap.KeyFile) != key || read(bootstrap.CertificateFile) != certificate {
+		t.Error("after a restart there is another certificate")
+	}
+	stop()
+	if err := await(t, done, "the agent"); err != nil {
+		t.Error(err)
+	}
+	p.config.Clock = func() time.Time { return time.Now().Add(14 * time.Hour) }
 	p.run(t)
 	p.await(t, Ready)
-	after, err := os.ReadFile(filepath.Join(p.config.Dir, bootstrap.KeyFile))
-	if err != nil || string(after) != string(before) {
-		t.Errorf("the key has changed (%v): who reads it just now gets one that does not match the certificate", err)
+	awaitStatus(t, p.config.Dir, func(s Status) bool { return s.Renewals == 1 })
+	if read(bootstrap.KeyFile) != key || read(bootstrap.CertificateFile) == certificate {
+		t.Error("with a new certificate there is another key: who reads just now gets two that do not match")
 	}
-	if n := from.issued("token"); n != 1 {
-		t.Errorf("%d tokens were used", n)
+	if tokens, certificates := from.issued("token"), from.issued("certificate"); tokens != 1 || certificates != 1 {
+		t.Errorf("%d certificates by token and %d by certificate", tokens, certificates)
+	}
+}
+
+// When a certificate expires its files stay as they are.
+func TestProxylessExpired(t *testing.T) {
+	t.Parallel()
+	p := &proxy{events: make(chan Event, 100)}
+	a, k := New(Config{Dir: t.TempDir(), Events: p}), &keeper{}
+	a.keepFiles(k)
+	want := newDirect(t, 0).credential(web)
+	for _, c := range []*credential{want, nil, want} {
+		if err := k.use(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := k.load(trustDomain); err != nil || got == nil || !got.leaf().Equal(want.leaf()) {
+		t.Errorf("there is %v, %v", got, err)
+	}
+	if len(p.events) != 1 {
+		t.Errorf("it is ready %d times", len(p.events))
 	}
 }
 

@@ -1,6 +1,9 @@
 // Package bootstrap writes what an Envoy starts with: who it is, where Lateen is, where its admin interface listens.
 // Everything else comes over xDS.
 //
+// With an identity Envoy dials Lateen over mutual TLS and takes nobody else for it; certificate and roots come from the agent
+// beside it. Without one it is plain text. [GRPC] is the same for the gRPC library of a workload without an Envoy.
+//
 // The settings that keep an idle proxy small stand here: statistics and clusters are created when they are first
 // used, and only the statistics that somebody reads are created at all.
 package bootstrap
