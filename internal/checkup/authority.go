@@ -61,7 +61,7 @@ func (f *facts) authorityArea() (string, []Finding) {
 	if a.Restored > 0 {
 		findings = append(findings, Finding{
 			Severity: Warning, Code: AuthorityRestored, Subject: "authority",
-			Message: fmt.Sprintf("files of it were lost or changed, and put back %s, since the control plane started", times(a.Restored)),
+			Message: fmt.Sprintf("its files were lost or changed %s since the control plane started, and were put back", times(a.Restored)),
 			Fix:     "find out who touches " + filepath.Join(f.dir, "ca") + ", and keep a copy of root.pem: when it is lost before a start, the mesh does not start",
 		})
 	}

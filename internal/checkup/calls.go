@@ -48,9 +48,10 @@ func (s *seen) lookAtCalls(ctx context.Context, after time.Time) {
 	if !s.here || s.Type != mesh.Sidecar || len(s.Serves) == 0 {
 		return
 	}
-	page, err := dump.Socket(filepath.Join(s.dir, "admin.sock")).Get(ctx, statistics)
-	if err == nil {
-		s.counts = readCounts(page, s.Address)
+	if !s.silent {
+		if page, err := dump.Socket(filepath.Join(s.dir, "admin.sock")).Get(ctx, statistics); err == nil {
+			s.counts = readCounts(page, s.Address)
+		}
 	}
 	before, _ := readLog(filepath.Join(s.dir, accessLog+".1"), after) // what the agent has set aside, if it has
 	now, err := readLog(filepath.Join(s.dir, accessLog), after)

@@ -41,6 +41,7 @@ type seen struct {
 	dir      string
 	identity Identity
 	chain    *chain // of its certificate; nil: none
+	silent   bool   // its Envoy does not answer
 	counts   counts // of its Envoy
 	log      []call // of its access log, what concerns identity
 	noLog    bool   // there is no access log

@@ -250,7 +250,7 @@ func (s *seen) compareEnvoy(ctx context.Context) {
 	id.Envoy, id.EnvoyWhy = UnknownUse, ""
 	var page envoyCertificates
 	text, err := dump.Socket(filepath.Join(s.dir, "admin.sock")).Get(ctx, "/certs")
-	if err == nil {
+	if s.silent = err != nil; !s.silent {
 		err = json.Unmarshal(text, &page)
 	}
 	if err != nil {

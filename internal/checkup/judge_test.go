@@ -63,7 +63,7 @@ var cases = map[string]struct {
 	},
 	"the root was put back": {
 		func(r *rig) { r.authority.Restored = 2 },
-		[]string{"warning: authority: files of it were lost or changed, and put back 2 times, since the control plane started [authority-restored]"},
+		[]string{"warning: authority: its files were lost or changed 2 times since the control plane started, and were put back [authority-restored]"},
 	},
 	"the authority ends in 20 days, and says so": {
 		func(r *rig) {
@@ -105,15 +105,15 @@ var cases = map[string]struct {
 	},
 	"expired": {
 		func(r *rig) { r.holds(25*time.Hour, -13*time.Hour, "away", 0) },
-		[]string{"error: reviews-v1-0.default: its certificate has expired 60 minutes ago: away [certificate-expired]"},
+		[]string{"error: reviews-v1-0.default: its certificate has expired 1 hour ago: away [certificate-expired]"},
 	},
 	"renewed late": {
 		func(r *rig) { r.holds(13*time.Hour, -time.Hour, "", 0) },
-		[]string{"warning: reviews-v1-0.default: its certificate was to be renewed 60 minutes ago, and expires in 11 hours: its agent does not run, or hangs [renewal-late]"},
+		[]string{"warning: reviews-v1-0.default: its certificate was to be renewed 1 hour ago, and expires in 11 hours: its agent does not run, or hangs [renewal-late]"},
 	},
 	"renewed very late": {
 		func(r *rig) { r.holds(23*time.Hour, -11*time.Hour, "away", 0) },
-		[]string{"error: reviews-v1-0.default: its certificate was to be renewed 11 hours ago, and expires in 60 minutes: away [renewal-late]"},
+		[]string{"error: reviews-v1-0.default: its certificate was to be renewed 11 hours ago, and expires in 1 hour: away [renewal-late]"},
 	},
 	"renewed a minute late": {func(r *rig) { r.holds(12*time.Hour, -time.Minute, "", 0) }, []string{}},
 	"not renewed": {
@@ -155,7 +155,7 @@ var cases = map[string]struct {
 		func(r *rig) {
 			*r.proxies["reviews-v1-0.default"] = api.Proxy{ID: "reviews-v1-0.default", Since: noon().Add(-time.Hour)}
 		},
-		[]string{"error: reviews-v1-0.default: it runs and has been away for 60 minutes [proxy-away]"},
+		[]string{"error: reviews-v1-0.default: it runs and has been away for 1 hour [proxy-away]"},
 	},
 	"silent": {
 		func(r *rig) { r.proxies["reviews-v1-0.default"].Silent = true },
@@ -191,7 +191,7 @@ var cases = map[string]struct {
 		func(r *rig) {
 			r.handovers = []api.Handover{{Host: reviews, Port: 9080, Step: "servers take both", Since: noon().Add(-time.Minute), Away: []string{"a.default"}}}
 		},
-		[]string{"warning: reviews.default:9080: how it is secured has been changing for 60 seconds: servers take both [handover-waits]"},
+		[]string{"warning: reviews.default:9080: how it is secured has been changing for 1 minute: servers take both [handover-waits]"},
 	},
 	"a handover is refused": {
 		func(r *rig) {
@@ -221,7 +221,7 @@ var cases = map[string]struct {
 		func(r *rig) {
 			r.calls(2, 1, call{Source: "127.0.0.1", Rule: inbound}, call{Source: "127.0.9.2", Rule: inbound}, call{Source: "127.0.0.1", Rule: inbound})
 		},
-		[]string{"warning: reviews.default:9080: 3 calls without proof of who calls, from 127.0.0.1, ratings-v1-0.default, last 60 seconds ago [plain-callers]"},
+		[]string{"warning: reviews.default:9080: 3 calls without proof of who calls, from 127.0.0.1, ratings-v1-0.default, last 1 minute ago [plain-callers]"},
 	},
 	"called in plain text, and open": {
 		func(r *rig) { r.calls(3, 2) },
@@ -244,9 +244,9 @@ var cases = map[string]struct {
 				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "EXPIRED"}, call{Source: "127.0.0.8", Rule: plan.AnotherAddress})
 		},
 		[]string{
-			"warning: reviews.default:9080: 1 connection turned away without proof of who calls, which MUTUAL_TLS asks for: from 127.0.0.1, last 60 seconds ago [turned-away]",
-			"warning: reviews.default:9080: 1 connection turned away with a certificate that is not good, or of another authority: from 127.0.0.7, last 60 seconds ago (EXPIRED) [turned-away]",
-			"warning: reviews.default:9080: 1 connection turned away with a certificate that was given to a workload with another address: from 127.0.0.8, last 60 seconds ago [turned-away]",
+			"warning: reviews.default:9080: 1 connection turned away without proof of who calls, which MUTUAL_TLS asks for: from 127.0.0.1, last 1 minute ago [turned-away]",
+			"warning: reviews.default:9080: 1 connection turned away with a certificate that is not good, or of another authority: from 127.0.0.7, last 1 minute ago (EXPIRED) [turned-away]",
+			"warning: reviews.default:9080: 1 connection turned away with a certificate that was given to a workload with another address: from 127.0.0.8, last 1 minute ago [turned-away]",
 		},
 	},
 	"turned away, without a log": {
@@ -327,7 +327,7 @@ func TestSpan(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		0: "0 seconds", time.Second: "1 second", 119 * time.Second: "119 seconds", 10*time.Minute - time.Millisecond: "10 minutes",
-		-time.Hour: "0 seconds", 47 * time.Hour: "47 hours", 59 * day: "59 days", 100 * day: "3 months", 3649 * day: "9 years", 3650 * day: "10 years",
+		-time.Hour: "0 seconds", time.Hour: "1 hour", 90 * time.Minute: "90 minutes", 47 * time.Hour: "47 hours", 59 * day: "59 days", 100 * day: "3 months", 3649 * day: "9 years", 3650 * day: "10 years",
 	} {
 		if got := Span(d); got != want {
 			t.Errorf("%s: %s, want %s", d, got, want)

@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// Span says how long something is, in its largest unit: "9 years", "23 hours".
+// Span says how long something is, in its largest unit that says enough: "9 years", "23 hours", "90 minutes", "1 hour".
 func Span(d time.Duration) string {
 	const day = 24 * time.Hour
-	d = d.Round(time.Second) // ten minutes are so a moment later, too
+	d = max(d.Round(time.Second), 0) // ten minutes are so a moment later, too
 	for _, unit := range []struct {
 		length time.Duration
-		least  int // of it; below that the next one says more
 		word   string
-	}{{365 * day, 2, "year"}, {30 * day, 2, "month"}, {day, 2, "day"}, {time.Hour, 2, "hour"}, {time.Minute, 2, "minute"}} {
-		if n := int(d / unit.length); n >= unit.least {
-			return fmt.Sprintf("%d %ss", n, unit.word)
+	}{{365 * day, "year"}, {30 * day, "month"}, {day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if n := int(d / unit.length); n > 1 || n == 1 && d%unit.length == 0 {
+			return number(n, unit.word)
 		}
 	}
-	return number(max(int(d/time.Second), 0), "second")
+	return number(int(d/time.Second), "second")
 }
 
 // number returns "1 proxy" or "2 proxies".
@@ -27,8 +26,8 @@ func number(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(noun, "ey") {
-		return fmt.Sprintf("%d %sies", n, stem)
+	if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(stem, "a") {
+		noun = stem + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

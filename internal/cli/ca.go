@@ -166,7 +166,7 @@ func showAuthority(w io.Writer, a *api.Authority) error {
 	p.line("refused", "%s", counted(a.Refused, refusedWords))
 	p.line("tokens", "%d not used yet", a.Tokens)
 	if a.Restored > 0 {
-		p.line("put back", "%s that were lost or changed", count(a.Restored, "file"))
+		p.line("put back", "%s, lost or changed since it started", count(a.Restored, "file"))
 	}
 	if a.Problem != "" {
 		p.line("problem", "%s", oneLine(a.Problem))
