@@ -21,7 +21,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
@@ -271,7 +270,7 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 	}
 	if p.ca != nil {
 		// A stream ends before the certificate does that it began with, since that was renewed at half its life.
-		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(credentials.NewTLS(p.ca.ServerTLS(hostsOf(p.config.Secure)...))))
+		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(p.ca.Credentials(hostsOf(p.config.Secure)...)))
 		ca.NewService(p.ca, p.ca.Attestor()).Register(server)
 		serveXDS(ctx, group, p.config.Secure, server)
 		group.Go(func() error { return p.ca.Run(ctx) })
