@@ -284,10 +284,14 @@ func (m *Mesh) InForce(revision int64) int {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 2*Patience)
 	defer cancel()
-	p, err := m.API.Progress(ctx, revision, Patience)
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	var p api.Progress
+	Await(m.t, "the proxies that have lost their streams", func() (back bool) {
+		var err error
+		if p, err = m.API.Progress(ctx, revision, Patience); err != nil {
+			m.t.Fatal(err)
+		}
+		return len(p.Away) == 0
+	})
 	if !p.Done() || len(p.Refused) > 0 {
 		m.t.Fatalf("revision %d is not in force: waiting for %v, refused %v, on the way: %v", revision, p.Waiting, p.Refused, p.Handovers)
 	}

@@ -3,7 +3,7 @@ package meshtest_test
 import (
 	"bufio"
 	"context"
-	"fmt"
+	"crypto/rand"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -45,18 +45,10 @@ func TestLoadModes(t *testing.T) {
 		"through the ingress": meshtest.StartLoad(t, door, "http://door/"),
 	}
 	bytes := startByteLoad(t, caller.Upstream("reviews", 9082), "v1")
-	for round := range rounds {
-		for i, mode := range modes {
+	for range rounds {
+		for _, mode := range modes {
 			m.Set(func(s *mesh.Settings) { s.AuthPolicy = mode })
-			path := fmt.Sprintf("/mode-%d-%d", round, i)
-			wantBody(t, caller, "http://reviews:9080"+path, "v1")
-			want := any("TLSv1.3")
-			if mode == mesh.AuthNone {
-				want = nil
-			}
-			if tls := logged(t, caller, path)["tls"]; tls != want {
-				t.Errorf("%s is in force, and a request goes by %v, want %v", mode, tls, want)
-			}
+			wantMode(t, caller, mode)
 			loads["through the proxy"].More(requestsBetween)
 		}
 	}
@@ -64,6 +56,20 @@ func TestLoadModes(t *testing.T) {
 		l.Stop(name)
 	}
 	bytes.finish()
+}
+
+// wantMode sends a request to reviews and looks at what it went by: what is said to be in force is what is on the wire.
+func wantMode(t *testing.T, caller *meshtest.Instance, mode mesh.AuthPolicy) {
+	t.Helper()
+	path := "/" + rand.Text()
+	wantBody(t, caller, "http://reviews:9080"+path, "v1")
+	want := any("TLSv1.3")
+	if mode == mesh.AuthNone {
+		want = nil
+	}
+	if tls := logged(t, caller, path)["tls"]; tls != want {
+		t.Errorf("%s is in force, and a request goes by %v, want %v", mode, tls, want)
+	}
 }
 
 // byteLoad opens one connection after the other, each of which must bring what is expected.
