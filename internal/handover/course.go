@@ -88,7 +88,7 @@ type Refusal struct {
 	Reason string // in its own words
 }
 
-// holds returns the proxies that hold up a host, sorted.
+// refusing returns the proxies that have refused something about a host, sorted.
 func (s *Standing) refusing(h mesh.Host) []mesh.ProxyID {
 	var ids []mesh.ProxyID
 	for _, r := range s.Refused {

@@ -1,18 +1,16 @@
 // Package handover changes how the ports of a mesh are secured, and by which identities, without a failed request: in
 // steps, of which each waits until all proxies have confirmed the one before.
 //
-// The pure part knows no clock and no network. What comes in: what a host is to be ([Want]) and how it is secured now, its
-// [mesh.Stance]. What goes out: what may be put in force at once ([Begin]) and what may follow once everybody has confirmed
+// The pure part knows no clock and no network. In comes what a host is to be ([Want]) and how it is secured now, its
+// [mesh.Stance]; out goes what may be put in force at once ([Begin]) and what may follow once everybody has confirmed
 // ([Step]). Servers take both before callers switch, and one kind only when all have; callers accept an identity before an
-// endpoint with it is called, and until none with it is. So whatever mixture of unconfirmed stances proxies hold, no
-// caller speaks what a server does not take, and none meets an identity that it does not accept.
+// endpoint with it is called, and as long as one is. So no caller speaks what a server does not take, whatever mixture of
+// unconfirmed stances proxies hold. [Runner] watches the proxies and has the store, which keeps the stances, take the steps.
 //
-// [Runner] watches the proxies and has the store, which keeps the stances, take the steps. A stance is on the disk before
-// the step after it is published: who starts again goes on from it, or from one step before, and proxies with either
-// understand one another. A host that was never known starts at its target. Where what was kept is damaged nobody knows
-// what proxies do: there servers take both, and callers speak what they are to speak in the end, as they do in a mesh at
-// rest, which almost every mesh is ([Cautious]). For the time until all have confirmed this, plain text is taken where it
-// is not wanted; that is told.
+// A step is on the disk before it is published, so who starts again goes on from it, or from one step before: both understand
+// one another. What was never known starts at its target. Where what was kept is damaged nobody knows what proxies do: there
+// servers take both, and callers speak as in the end ([Cautious]), which is what they do in a mesh at rest, as almost every one
+// is. Plain text may be taken then where it is not wanted until all have confirmed; that is told.
 package handover
 
 import (

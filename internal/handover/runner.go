@@ -52,7 +52,7 @@ type Runner struct {
 
 	// Of the goroutine in Run.
 	rounds map[span]*round
-	failed bool             // a step could not be taken: told once
+	failed bool // a step could not be taken: told once
 	told   map[mesh.Host]bool
 }
 
@@ -60,7 +60,9 @@ type Runner struct {
 // and whose last step was the same one. A snapshot from before a step says nothing about who obeys it.
 type span struct{ first, stepped int64 }
 
-func (s span) compare(o span) int { return cmp.Or(cmp.Compare(s.first, o.first), cmp.Compare(s.stepped, o.stepped)) }
+func (s span) compare(o span) int {
+	return cmp.Or(cmp.Compare(s.first, o.first), cmp.Compare(s.stepped, o.stepped))
+}
 
 // round is a wait for everybody to confirm a snapshot. Hosts of one span wait together. It has an end: what is
 // published meanwhile is waited for in the next one.
