@@ -127,7 +127,7 @@ func TestDamagedTokensFile(t *testing.T) {
 	must(t, err)
 	for name, damaged := range map[string]string{
 		"empty": "", "half": string(text[:len(text)/2]), "no JSON": "x", "another format": `{"format":"x","version":1,"tokens":[]}`,
-		"another version": strings.Replace(string(text), `"version":1`, `"version":2`, 1), "an unknown field": `{"format":"lateen-tokens","version":1,"x":1}`,
+		"another version": strings.Replace(string(text), `"version":1`, `"version":2`, 1), "an unknown field": strings.Replace(string(text), `"tokens"`, `"x":1,"tokens"`, 1),
 		"an identity that is none":    strings.Replace(string(text), "spiffe://", "https://", 1),
 		"another trust domain's":      strings.Replace(string(text), "cluster.local", "other.example", 1),
 		"the control plane's":         strings.Replace(string(text), "ns/default/sa/reviews", "ns/lateen-system/sa/lateen", 1),

@@ -105,6 +105,23 @@ func TestWrongTemplates(t *testing.T) {
 	}
 }
 
+// Nor one that holds longer than those above it.
+func TestTemplateThatForgetsTheEnd(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	a := open(t, func() time.Time { return now })
+	now = a.signer.ends().Add(-time.Hour)
+	a.template = func(o order) (*x509.Certificate, error) {
+		o.ends = o.now.Add(o.ttl)
+		return leafTemplate(o)
+	}
+	chain, err := a.Sign(t.Context(), csrOf(t, identitytest.NewKey(t), x509.CertificateRequest{}),
+		attest.Attested{Peer: identitytest.Peer("cluster.local", "reviews", ""), By: attest.ByToken})
+	if chain != nil || err == nil || !strings.Contains(err.Error(), "after the authority's own") {
+		t.Errorf("it is returned (%t), %v", chain != nil, err)
+	}
+}
+
 // The other parts of what is checked: that the key is the sender's, and that those above are ours.
 func TestWrongSignatures(t *testing.T) {
 	t.Parallel()

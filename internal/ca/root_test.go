@@ -96,6 +96,11 @@ func TestLostRootIsNeverReplaced(t *testing.T) {
 		{"a folder", func(t *testing.T, r *rig) { aside(t, r); must(t, os.Mkdir(r.file(rootFile), 0o700)) }, "from a copy"},
 		{"half of what is remembered", func(t *testing.T, r *rig) { must(t, os.Truncate(r.file(markerFile), 20)) }, "remove"},
 		{"nothing of what is remembered", func(t *testing.T, r *rig) { must(t, os.Truncate(r.file(markerFile), 0)) }, "remove"},
+		{"another form of what is remembered", func(t *testing.T, r *rig) {
+			text, err := os.ReadFile(r.file(markerFile))
+			must(t, err)
+			must(t, os.WriteFile(r.file(markerFile), bytes.Replace(text, []byte("lateen-ca"), []byte("x"), 1), 0o600))
+		}, "remove"},
 		{"another trust domain", func(_ *testing.T, r *rig) { r.config.TrustDomain = "other.example" }, "go on with cluster.local"},
 		{"a clock in the past", func(_ *testing.T, r *rig) { r.clock.move(-30 * 365 * 24 * time.Hour) }, "look at the clock"},
 		{"a clock in the future", func(_ *testing.T, r *rig) { r.clock.move(30 * 365 * 24 * time.Hour) }, "look at the clock"},

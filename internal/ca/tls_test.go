@@ -79,6 +79,9 @@ func TestClientCertificates(t *testing.T) {
 	old := expired.leafFor(t, p)
 	expired.clock.move(24*time.Hour + time.Second)
 	early := identitytest.From(time.Now().Add(time.Hour))
+	later := newRig(t)
+	later.clock.move(48 * time.Hour)
+	fresh := later.leafFor(t, p)
 	own, err := r.ServerTLS("localhost").GetCertificate(&tls.ClientHelloInfo{})
 	must(t, err)
 	for _, test := range []struct {
@@ -90,6 +93,7 @@ func TestClientCertificates(t *testing.T) {
 	}{
 		{"none", r, server, nil, ""},
 		{"good", r, server, &good, ""},
+		{"good by the authority's clock", later, later.ServerTLS(), &fresh, ""},
 		{"of another root", r, server, &foreign, "unknown authority"},
 		{"expired", expired, expired.ServerTLS(), &old, "expired"},
 		{"not yet valid", shared, shared.ServerTLS(), new(root.Leaf(t, p, early)), "not yet valid"},
