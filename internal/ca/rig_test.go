@@ -174,11 +174,22 @@ func (r *rig) token(t testing.TB, p identity.Peer) string {
 	return token.Reveal()
 }
 
-// serve serves the authority on loopback until the test ends, and returns the address.
+// serve serves the authority on loopback until the test ends, as the control plane does, and returns the address.
 func (r *rig) serve(t testing.TB, attestor attest.Attestor) string {
 	t.Helper()
-	server := grpc.NewServer(grpc.Creds(r.Credentials("localhost", "lateen", "127.0.0.1")))
-	ca.NewService(r.Authority, attestor).Register(server)
+	service := ca.NewService(r.Authority, attestor)
+	door := ca.NewDoor(service, "localhost", "lateen", "127.0.0.1")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- door.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	server := grpc.NewServer(grpc.Creds(door.Credentials()))
+	service.Register(server)
 	return serve(t, server)
 }
 

@@ -270,8 +270,11 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 	}
 	if p.ca != nil {
 		// A stream ends before the certificate does that it began with, since that was renewed at half its life.
-		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(p.ca.Credentials(hostsOf(p.config.Secure)...)))
-		ca.NewService(p.ca, p.ca.Attestor()).Register(server)
+		certificates := ca.NewService(p.ca, p.ca.Attestor())
+		door := ca.NewDoor(certificates, hostsOf(p.config.Secure)...)
+		group.Go(func() error { return door.Run(ctx) })
+		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()))
+		certificates.Register(server)
 		serveXDS(ctx, group, p.config.Secure, server)
 		group.Go(func() error { return p.ca.Run(ctx) })
 	}

@@ -1,0 +1,205 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// Bounds of what somebody can do who has not proven anything.
+const (
+	mostGuests   = 4096            // connections at a time
+	guestMessage = 64 << 10        // bytes
+	guestLife    = 5 * time.Minute // of a connection
+	guestIdle    = 30 * time.Second
+)
+
+// Door lets callers in to the control plane's TLS port. Those who show the certificate of a workload go to the server that has
+// the door's credentials. Those who show none are guests: all they can do is ask for a certificate, of a server of the door's
+// own that takes small messages only. A certificate that does not hold ends the connection, which is counted and told.
+type Door struct {
+	authority *Authority
+	tls       credentials.TransportCredentials
+	server    *grpc.Server
+	guests    *guestListener
+	told      *rates // bounds what is logged
+}
+
+// NewDoor returns a door before which guests find the service. Hosts are as for [Authority.ServerTLS].
+func NewDoor(s *Service, hosts ...string) *Door {
+	a := s.authority
+	d := &Door{
+		authority: a, tls: credentials.NewTLS(a.ServerTLS(hosts...)), told: newRates(a.c.Now, refill),
+		guests: &guestListener{come: make(chan *guest), closed: make(chan struct{}), most: mostGuests, life: guestLife},
+		server: grpc.NewServer(
+			grpc.Creds(guestCredentials{}), grpc.MaxRecvMsgSize(guestMessage), grpc.MaxConcurrentStreams(1),
+			grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
+			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: guestIdle}),
+			grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+				return status.Error(codes.Unauthenticated, "show the certificate of a workload: without one there is nothing here but certificates")
+			}),
+		),
+	}
+	s.Register(d.server)
+	return d
+}
+
+// Run serves guests until ctx ends.
+func (d *Door) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, d.server.Stop)()
+	if err := d.server.Serve(d.guests); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	return nil
+}
+
+// Credentials returns those of the server behind the door.
+func (d *Door) Credentials() credentials.TransportCredentials {
+	return &doorCredentials{TransportCredentials: d.tls, door: d}
+}
+
+type doorCredentials struct {
+	credentials.TransportCredentials
+	door *Door
+}
+
+// Clone implements [credentials.TransportCredentials].
+func (c *doorCredentials) Clone() credentials.TransportCredentials {
+	return &doorCredentials{TransportCredentials: c.TransportCredentials.Clone(), door: c.door}
+}
+
+// ServerHandshake implements [credentials.TransportCredentials].
+func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	connection, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		if !errors.Is(err, io.EOF) { // who only looks whether the port is open has done nothing wrong
+			c.door.refuse(raw, ReasonHandshake, err)
+		}
+		return nil, nil, err
+	}
+	if shaken, ok := info.(credentials.TLSInfo); ok && len(shaken.State.PeerCertificates) > 0 {
+		return connection, info, nil
+	}
+	if !c.door.guests.admit(connection, info) {
+		err := errors.New("too many connections without a certificate")
+		c.door.refuse(raw, ReasonBusy, err)
+		return nil, nil, err
+	}
+	return nil, nil, credentials.ErrConnDispatched
+}
+
+func (d *Door) refuse(raw net.Conn, reason Reason, err error) {
+	d.authority.counts.refuse(reason)
+	if d.told.take(string(reason)) == nil {
+		d.authority.c.Log.Warn("a connection to the control plane is refused", "peer", raw.RemoteAddr().String(), "err", err)
+	}
+}
+
+// guest is a connection that has shaken hands and shown no certificate.
+type guest struct {
+	net.Conn
+	info  credentials.AuthInfo
+	end   *time.Timer // closes the connection, whatever becomes of it
+	leave func()      // gives its place back
+}
+
+// Close implements [net.Conn].
+func (g *guest) Close() error {
+	if g.end.Stop() {
+		g.leave()
+	}
+	return g.Conn.Close()
+}
+
+// guestListener hands over the connections of guests.
+type guestListener struct {
+	come   chan *guest
+	closed chan struct{}
+	most   int32
+	life   time.Duration
+	here   atomic.Int32
+	shut   atomic.Bool
+}
+
+// admit hands a connection over, and tells whether there was room for it.
+func (l *guestListener) admit(connection net.Conn, info credentials.AuthInfo) bool {
+	if l.here.Add(1) > l.most {
+		l.here.Add(-1)
+		return false
+	}
+	g := &guest{Conn: connection, info: info, leave: func() { l.here.Add(-1) }}
+	g.end = time.AfterFunc(l.life, func() {
+		g.leave()
+		_ = connection.Close() // nobody is left to tell
+	})
+	select {
+	case l.come <- g:
+	case <-l.closed:
+		_ = g.Close() // likewise
+	}
+	return true
+}
+
+// Accept implements [net.Listener].
+func (l *guestListener) Accept() (net.Conn, error) {
+	select {
+	case g := <-l.come:
+		return g, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements [net.Listener].
+func (l *guestListener) Close() error {
+	if l.shut.CompareAndSwap(false, true) {
+		close(l.closed)
+	}
+	return nil
+}
+
+// Addr implements [net.Listener].
+func (l *guestListener) Addr() net.Addr { return guestAddress{} }
+
+type guestAddress struct{}
+
+func (guestAddress) Network() string { return "guests" }
+func (guestAddress) String() string  { return "guests" }
+
+// guestCredentials takes connections that have shaken hands already.
+type guestCredentials struct{}
+
+// ServerHandshake implements [credentials.TransportCredentials].
+func (guestCredentials) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	g, ok := c.(*guest)
+	if !ok {
+		return nil, nil, errors.New("no guest")
+	}
+	return g, g.info, nil
+}
+
+// ClientHandshake implements [credentials.TransportCredentials]: nobody dials here.
+func (guestCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("guests do not dial")
+}
+
+// Info implements [credentials.TransportCredentials].
+func (guestCredentials) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone implements [credentials.TransportCredentials].
+func (guestCredentials) Clone() credentials.TransportCredentials { return guestCredentials{} }
+
+// OverrideServerName implements [credentials.TransportCredentials]: there is none.
+func (guestCredentials) OverrideServerName(string) error { return nil }

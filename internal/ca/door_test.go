@@ -1,0 +1,149 @@
+package ca_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/lateen-mesh/lateen/internal/ca"
+	"github.com/lateen-mesh/lateen/internal/ca/capb"
+	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+)
+
+// house is a server behind a door. Whoever gets in is told so, whatever it asks.
+func (r *rig) house(t *testing.T, most int32, life time.Duration) (*ca.Door, string) {
+	t.Helper()
+	service := ca.NewService(r.Authority, r.Attestor())
+	door := ca.NewDoor(service, "localhost")
+	door.Bound(most, life)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- door.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		must(t, <-ended)
+	})
+	return door, serve(t, grpc.NewServer(grpc.Creds(door.Credentials()), grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+		return status.Error(codes.Aborted, "you are in")
+	})))
+}
+
+func dial(t *testing.T, address string, client *tls.Certificate) *grpc.ClientConn {
+	t.Helper()
+	connection, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(clientOf(client, tls.VersionTLS13))))
+	must(t, err)
+	t.Cleanup(func() { must(t, connection.Close()) })
+	return connection
+}
+
+// Who shows no certificate can ask for one, in a small message, and for nothing else.
+func TestGuests(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	_, address := r.house(t, 100, time.Minute)
+	p := identitytest.Peer(domain, "reviews", "")
+	held := r.leafFor(t, p)
+	const xds = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+	member, guest := dial(t, address, &held), dial(t, address, nil)
+	if err := member.Invoke(t.Context(), xds, new(emptypb.Empty), new(emptypb.Empty)); status.Code(err) != codes.Aborted {
+		t.Errorf("a workload: %v", err)
+	}
+	if err := guest.Invoke(t.Context(), xds, new(emptypb.Empty), new(emptypb.Empty)); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a guest: %v", err)
+	}
+	csr := newCSR(t, identitytest.NewKey(t), x509.CertificateRequest{})
+	if _, err := capb.NewCertificateAuthorityClient(guest).Sign(t.Context(), &capb.SignRequest{Csr: csr, Token: r.token(t, p)}); err != nil {
+		t.Errorf("a guest with a token: %v", err)
+	}
+	_, err := capb.NewCertificateAuthorityClient(guest).Sign(t.Context(), &capb.SignRequest{Csr: make([]byte, 1<<20)})
+	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "larger than max") {
+		t.Errorf("a large message of a guest: %v", err)
+	}
+	if err := guest.Invoke(t.Context(), xds, &capb.SignRequest{Csr: make([]byte, 1<<20)}, new(emptypb.Empty)); err == nil || status.Code(err) == codes.Aborted {
+		t.Errorf("a large message of a guest to somebody else: %v", err)
+	}
+}
+
+// There are only so many guests, they do not stay for ever, and workloads come in all the same.
+func TestGuestsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const most = 5
+	door, address := r.house(t, most, time.Hour)
+	var idle []net.Conn
+	shake := func() net.Conn {
+		c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
+		must(t, err)
+		must(t, c.SetDeadline(time.Now().Add(5*time.Minute)))
+		return c
+	}
+	for range most {
+		idle = append(idle, shake())
+	}
+	await(t, "they are in", func() bool { return door.Guests() == most })
+	last := shake()
+	if _, err := last.Read(make([]byte, 1)); err == nil {
+		t.Error("one more is let in")
+	}
+	must(t, last.Close())
+	await(t, "it is counted", func() bool { return r.Status().Refused[ca.ReasonBusy] == 1 })
+	held := r.leafFor(t, identitytest.Peer(domain, "reviews", ""))
+	if err := dial(t, address, &held).Invoke(t.Context(), "/a/b", new(emptypb.Empty), new(emptypb.Empty)); status.Code(err) != codes.Aborted {
+		t.Errorf("a workload meanwhile: %v", err)
+	}
+	for _, c := range idle {
+		must(t, c.Close())
+	}
+	await(t, "they are gone", func() bool { return door.Guests() == 0 })
+}
+
+// A guest that only holds its connection is shown out.
+func TestGuestsLeave(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	door, address := r.house(t, 100, 20*time.Millisecond)
+	c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(5*time.Minute)))
+	for buffer := make([]byte, 1024); err == nil; {
+		_, err = c.Read(buffer) // what HTTP/2 begins with
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		t.Error("it is still there after 5 minutes")
+	}
+	await(t, "it is gone", func() bool { return door.Guests() == 0 })
+}
+
+// The door of a mesh with an authority that is plugged in shows those between it and the root.
+func TestDoorShowsTheWholeChain(t *testing.T) {
+	t.Parallel()
+	root := identitytest.New(t, domain, time.Now())
+	between := root.Below(t, "between")
+	r := newRig(t, func(c *ca.Config) { c.Plugged = filesOf(t, root, between, between.Below(t, "signing")).write(t) })
+	_, address := r.house(t, 100, time.Minute)
+	c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
+	must(t, err)
+	defer c.Close()
+	shaken, ok := c.(*tls.Conn)
+	if !ok {
+		t.Fatal("no TLS")
+	}
+	shown := shaken.ConnectionState().PeerCertificates
+	trust := identity.Bundle{TrustDomain: domain, Roots: []*x509.Certificate{root.Cert}}
+	if err := trust.VerifyControlPlane(shown, time.Now()); err != nil || len(shown) != 4 || !shown[3].Equal(root.Cert) {
+		t.Errorf("shown are %d certificates: %v", len(shown), err)
+	}
+}
