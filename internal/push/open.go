@@ -53,13 +53,19 @@ func nameOf(id *identity.Peer) string {
 	return id.Workload + ", " + id.ID.String()
 }
 
-// prove returns an error unless the certificate is the workload's.
-func prove(w *mesh.Workload, id *identity.Peer, realm mesh.Realm) error {
+// prove returns an error unless the certificate is the workload's, and what the node id says of it is true.
+func prove(n mesh.Node, w *mesh.Workload, id *identity.Peer, realm mesh.Realm) error {
 	if want := realm.IdentityOf(w.Namespace, w.Account); id.ID.String() != want {
 		return status.Errorf(codes.PermissionDenied, "%s is %s here, its certificate says %s", w.ID(), want, id.ID)
 	}
 	if address := id.Address; address.IsValid() && address.String() != w.Address {
 		return status.Errorf(codes.PermissionDenied, "%s has the address %s, its certificate says %s", w.ID(), w.Address, address)
+	}
+	if n.Type != w.Type {
+		return status.Errorf(codes.PermissionDenied, "%s is of type %s, the node id says %s", w.ID(), w.Type, n.Type)
+	}
+	if n.Address != w.Address {
+		return status.Errorf(codes.PermissionDenied, "%s has the address %s, the node id says %s", w.ID(), w.Address, n.Address)
 	}
 	return nil
 }
@@ -79,15 +85,15 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 		return nil, e.changed, nil
 	}
 	w := e.snapshot.Workload(n.ID())
-	if w == nil || w.Type != n.Type {
-		return nil, e.changed, nil
-	}
 	proven := ""
-	if peer.Identity != nil {
-		if err := prove(w, peer.Identity, e.snapshot.Realm()); err != nil {
+	if w != nil && peer.Identity != nil {
+		if err := prove(n, w, peer.Identity, e.snapshot.Realm()); err != nil {
 			return nil, nil, err
 		}
 		proven = peer.Identity.ID.String()
+	}
+	if w == nil || w.Type != n.Type {
+		return nil, e.changed, nil
 	}
 	caller := callerOf(w, peer.Identity == nil)
 	p := &Proxy{
