@@ -248,6 +248,7 @@ func inboundBytes(p plan.InboundListener, name string, proven bool) (*listenerv3
 // else an address.
 func inboundPlace(p plan.InboundListener, proven bool) map[string]string {
 	place := map[string]string{
+		// Not the address that x-forwarded-for says.
 		"source": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "destination": string(p.Host), "version": p.Version,
 		"peer": "%DOWNSTREAM_PEER_URI_SAN%", "tls": "%DOWNSTREAM_TLS_VERSION%",
 	}

@@ -13,6 +13,7 @@ import (
 	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -22,8 +23,9 @@ import (
 // FakeProxy speaks delta xDS over a real stream in the order in which Envoy does, confirms what it gets, and carries
 // no traffic: for tests that need a hundred proxies.
 type FakeProxy struct {
-	Node   mesh.Node
-	Refuse func(t xds.Type, name string) string // a reason to refuse a resource, or ""; set before [FakeProxy.Run]
+	Node     mesh.Node
+	Metadata *structpb.Struct                     // what it says of itself beside its ID; set before [FakeProxy.Run]
+	Refuse   func(t xds.Type, name string) string // a reason to refuse a resource, or ""; set before [FakeProxy.Run]
 
 	mu       sync.Mutex
 	held     map[xds.Type]map[string]*discoveryv3.Resource
@@ -284,7 +286,7 @@ func (f *FakeProxy) open(t xds.Type, names []string) error {
 
 func (f *FakeProxy) send(req *discoveryv3.DeltaDiscoveryRequest) error {
 	if !f.nodeSent {
-		req.Node, f.nodeSent = &corev3.Node{Id: f.Node.String()}, true
+		req.Node, f.nodeSent = &corev3.Node{Id: f.Node.String(), Metadata: f.Metadata}, true
 	}
 	return f.stream.Send(req)
 }

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/xds"
@@ -252,14 +250,4 @@ func awaitEntry(t *testing.T, i *meshtest.Instance, as map[string]any) map[strin
 		t.Errorf("%d entries %v: %v", len(found), as, found)
 	}
 	return found[0]
-}
-
-// rootsOf is the bundle of a mesh.
-func rootsOf(t *testing.T, f *forger) identity.Bundle {
-	t.Helper()
-	b, err := identity.ParseBundle("cluster.local", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.cert.Raw}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -75,18 +75,29 @@ func TestNothingOfOthers(t *testing.T) {
 		asks  []string // the last one is what it waits for
 		there []string
 	}{
-		{"its own clusters", caller, &callers, xds.ClusterType,
-			[]string{"inbound|9080", "inbound|7001", "ingress", "inbound|7000"}, []string{"inbound|7000", "inner"}},
-		{"its own listeners", caller, &callers, xds.ListenerType,
+		{
+			"its own clusters", caller, &callers, xds.ClusterType,
+			[]string{"inbound|9080", "inbound|7001", "ingress", "inbound|7000"},
+			[]string{"inbound|7000", "inner"},
+		},
+		{
+			"its own listeners", caller, &callers, xds.ListenerType,
 			[]string{"inbound|9080", "inbound|7001", "local|7000|caller.default.svc.cluster.local", "ingress", "ingress-tls", "inbound|7000"},
-			[]string{"inbound|7000", "inner", "local|9080|server.default.svc.cluster.local", "outbound"}},
-		{"all listeners", caller, &callers, xds.ListenerType, []string{"*", "inbound|7000"},
-			[]string{"inbound|7000", "inner", "local|9080|server.default.svc.cluster.local", "outbound"}},
+			[]string{"inbound|7000", "inner", "local|9080|server.default.svc.cluster.local", "outbound"},
+		},
+		{
+			"all listeners", caller, &callers, xds.ListenerType,
+			[]string{"*", "inbound|7000"},
+			[]string{"inbound|7000", "inner", "local|9080|server.default.svc.cluster.local", "outbound"},
+		},
 		{"no secrets", caller, &callers, xds.SecretType, []string{"default/spare-tls", "spare-tls", "identity", "default/shop-tls"}, nil},
 		{"no routes of the door", caller, &callers, xds.RouteType, []string{"ingress", "out"}, []string{"out"}},
 		{"those that an Ingress names", door, &doors, xds.SecretType, []string{"default/spare-tls", "default/shop-tls"}, []string{"default/shop-tls"}},
-		{"nothing that is served", door, &doors, xds.ListenerType,
-			[]string{"inbound|9080", "inbound|7000", "outbound", "inner", "ingress-tls"}, []string{"ingress", "ingress-tls"}},
+		{
+			"nothing that is served", door, &doors, xds.ListenerType,
+			[]string{"inbound|9080", "inbound|7000", "outbound", "inner", "ingress-tls"},
+			[]string{"ingress", "ingress-tls"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -14,9 +14,8 @@ import (
 	"sync"
 	"testing"
 
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-
 	"golang.org/x/sys/unix"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
