@@ -43,9 +43,7 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 	if p.Speak == plan.SpeakHTTP2 {
 		speech = http2ALPN
 	}
-	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{
-		CommonTlsContext: mutualContext(names, mutualALPN, speech), MaxSessionKeys: wrapperspb.UInt32(0), // see takeMutual
-	})
+	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, mutualALPN, speech)})
 	if err != nil {
 		return err
 	}
@@ -61,7 +59,7 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 }
 
 // takeMutual returns the server's side: whoever connects must prove an identity of the trust domain. No session is resumed:
-// the certificates would not be looked at again, so who had shown a good one could come back when it has expired.
+// a server's Envoy would not look at the certificate again, so who had shown a good one could come back when it has expired.
 func takeMutual(trustDomain string) (*corev3.TransportSocket, error) {
 	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: mutualContext([]*matcherv3.StringMatcher{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -126,4 +127,31 @@ func TestHandshakesAreBounded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The same holds for servers: a caller takes up no session with one whose certificate has expired. While it has not, it does.
+func TestSessionsWithServersDoNotOutliveCertificates(t *testing.T) {
+	t.Parallel()
+	m := meshtest.New(t)
+	caller := m.Caller("caller", nil)
+	end := time.Now().Add(4 * time.Second)
+	leaf := forgerOf(t, m).leaf("bank", func(c *x509.Certificate) { c.NotAfter = end })
+	older := posing(leaf)
+	older.MaxVersion = tls.VersionTLS12
+	for name, config := range map[string]*tls.Config{"bank-1-2": older, "bank-1-3": posing(leaf)} {
+		server := pose(t, config)
+		bank(m, name, server)
+		for range 2 {
+			wantBody(t, caller, "http://"+name+":9080/", "served")
+		}
+		if !server.resumed.Load() {
+			t.Errorf("%s: no session is taken up at all: this test shows nothing", name)
+		}
+		defer func() {
+			if status, body := caller.Get("http://" + name + ":9080/"); status != http.StatusServiceUnavailable {
+				t.Errorf("%s, whose certificate has expired, answers %d %q", name, status, body)
+			}
+		}()
+	}
+	meshtest.Await(t, "the end of the certificate", func() bool { return time.Now().After(end.Add(time.Second)) })
 }
