@@ -231,8 +231,12 @@ var turnedAwayWords = map[string]struct{ message, fix string }{
 func (f *facts) turnedAway(host mesh.Host, rule string, c *from) Finding {
 	words := turnedAwayWords[rule]
 	message := fmt.Sprintf("%s %s: from %s, last %s", number(c.total, "connection"), words.message, c.words(), f.when(c.last()))
-	if why := c.why(); rule == plan.NotTrusted && why != "" {
+	switch why := c.why(); {
+	case why == "":
+	case rule == plan.NotTrusted:
 		message += " (" + why + ")"
+	case rule == plan.AnotherAddress:
+		message += " (" + strings.ReplaceAll(why, "_", " ") + ")"
 	}
 	return Finding{
 		Severity: Warning, Code: TurnedAway, Subject: f.onlyPort(host), Count: c.total, Sources: c.list(), Message: message, Fix: words.fix,

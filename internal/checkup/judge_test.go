@@ -241,12 +241,12 @@ var cases = map[string]struct {
 	"turned away": {
 		func(r *rig) {
 			r.calls(0, 0, call{Source: "127.0.0.1", Rule: plan.NotProven},
-				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "EXPIRED"}, call{Source: "127.0.0.8", Rule: plan.AnotherAddress})
+				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "EXPIRED"}, call{Source: "127.0.0.8", Rule: plan.AnotherAddress, Details: "given_to_x_at_y"})
 		},
 		[]string{
 			"warning: reviews.default:9080: 1 connection turned away without proof of who calls, which MUTUAL_TLS asks for: from 127.0.0.1, last 1 minute ago [turned-away]",
 			"warning: reviews.default:9080: 1 connection turned away with a certificate that is not good, or of another authority: from 127.0.0.7, last 1 minute ago (EXPIRED) [turned-away]",
-			"warning: reviews.default:9080: 1 connection turned away with a certificate that was given to a workload with another address: from 127.0.0.8, last 1 minute ago [turned-away]",
+			"warning: reviews.default:9080: 1 connection turned away with a certificate that was given to a workload with another address: from 127.0.0.8, last 1 minute ago (given to x at y) [turned-away]",
 		},
 	},
 	"turned away, without a log": {

@@ -138,7 +138,7 @@ func TestProxiesAreShown(t *testing.T) {
 	if stderr != "" {
 		t.Errorf("where all is well there is a hint: %s", stderr)
 	}
-	i.shows(0, "proxy-status -A -o wide", `PROXY +KIND.*CHANGE.*PENDING`, `away-v1-0\.default .*`, `away-v1-0\.shop .*`, `caller-v1-0\.default .* yes .*`)
+	i.shows(0, "proxy-status -A -o wide", `PROXY +KIND.*CHANGE.*PENDING +IDENTITY`, `away-v1-0\.default .*`, `away-v1-0\.shop .*`, `caller-v1-0\.default .* yes .*`)
 	if _, stderr := i.shows(0, "proxies -n nowhere", nothingFound); !strings.Contains(stderr, "there are 3 in other namespaces") {
 		t.Errorf("%s", stderr)
 	}

@@ -29,7 +29,9 @@ const (
 )
 
 // Dump reads the whole dump of the Envoy, with its endpoints.
-func (s Socket) Dump(ctx context.Context) ([]byte, error) { return s.Get(ctx, "/config_dump?include_eds") }
+func (s Socket) Dump(ctx context.Context) ([]byte, error) {
+	return s.Get(ctx, "/config_dump?include_eds")
+}
 
 // Get reads a page of the admin interface, "/certs".
 func (s Socket) Get(ctx context.Context, page string) ([]byte, error) {
