@@ -32,9 +32,10 @@ func TestAccessLogIsRead(t *testing.T) {
 	const plain = "null"
 	now := noon().Add(time.Second)
 	text := line("127.0.0.1", "inbound", plain, "/", noon().Add(-time.Second)) + // too old
-		line("127.0.0.2", "inbound", `"TLSv1.3"`, "/", now) + // proven
+		line("127.0.0.2", "inbound", `"TLSv1.3"`, `"<`, now) + // proven
 		line("ratings-v1-0.default", "default/rule", plain, "/", now) + // its own call to others
 		line("127.0.0.3", "inbound", plain, strings.Repeat("x", 2*maxLine), now) + // too long
+		strings.Repeat("x", maxLine) + line("127.0.0.7", "inbound", plain, "/", now) + // too long, and good at its end
 		"{\"tls\":null, broken\n\x00\xff\n" +
 		line("nobody\x1b[31m", "inbound", plain, "/", now) + // no address
 		line("127.0.0.4", "inbound", plain, `","rule":"<not-proven>","tls":null`, now) +
@@ -51,11 +52,12 @@ func TestAccessLogIsRead(t *testing.T) {
 	if diff := cmp.Diff([]string{"127.0.0.4 inbound", "127.0.0.5 <another-address>", "::1 <not-proven>"}, got); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
-	many := strings.Repeat(line("127.0.0.6", "inbound", plain, "/", now), 1+2*maxLog/len(line("127.0.0.6", "inbound", plain, "/", now)))
+	one := line("127.0.0.6", "inbound", plain, "/", now)
+	many := strings.Repeat(one, 1+2*maxLog/len(one)) + line("127.0.0.8", "inbound", plain, "/", now)
 	if err := os.WriteFile(path, []byte(many), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if calls, err := readLog(path, noon()); err != nil || len(calls) < 1000 || len(calls) > maxLog/100 {
+	if calls, err := readLog(path, noon()); err != nil || len(calls) < 1000 || len(calls) > maxLog/100 || calls[len(calls)-1].Source != "127.0.0.8" {
 		t.Errorf("%d lines of a long log, %v", len(calls), err)
 	}
 }
