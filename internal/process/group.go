@@ -3,18 +3,29 @@ package process
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // groupAlive tells whether a process of the group is still running; the dead that wait to be reaped do not count.
 func groupAlive(pgid int) bool {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	proc, err := os.Open("/proc")
 	if err != nil {
 		return false
 	}
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1) // what was read before an error counts
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		// All processes of the machine are asked, and few belong to the group: only their files are read.
+		if group, err := unix.Getpgid(pid); err != nil || group != pgid {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + name + "/stat")
 		if err != nil {
 			continue // just ended
 		}
