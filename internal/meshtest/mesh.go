@@ -173,6 +173,9 @@ func (m *Mesh) RestartAlone(c serve.Config) {
 // Sent counts the resources that the control plane has sent since it started.
 func (m *Mesh) Sent() int64 { return m.plane.Engine().Counters().Sends.Load() }
 
+// Opened counts the streams of proxies that the control plane has answered since it started.
+func (m *Mesh) Opened() int64 { return m.plane.Engine().Counters().Opened.Load() }
+
 // run runs a part until the test ends or the returned function is called.
 func (m *Mesh) run(name string, part func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(m.t.Context()))
