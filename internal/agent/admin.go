@@ -41,9 +41,15 @@ func (a *admin) ready(ctx context.Context) bool {
 	return err == nil
 }
 
-// drain makes Envoy ask its clients to go, and refuse connections after the drain time.
+// drain makes Envoy ask its clients to go, with each answer.
 func (a *admin) drain(ctx context.Context) error {
 	_, err := a.do(ctx, http.MethodPost, "/drain_listeners?graceful")
+	return err
+}
+
+// refuse makes Envoy take no more connections. What is open stays.
+func (a *admin) refuse(ctx context.Context) error {
+	_, err := a.do(ctx, http.MethodPost, "/drain_listeners")
 	return err
 }
 

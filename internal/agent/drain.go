@@ -8,6 +8,9 @@ import (
 )
 
 const (
+	// oldWays is how long connections live on that came by a way into Envoy which has changed since, such as before a port
+	// took mutual TLS only. Those for requests are asked to go with the next answer; what is under way is finished.
+	oldWays   = time.Hour
 	drainPoll = 50 * time.Millisecond
 	idlePolls = 2 // in a row, before Envoy counts as drained: a request may just be on its way
 )
@@ -15,18 +18,23 @@ const (
 // drain lets Envoy finish what it has, and stops it. Connections are asked to go; after the drain time new ones are
 // refused, and what is still open gets as long again. An idle Envoy stops at once.
 func (a *Agent) drain(ctx context.Context, envoy *process.Process) {
-	bounded, cancel := context.WithTimeout(ctx, 2*a.config.DrainTime)
-	defer cancel()
-	if err := a.admin.drain(bounded); err != nil {
-		a.config.Log.Warn("envoy not drained", "proxy", a.config.Name, "err", err)
-	} else {
-		a.awaitIdle(bounded, envoy)
+	for _, step := range []func(context.Context) error{a.admin.drain, a.admin.refuse} {
+		bounded, cancel := context.WithTimeout(ctx, a.config.DrainTime)
+		err := step(bounded)
+		if err != nil {
+			a.config.Log.Warn("envoy not drained", "proxy", a.config.Name, "err", err)
+		}
+		idle := err != nil || a.awaitIdle(bounded, envoy)
+		cancel()
+		if idle {
+			break
+		}
 	}
 	envoy.Stop(ctx, stopBound)
 }
 
-// awaitIdle returns when Envoy is idle, has ended, or ctx is over.
-func (a *Agent) awaitIdle(ctx context.Context, envoy *process.Process) {
+// awaitIdle returns when Envoy is idle, has ended, or ctx is over, and tells whether it is one of the first two.
+func (a *Agent) awaitIdle(ctx context.Context, envoy *process.Process) bool {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
 	for idle := 0; idle < idlePolls; {
@@ -37,10 +45,11 @@ func (a *Agent) awaitIdle(ctx context.Context, envoy *process.Process) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-envoy.Done():
-			return
+			return true
 		case <-tick.C:
 		}
 	}
+	return true
 }

@@ -26,6 +26,8 @@ type Load struct {
 	sent     atomic.Int64
 	failed   atomic.Int64
 	expected atomic.Pointer[expectation]
+	fresh    atomic.Int64 // times that new connections were asked for
+	renewed  atomic.Int64 // clients that have dropped their old ones, each time counted
 
 	mu    sync.Mutex
 	first []string // of the failures
@@ -78,11 +80,16 @@ func StartLoadWith(t testing.TB, newClient func() *http.Client, url string) *Loa
 func (l *Load) send(ctx context.Context, client *http.Client, url string) {
 	tick := time.NewTicker(time.Second * loadConnections / loadRate)
 	defer tick.Stop()
-	for {
+	for dropped := int64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if dropped < l.fresh.Load() {
+			client.CloseIdleConnections() // of its own transport, with no request under way
+			dropped++
+			l.renewed.Add(1)
 		}
 		before := l.expected.Load()
 		// A request that was begun is finished: it must not fail because the load ends.
@@ -148,6 +155,13 @@ func (l *Load) More(requests int64) {
 			l.t.Fatalf("the load stands still: %d requests answered, %d failed", l.sent.Load(), l.failed.Load())
 		}
 	}
+}
+
+// Reconnect returns when all requests go over connections that were opened after it was called.
+func (l *Load) Reconnect() {
+	l.t.Helper()
+	want := l.fresh.Add(1) * loadConnections
+	Await(l.t, "new connections of the load", func() bool { return l.renewed.Load() >= want })
 }
 
 // Stop ends the load. No request may have failed.

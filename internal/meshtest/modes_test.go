@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,15 +23,17 @@ var modes = []mesh.AuthPolicy{
 }
 
 // Under load of requests and of connections for bytes, the mesh goes from each policy to each other one: nothing fails, and
-// what is said to be in force is what goes over the wire.
+// what is said to be in force is what goes over the wire. What was under way before a change is finished after the next one:
+// a request that takes that long, and connections for bytes that stay open.
 func TestLoadModes(t *testing.T) {
 	rounds := 1
 	if meshtest.FullLoad() {
 		rounds = 10
 	}
 	m := meshtest.New(t)
+	long := longRequests{release: make(chan struct{})}
 	m.StartSpec(meshtest.Spec{Service: "reviews", Version: "v1", Ports: []meshtest.SpecPort{
-		{Name: "http", Number: meshtest.ServicePort, App: meshtest.Named("v1")},
+		{Name: "http", Number: meshtest.ServicePort, App: meshtest.Handler(long.answer)},
 		{Name: "http2", Number: 9081, App: meshtest.Named("v1")},
 		{Name: "tcp", Number: 9082, Target: greeter(t, "v1")},
 	}})
@@ -44,12 +49,19 @@ func TestLoadModes(t *testing.T) {
 		"over HTTP/2":         meshtest.StartLoad(t, caller, "http://reviews:9081/"),
 		"through the ingress": meshtest.StartLoad(t, door, "http://door/"),
 	}
+	var open []*echoing
 	bytes := startByteLoad(t, caller.Upstream("reviews", 9082), "v1")
 	for range rounds {
 		for _, mode := range modes {
+			open = append(open, openEcho(t, caller.Upstream("reviews", 9082)))
+			before := long.begin(t, caller)
 			m.Set(func(s *mesh.Settings) { s.AuthPolicy = mode })
 			wantMode(t, caller, mode)
 			loads["through the proxy"].More(requestsBetween)
+			for _, e := range open {
+				e.wants(t, string(mode))
+			}
+			long.finish(t, before)
 		}
 	}
 	for name, l := range loads {
@@ -69,6 +81,80 @@ func wantMode(t *testing.T, caller *meshtest.Instance, mode mesh.AuthPolicy) {
 	}
 	if tls := logged(t, caller, path)["tls"]; tls != want {
 		t.Errorf("%s is in force, and a request goes by %v, want %v", mode, tls, want)
+	}
+}
+
+// longRequests are requests that are answered when the test says so, among others that are answered at once.
+type longRequests struct {
+	mu      sync.Mutex
+	release chan struct{} // closed: those that have begun are answered
+}
+
+func (l *longRequests) answer(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/long" {
+		l.mu.Lock()
+		release := l.release
+		l.mu.Unlock()
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}
+	_, _ = io.WriteString(w, "v1")
+}
+
+// begin sends a request, and returns when its answer has begun.
+func (l *longRequests) begin(t *testing.T, from *meshtest.Instance) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://reviews:9080/long", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := from.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return res
+}
+
+// finish lets the requests that have begun be answered. This one must be, whole.
+func (l *longRequests) finish(t *testing.T, res *http.Response) {
+	t.Helper()
+	l.mu.Lock()
+	close(l.release)
+	l.release = make(chan struct{})
+	l.mu.Unlock()
+	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "v1" {
+		t.Errorf("a request that was under way while the policy changed: got %q, %v", body, err)
+	}
+}
+
+// echoing is a connection for bytes that stays open.
+type echoing struct {
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func openEcho(t *testing.T, address string) *echoing {
+	t.Helper()
+	who, conn, reader := greeting(t, address)
+	if who != "v1" {
+		t.Errorf("a connection for bytes: got %q, want v1", who)
+	}
+	return &echoing{conn, reader}
+}
+
+func (e *echoing) wants(t *testing.T, word string) {
+	t.Helper()
+	if err := e.conn.SetDeadline(time.Now().Add(meshtest.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(e.conn, word)
+	if line, err := e.reader.ReadString('\n'); err != nil || line != word+"\n" {
+		t.Errorf("a connection for bytes that was open before %s says %q, %v", word, line, err)
 	}
 }
 

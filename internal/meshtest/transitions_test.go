@@ -225,13 +225,11 @@ func (x *transitions) protocols() {
 	x.noMoreBytes()
 }
 
-// noMoreBytes waits until no connection is left of those that the local address took for bytes: each leads to one version,
-// whatever rules say, until the filter chain that took it has drained.
+// noMoreBytes has clients leave the connections that the local address took for bytes: each leads to one version, whatever
+// rules say, as long as it is open.
 func (x *transitions) noMoreBytes() {
 	x.Helper()
-	meshtest.Await(x.T, "the end of the connections with bytes", func() bool {
-		return x.dialler.Stat("listener_manager.total_filter_chains_draining") == 0
-	})
+	x.loads[byAddress].Reconnect()
 }
 
 // absences removes the service and adds it again, before the clusters are dropped and after it. While it is gone the
