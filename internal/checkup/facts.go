@@ -15,8 +15,10 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// atOnce bounds the proxies that are looked at side by side.
-const atOnce = 8
+const (
+	atOnce     = 8                // proxies that are looked at side by side
+	answerTime = 10 * time.Second // for what the control plane is asked at a time
+)
 
 // facts is all that is judged.
 type facts struct {
@@ -53,16 +55,7 @@ func look(ctx context.Context, m Mesh) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.status, err = m.API.Status(ctx); err != nil {
-		return nil, err
-	}
-	if f.services, err = m.API.Services(ctx); err != nil {
-		return nil, err
-	}
-	if f.handovers, err = m.API.Handovers(ctx); err != nil {
-		return nil, err
-	}
-	if f.problems, err = m.API.Problems(ctx); err != nil {
+	if err := f.ask(ctx, m); err != nil {
 		return nil, err
 	}
 	return f, f.each(ctx, func(s *seen) {
@@ -71,8 +64,27 @@ func look(ctx context.Context, m Mesh) (*facts, error) {
 	})
 }
 
+// ask reads what else the control plane knows.
+func (f *facts) ask(ctx context.Context, m Mesh) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	if f.status, err = m.API.Status(ctx); err != nil {
+		return err
+	}
+	if f.services, err = m.API.Services(ctx); err != nil {
+		return err
+	}
+	if f.handovers, err = m.API.Handovers(ctx); err != nil {
+		return err
+	}
+	f.problems, err = m.API.Problems(ctx)
+	return err
+}
+
 // known reads what the control plane knows of its authority, workloads and proxies.
 func known(ctx context.Context, m Mesh) (*facts, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	f := &facts{now: time.Now(), since: m.Since, dir: m.Dir, proxies: map[mesh.ProxyID]*api.Proxy{}, addresses: map[string]mesh.ProxyID{}}
 	authority, err := Authority(ctx, m.API)
 	if err != nil {

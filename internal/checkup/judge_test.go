@@ -179,6 +179,7 @@ var cases = map[string]struct {
 		func(r *rig) {
 			r.services[1].Ports[0].Policy = mesh.AuthMutualTLS
 			r.services[1].Endpoints = append(r.services[1].Endpoints, api.Endpoint{Address: "127.0.0.1"})
+			r.problems = []mesh.Problem{{Field: "spec.services.reviews.workloads.v2", Code: "no-identity", Severity: mesh.Warning}} // the same
 		},
 		[]string{"warning: reviews.default:9080: its policy is MUTUAL_TLS, and 127.0.0.1 cannot prove who it is, having no sidecar: the others get all calls [unproven-endpoint]"},
 	},
@@ -207,13 +208,14 @@ var cases = map[string]struct {
 	"objects": {
 		func(r *rig) {
 			r.problems = []mesh.Problem{
-				{Object: mesh.Ref{Kind: "Mesh", Name: "town"}, Code: "no-identity", Severity: mesh.Warning},
+				{Object: mesh.Ref{Kind: "Mesh", Name: "town"}, Field: "spec.services.reviews.workloads.v1", Message: "no proof", Code: "no-identity", Severity: mesh.Warning},
 				{Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "a"}, Position: mesh.Position{File: "/state/objects/a.yaml", Line: 3}, Field: "spec.x", Message: "no", Code: "unknown-field", Severity: mesh.Error},
 				{Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "b"}, Message: "hm", Code: "unknown-host", Severity: mesh.Warning},
 			}
 		},
 		[]string{
 			"error: RouteRule default/a: objects/a.yaml:3: spec.x: no [unknown-field] [object-problem]",
+			"warning: Mesh town: spec.services.reviews.workloads.v1: no proof [no-identity] [object-problem]",
 			"warning: RouteRule default/b: hm [unknown-host] [object-problem]",
 		},
 	},

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -86,12 +88,12 @@ func oneLines(all []string) []string {
 	return lines
 }
 
-// objects passes on what is wrong with objects, but for what is told of ports.
+// objects passes on what is wrong with objects, but for what is told of ports and their endpoints.
 func (f *facts) objects() (string, []Finding) {
 	var findings []Finding
 	for i := range f.problems {
 		p := &f.problems[i]
-		if p.Code == unprovenProblem {
+		if p.Code == unprovenProblem && f.toldOfPort(p.Field) {
 			continue
 		}
 		severity := Warning
@@ -103,6 +105,16 @@ func (f *facts) objects() (string, []Finding) {
 		})
 	}
 	return number(len(findings), "problem"), findings
+}
+
+// toldOfPort tells whether a field of a Mesh file is of a service of which it is told that it has endpoints without an identity.
+func (f *facts) toldOfPort(field string) bool {
+	_, rest, _ := strings.Cut(field, "services.")
+	name, _, _ := strings.Cut(rest, ".")
+	return slices.ContainsFunc(f.services, func(svc api.Service) bool {
+		host, _, _ := strings.Cut(string(svc.Host), ".")
+		return host == name && !svc.Excluded && slices.ContainsFunc(svc.Endpoints, func(e api.Endpoint) bool { return e.Identity == "" })
+	})
 }
 
 // problemText says where it is and what, without the object and without the hint.

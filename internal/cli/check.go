@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,9 @@ Nothing is changed. The exit code is 1 if there are errors, 0 if there are warni
 			where := t.checked()
 			where.Since = since
 			r, err := checkup.Run(cmd.Context(), where)
+			if errors.Is(err, context.DeadlineExceeded) {
+				return failed("look whether it hangs, and at the terminal of `lateen up`", "mesh %s: the control plane takes connections and does not answer", t.name)
+			}
 			if err != nil {
 				return err
 			}
