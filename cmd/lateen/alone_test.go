@@ -63,7 +63,7 @@ func TestByHand(t *testing.T) {
 		serve := start(t, dir, "serve", "--state-dir", dir+"/s", "--config", rules, "--registry", write(t, dir, "registry.json", registry(t)))
 		for _, line := range []string{
 			"info: version version=", "envoy=\"1.38 or later\"", "info: flags config=[" + rules + "]", "info: sources files=" + rules,
-			"info: addresses api=" + dir + "/s/api.sock secure=127.0.0.1:15012 plainXDS=\"\" admin=127.0.0.1:8090",
+			"info: addresses api=" + dir + "/s/api.sock secure=127.0.0.1:15012 plain_xds=\"\" admin=127.0.0.1:8090",
 			"info: mesh settings domain=cluster.local", "connectTimeout=1s",
 		} {
 			serve.prints(line)

@@ -45,7 +45,7 @@ func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVarP(&s.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
 	flags.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&s.secure, "secure-address", "127.0.0.1:15012", "`HOST:PORT` of certificates and, over mutual TLS, of xDS; \"\" for none")
-	flags.StringVar(&s.plain, "plain-xds", "", "`HOST:PORT` or unix:PATH of xDS without any proof of who asks (default: closed; alone: "+plainAddress+")")
+	flags.StringVar(&s.plain, "plain-xds", "", "`HOST:PORT` or unix:PATH of xDS without any proof of who asks, and without keys (default: closed; alone: "+plainAddress+")")
 	flags.Lookup("plain-xds").NoOptDefVal = plainAddress
 	flags.StringVar(&s.trust, "trust-domain", "", "trust domain of the identities (default: "+serve.Domain+")")
 	flags.DurationVar(&s.certTTL, "cert-ttl", ca.DefaultTTL, "how long a workload's certificate holds")

@@ -17,7 +17,7 @@ import (
 func (p *Plane) tellStart() {
 	c := p.config
 	p.config.Log.Info("sources", "files", strings.Join(c.Paths, " "), "written", filepath.Join(c.StateDir, "objects"), "registry", c.RegistryFile)
-	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "secure", addressOf(c.Secure), "plainXDS", addressOf(c.PlainXDS), "admin", addressOf(c.Admin))
+	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "secure", addressOf(c.Secure), "plain_xds", addressOf(c.PlainXDS), "admin", addressOf(c.Admin))
 	if c.RegistryFile == "" {
 		p.config.Log.Info("waiting for what runs", "waits", admin.RegistrySource, "hint", awaitHint(filepath.Join(c.StateDir, api.SocketName)))
 	}

@@ -71,7 +71,7 @@ func (c Caller) Project(id ID) Caller {
 		c.Proxy, c.Address, c.Plain = "", "", false
 		return c
 	case id.Kind == KindSecret:
-		return Caller{Type: c.Type}
+		return Caller{Type: c.Type, Plain: c.Plain}
 	case id.Kind == KindFilter:
 		c.Proxy, c.Plain = "", false
 		return c

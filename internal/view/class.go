@@ -15,7 +15,7 @@ type Group struct {
 	Proxy     mesh.ProxyID   // of a proxy's own resources
 	Type      mesh.ProxyType // of everything that reads anything of the caller
 	Namespace string         // in which short names are looked up
-	Plain     bool           // of a proxy's own resources and of clusters: it has no identity
+	Plain     bool           // of a proxy's own resources, of clusters and of secrets: it has no identity
 }
 
 // GroupOf returns the group of a caller for a resource.
@@ -30,7 +30,7 @@ func GroupOf(c Caller, id ID) Group {
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes || id.Kind == KindFilter:
 		return Group{ID: id, Type: c.Type, Namespace: c.Namespace}
 	case id.Kind == KindSecret:
-		return Group{ID: id, Type: c.Type}
+		return Group{ID: id, Type: c.Type, Plain: c.Plain}
 	default:
 		return Group{ID: id}
 	}

@@ -141,7 +141,7 @@ func (r *reader) cut(c Caller, id ID) View {
 		return r.localBytes(c, id.Name)
 	case id.Kind == KindRoutes && id.Name == DoorRoutes && c.Type == mesh.Ingress:
 		return r.door(c)
-	case id.Kind == KindSecret && c.Type == mesh.Ingress:
+	case id.Kind == KindSecret && c.Type == mesh.Ingress && !c.Plain: // whoever proves nothing gets no key
 		return r.secret(id.Name)
 	case id.Kind == KindCluster:
 		return r.cluster(c, id.Name)
