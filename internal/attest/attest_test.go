@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,5 +178,32 @@ func TestFirstStopsAtAFailure(t *testing.T) {
 	}
 	if _, err := attest.First().Attest(t.Context(), attest.Evidence{}); !errors.Is(err, attest.ErrNoEvidence) {
 		t.Errorf("of nobody the error is %v", err)
+	}
+}
+
+// A certificate that holds is renewed only as long as its workload is what it was. What else it would be good for is not asked.
+func TestRenewalAsksForTheWorkload(t *testing.T) {
+	t.Parallel()
+	clock := attesttest.NewClock()
+	root := identitytest.New(t, attesttest.TrustDomain, clock.Now())
+	a := attest.NewCertificate(root.Bundle, clock.Now)
+	reviews := identitytest.Peer(attesttest.TrustDomain, "reviews", "127.9.8.1")
+	var asked []identity.Peer
+	var gone error
+	a.Known = func(p identity.Peer) error { asked = append(asked, p); return gone }
+	e := attest.Evidence{Chain: identitytest.Chain(t, root.Leaf(t, reviews)), Key: []byte("1")}
+	for _, gone = range []error{nil, errors.New("it has left"), nil} {
+		who, err := a.Attest(t.Context(), e)
+		refused, ok := errors.AsType[*attest.Refused](err)
+		if gone == nil && (err != nil || who.Peer != reviews) || gone != nil && (!ok || !strings.Contains(refused.Why, "it has left") || who != (attest.Attested{})) {
+			t.Errorf("%v: it is %+v, %v", gone, who, err)
+		}
+	}
+	other := identitytest.New(t, attesttest.TrustDomain, clock.Now())
+	if _, err := a.Attest(t.Context(), attest.Evidence{Chain: identitytest.Chain(t, other.Leaf(t, reviews))}); err == nil {
+		t.Error("a certificate of another root is renewed")
+	}
+	if len(asked) != 3 || asked[0] != reviews {
+		t.Errorf("asked is for %v", asked)
 	}
 }

@@ -9,6 +9,10 @@ import (
 
 // Certificate takes the certificate of the connection as proof, so that a workload renews its own.
 type Certificate struct {
+	// Known returns why a workload that was attested once is not what it was: removed, or of another account or address. nil:
+	// there is nobody to ask, and a certificate is renewed for ever.
+	Known func(identity.Peer) error
+
 	trust func() identity.Bundle
 	now   func() time.Time
 }
@@ -29,6 +33,11 @@ func (c *Certificate) Attest(_ context.Context, e Evidence) (Attested, error) {
 	}
 	if err != nil {
 		return Attested{}, refuse("the client certificate is not accepted: %v", err)
+	}
+	if c.Known != nil {
+		if err := c.Known(peer); err != nil {
+			return Attested{}, refuse("the certificate is not renewed: %v", err)
+		}
 	}
 	return Attested{Peer: peer, By: ByCertificate}, nil
 }

@@ -39,8 +39,10 @@ type Config struct {
 	TrustDomain string        // of all identities
 	TTL         time.Duration // how long a workload's certificate holds; 0: [DefaultTTL]
 	Plugged     Plugged       // the zero value: a root of its own
-	Now         func() time.Time
-	Log         *slog.Logger
+	// Known returns why the certificate of a workload is not to be renewed; nil: every one is that holds.
+	Known func(identity.Peer) error
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 func (c *Config) check() error {
@@ -119,5 +121,7 @@ func (a *Authority) Tokens() *attest.Tokens { return a.tokens }
 
 // Attestor returns what the authority believes: a join token, else the certificate that is to be renewed.
 func (a *Authority) Attestor() attest.Attestor {
-	return attest.First(a.tokens, attest.NewCertificate(a.Bundle, a.c.Now))
+	renewal := attest.NewCertificate(a.Bundle, a.c.Now)
+	renewal.Known = a.c.Known
+	return attest.First(a.tokens, renewal)
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -91,6 +92,12 @@ type Workload struct {
 
 // ID returns the ID of the workload's proxy.
 func (w *Workload) ID() ProxyID { return NewProxyID(w.Name, w.Namespace) }
+
+// HasAddress tells whether an address is the workload's, however that is spelled.
+func (w *Workload) HasAddress(a netip.Addr) bool {
+	own, err := netip.ParseAddr(w.Address)
+	return err == nil && own.Unmap() == a.Unmap()
+}
 
 // Serving is one port on which a workload answers for a service.
 type Serving struct {

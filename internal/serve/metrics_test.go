@@ -31,6 +31,7 @@ type plane struct {
 	t        *testing.T
 	dir      string
 	url      string // of health and metrics
+	secure   string // HOST:PORT of certificates
 	api      *api.Client
 	registry mesh.Registry
 }
@@ -69,7 +70,7 @@ func startPlane(t *testing.T, edit func(*serve.Config)) *plane {
 		}
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
-	started := &plane{t: t, dir: dir, url: "http://" + listener.Addr().String(), api: api.NewClient(filepath.Join(dir, api.SocketName))}
+	started := &plane{t: t, dir: dir, url: "http://" + listener.Addr().String(), secure: secure.Addr().String(), api: api.NewClient(filepath.Join(dir, api.SocketName))}
 	meshtest.Await(t, "the control plane", func() bool { _, err := started.api.Status(t.Context()); return err == nil })
 	return started
 }

@@ -145,7 +145,9 @@ func New(c Config) (*Plane, error) {
 		return nil, err
 	}
 	if c.Secure != nil {
-		p.ca, err = ca.Open(ca.Config{State: c.StateDir, TrustDomain: c.TrustDomain, TTL: c.CertTTL, Plugged: c.Plugged, Log: c.Log})
+		p.ca, err = ca.Open(ca.Config{
+			State: c.StateDir, TrustDomain: c.TrustDomain, TTL: c.CertTTL, Plugged: c.Plugged, Known: p.known, Log: c.Log,
+		})
 		if err != nil {
 			return nil, err
 		}
