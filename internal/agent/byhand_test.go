@@ -64,7 +64,7 @@ func TestByHand(t *testing.T) {
 }
 
 // A token for somebody else's workload, or one that pins another root, gives this one nothing; with the right one in its
-// place the agent goes on.
+// place the agent goes on. The token of the other workload is still good for that one.
 func TestWrongToken(t *testing.T) {
 	t.Parallel()
 	from, other := newPlane(t, 0), newPlane(t, 0)
@@ -73,7 +73,8 @@ func TestWrongToken(t *testing.T) {
 	p.config.TokenFile = filepath.Join(p.config.Dir, "token")
 	another := web
 	another.Workload = "web-v1-1.default"
-	wrong := map[string]string{other.token(web): "not the one that the join token is for", from.token(another): "and this is web-v1-0.default"}
+	theirs := from.token(another)
+	wrong := map[string]string{other.token(web): "not the one that the join token is for", theirs: `"web-v1-0.default" is not web-v1-1.default`}
 	put := func(token string) {
 		if err := os.WriteFile(p.config.TokenFile, []byte(token), 0o600); err != nil {
 			t.Fatal(err)
@@ -94,6 +95,10 @@ func TestWrongToken(t *testing.T) {
 	awaitStatus(t, p.config.Dir, func(s Status) bool { return strings.Contains(s.LastError, errNoToken.Error()) })
 	put(from.token(web))
 	await(t, from.opened, "a stream")
+	q := newProxyless(t, from) // whose the other token is
+	q.config.Node, q.config.Tokens = another.Workload, func(context.Context) (string, error) { return theirs, nil }
+	q.run(t)
+	q.await(t, Ready)
 }
 
 // awaitStatus waits until an agent's status is as wanted.

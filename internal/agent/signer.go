@@ -41,7 +41,7 @@ func newSigner(c *Config) (signer, error) {
 	}
 	return func(ctx context.Context, r request) (*credential, time.Time, error) {
 		ask := enrol.Ask{
-			Address: c.ControlPlane, TrustDomain: c.TrustDomain, Trust: roots, Key: r.key, Token: r.token, Now: c.Clock,
+			Address: c.ControlPlane, TrustDomain: c.TrustDomain, Trust: roots, Key: r.key, Workload: c.Node, Token: r.token, Now: c.Clock,
 		}
 		if r.current != nil {
 			ask.Now = func() time.Time { return c.Clock().Add(r.current.skew) } // its clock counts

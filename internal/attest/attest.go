@@ -22,6 +22,9 @@ type Evidence struct {
 	Token string              // a join token; "": none
 	Chain []*x509.Certificate // of the connection, leaf first, verified by nobody yet
 	Key   []byte              // the public key that a certificate is wanted for, as PKIX in DER
+	// Check returns why a peer may not have what is asked for. Evidence that counts once is not spent by such a request. nil:
+	// whoever it is may have it.
+	Check func(identity.Peer) error
 }
 
 // Attested is who a caller is.
@@ -39,7 +42,7 @@ const (
 // Attestor decides by one kind of evidence. Its methods may be called from any goroutine.
 type Attestor interface {
 	// Attest returns who shows the evidence. The error is [ErrNoEvidence] when there is none of the attestor's kind, a
-	// [*Refused] when there is some that does not hold, and any other when nobody can tell now.
+	// [*Refused] when there is some that does not hold, that of the evidence's check, and any other when nobody can tell now.
 	Attest(ctx context.Context, e Evidence) (Attested, error)
 }
 

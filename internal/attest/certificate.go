@@ -34,6 +34,11 @@ func (c *Certificate) Attest(_ context.Context, e Evidence) (Attested, error) {
 	if err != nil {
 		return Attested{}, refuse("the client certificate is not accepted: %v", err)
 	}
+	if e.Check != nil {
+		if err := e.Check(peer); err != nil {
+			return Attested{}, err
+		}
+	}
 	if c.Known != nil {
 		if err := c.Known(peer); err != nil {
 			return Attested{}, refuse("the certificate is not renewed: %v", err)

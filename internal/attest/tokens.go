@@ -135,7 +135,7 @@ func (t *Tokens) Attest(_ context.Context, e Evidence) (Attested, error) {
 	if err != nil {
 		return Attested{}, refuse("%v", err)
 	}
-	peer, err := t.use(token, sha256.Sum256(e.Key))
+	peer, err := t.use(token, e)
 	if err != nil {
 		return Attested{}, err
 	}
@@ -145,8 +145,9 @@ func (t *Tokens) Attest(_ context.Context, e Evidence) (Attested, error) {
 	return Attested{Peer: peer, By: ByToken}, nil
 }
 
-// use notes for which key a token counts.
-func (t *Tokens) use(token Token, key digest) (identity.Peer, error) {
+// use notes for which key a token counts, unless what is asked for is not to be had with it.
+func (t *Tokens) use(token Token, e Evidence) (identity.Peer, error) {
+	key := digest(sha256.Sum256(e.Key))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, ok := t.records[token.digest()]
@@ -157,12 +158,18 @@ func (t *Tokens) use(token Token, key digest) (identity.Peer, error) {
 		return identity.Peer{}, refuse("the join token is not known: it may have expired, or have been used")
 	case !t.c.Now().Before(r.expires):
 		return identity.Peer{}, refuse("the join token has expired at %s", r.expires.UTC().Format(time.RFC3339))
-	case r.key == digest{}:
+	case r.key != digest{} && r.key != key:
+		return identity.Peer{}, refuse("the join token was used already")
+	}
+	if e.Check != nil {
+		if err := e.Check(r.peer); err != nil {
+			return identity.Peer{}, err
+		}
+	}
+	if r.key == (digest{}) {
 		r.key = key
 		t.records[token.digest()] = r
 		t.changes++
-	case r.key != key:
-		return identity.Peer{}, refuse("the join token was used already")
 	}
 	return r.peer, nil
 }

@@ -263,3 +263,32 @@ func FuzzParseToken(f *testing.F) {
 		}
 	})
 }
+
+// What cannot be had with a token does not spend it, and neither on the disk.
+func TestTokenIsNotSpentInVain(t *testing.T) {
+	t.Parallel()
+	r := newTokens(t)
+	token := r.issue(t, "reviews")
+	other := errors.New("it wants to be ratings")
+	var checked []string
+	use := func(key string, err error) (string, error) {
+		who, got := r.Attest(t.Context(), attest.Evidence{Token: token, Key: []byte(key), Check: func(p identity.Peer) error {
+			checked = append(checked, p.Workload)
+			return err
+		}})
+		return who.Peer.ID.Account, got
+	}
+	if who, err := use("a", other); !errors.Is(err, other) || who != "" {
+		t.Fatalf("it is %q, %v", who, err)
+	}
+	r.restart(t)
+	if n := r.Outstanding(); n != 1 {
+		t.Errorf("%d are out, want 1", n)
+	}
+	if who, err := use("b", nil); who != "reviews" || err != nil {
+		t.Errorf("for another key it is %q, %v", who, err)
+	}
+	if _, err := use("c", nil); err == nil || len(checked) != 2 || checked[0] != "reviews-v1-0.default" {
+		t.Errorf("once it is used: %v, checked %v", err, checked)
+	}
+}

@@ -104,5 +104,13 @@ func (r request) checkNames(who identity.Peer) error {
 	return nil
 }
 
+// of refuses a request that is not its sender's: see checkNames.
+func (r request) of(who identity.Peer) error {
+	if err := r.checkNames(who); err != nil {
+		return refusal(ReasonOther, err)
+	}
+	return nil
+}
+
 // clip shortens what somebody else has written and quotes it.
 func clip(text string) string { return fmt.Sprintf("%.200q", text) }

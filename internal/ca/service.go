@@ -53,7 +53,8 @@ func (s *Service) Sign(ctx context.Context, in *capb.SignRequest) (*capb.SignRes
 	return out, nil
 }
 
-// serve does what is cheap first, so that a request that cannot be fulfilled costs neither a token nor a turn.
+// serve does what is cheap first. A request that breaks a rule or names somebody else costs its sender neither the token nor one
+// of the certificates that a workload gets.
 func (s *Service) serve(ctx context.Context, in *capb.SignRequest) ([]*x509.Certificate, error) {
 	a := s.authority
 	r, err := parseRequest(in.GetCsr())
@@ -72,7 +73,7 @@ func (s *Service) serve(ctx context.Context, in *capb.SignRequest) ([]*x509.Cert
 	if err := r.check(); err != nil {
 		return nil, refusal(ReasonRequest, err)
 	}
-	who, err := s.attestor.Attest(ctx, attest.Evidence{Token: in.GetToken(), Chain: clientChain(ctx), Key: r.key})
+	who, err := s.attestor.Attest(ctx, attest.Evidence{Token: in.GetToken(), Chain: clientChain(ctx), Key: r.key, Check: r.of})
 	if err != nil {
 		if _, ok := errors.AsType[*attest.Refused](err); ok || errors.Is(err, attest.ErrNoEvidence) {
 			err = refusal(ReasonEvidence, err)

@@ -37,11 +37,11 @@ func (a *Authority) sign(r request, who attest.Attested) ([]*x509.Certificate, e
 	if who.Peer.ID == identity.ControlPlane(a.c.TrustDomain) || who.Peer.ID.TrustDomain != a.c.TrustDomain {
 		return nil, fmt.Errorf("a certificate for %s: %w", who.Peer, errWho)
 	}
+	if err := r.of(who.Peer); err != nil {
+		return nil, err
+	}
 	if err := a.rate.take(who.Peer.Workload); err != nil {
 		return nil, refusal(ReasonRate, err)
-	}
-	if err := r.checkNames(who.Peer); err != nil {
-		return nil, refusal(ReasonOther, err)
 	}
 	o := order{id: who.Peer.ID, dns: []string{who.Peer.Workload}, key: r.csr.PublicKey}
 	if who.Peer.Address.IsValid() {

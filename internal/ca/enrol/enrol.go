@@ -30,6 +30,7 @@ type Ask struct {
 	TrustDomain string           // of the mesh
 	Trust       *identity.Bundle // roots by which the control plane is known; nil: the token's pin says which
 	Key         crypto.Signer    // of the workload. Keep it for further tries with the same token: it counts for one key
+	Workload    string           // that it is for, "reviews-v2-0.default": a token for another one is refused, and not spent; "": whichever
 	Token       string           // join token; "": Renew
 	Renew       *tls.Certificate // the certificate that is to be renewed, with its own key; nil: Token
 	Now         func() time.Time // nil: [time.Now]
@@ -61,7 +62,11 @@ func Request(ctx context.Context, ask Ask) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, ask.Key)
+	var names x509.CertificateRequest
+	if ask.Workload != "" {
+		names.DNSNames = []string{ask.Workload}
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &names, ask.Key)
 	if err != nil {
 		return Answer{}, err
 	}
