@@ -6,9 +6,12 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,6 +309,66 @@ func TestOthersCouldReadTheKey(t *testing.T) {
 	must(t, err)
 	if stat.Mode().Perm() != 0o600 || r.fingerprint() != made || !strings.Contains(r.log.String(), "others could read") {
 		t.Errorf("the mode is %s; told is\n%s", stat.Mode(), r.log)
+	}
+}
+
+// That is seen while the authority runs, too: somebody else's file, or one for others to read, is made anew.
+func TestOthersMayReadTheKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i, mode := range []fs.FileMode{0o644, 0o640, 0o601} {
+		must(t, os.Chmod(r.file(rootFile), mode))
+		r.Look()
+		r.Look()
+		stat, err := os.Stat(r.file(rootFile))
+		must(t, err)
+		if told := strings.Count(r.log.String(), "others could read"); stat.Mode().Perm() != 0o600 || told != i+1 || r.Status().Restored != i+1 {
+			t.Errorf("from %s its mode is %s; told %d times", mode, stat.Mode(), told)
+		}
+	}
+	if os.Geteuid() == 0 { // nobody else may give files away
+		must(t, os.Chown(r.file(rootFile), 4242, -1))
+		r.Look()
+		stat, err := os.Stat(r.file(rootFile))
+		must(t, err)
+		if owner := stat.Sys().(*syscall.Stat_t).Uid; owner != 0 || r.Status().Restored != 4 {
+			t.Errorf("its owner is %d; told is\n%s", owner, r.log)
+		}
+	}
+	if _, err := os.Stat(r.file("ca/root.pem.found")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the root itself was set aside: %v", err)
+	}
+}
+
+// What was set aside may be the only copy of a key: nothing takes its place, and nobody else reads it.
+func TestWhatIsSetAsideStays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i := range 11 {
+		for range 2 {
+			must(t, os.WriteFile(r.file(rootFile), fmt.Append(nil, i), 0o644))
+			r.Look()
+		}
+	}
+	for i := range 11 {
+		name := "ca/root.pem.found"
+		if i > 0 {
+			name += fmt.Sprint(".", i+1)
+		}
+		stat, err := os.Stat(r.file(name))
+		if i >= 9 {
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("there is %s as well: %v", name, err)
+			}
+			continue
+		}
+		must(t, err)
+		if text, err := os.ReadFile(r.file(name)); err != nil || string(text) != fmt.Sprint(i) || stat.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %q, %s, %v", name, text, stat.Mode(), err)
+		}
+	}
+	if n := strings.Count(r.log.String(), "is not kept"); n != 4 || r.Status().Restored != 22 {
+		t.Errorf("that something is not kept is told %d times; %d were put back", n, r.Status().Restored)
 	}
 }
 

@@ -20,8 +20,9 @@ const (
 	lockFile = "ca.lock"
 	// rootFile holds the root and its key.
 	rootFile = "ca/root.pem"
-	// foundFile is where a file goes that stood in the place of the root's and is not it.
+	// foundFile is where a file goes that stood in the place of the root's and is not it; further ones get a number behind it.
 	foundFile = "ca/root.pem.found"
+	mostFound = 9
 )
 
 // maxRoot bounds the file of the root in bytes.
@@ -122,7 +123,14 @@ func (a *Authority) loadOwn(known *marker) (*signer, keeper, error) {
 // keep has the files of a root that is ours looked after.
 func (a *Authority) keep(s *signer, text []byte, known *marker) (*signer, keeper, error) {
 	mark, err := writeMarker(a.folder, known, newMarker(s, a.c.TrustDomain, false))
-	return s, &ownKeeper{folder: a.folder, files: []keptFile{{rootFile, text}, {markerFile, mark}}}, err
+	if err != nil {
+		return nil, nil, err
+	}
+	stat, err := os.Lstat(a.folder.Path(rootFile))
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, &ownKeeper{folder: a.folder, files: []keptFile{{rootFile, text}, {markerFile, mark}}, owner: ownerOf(stat)}, nil
 }
 
 func (a *Authority) readOwn(text []byte) (*signer, error) {
@@ -157,8 +165,7 @@ func (a *Authority) tighten(text []byte) error {
 	if err != nil || stat.Mode().Perm()&0o077 == 0 {
 		return err
 	}
-	a.c.Log.Warn("others could read the root's key: it is for its owner only now, and whoever has read it can be anybody in the mesh",
-		"file", a.folder.Path(rootFile))
+	a.tellOpen(a.folder.Path(rootFile))
 	return a.folder.Write(rootFile, text)
 }
 
