@@ -7,6 +7,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/ca"
+	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -53,6 +54,11 @@ func (s *Server) newToken(r *http.Request) (any, error) {
 	asked, err := read[api.NewToken](r)
 	if err != nil {
 		return nil, err
+	}
+	if !config.IsDomain(asked.Account) { // as Mesh files have it
+		refused := refuse(http.StatusBadRequest, "%q is no name of a service account", asked.Account)
+		refused.answer.Hint = config.AccountHint
+		return nil, refused
 	}
 	peer := identity.Peer{
 		ID:       identity.ID{TrustDomain: s.config.Authority.Bundle().TrustDomain, Namespace: asked.Namespace, Account: asked.Account},

@@ -228,6 +228,7 @@ func TestTokenForAnAgent(t *testing.T) {
 	s.refuses(id+" has the account default in the mesh, not admin", "", "ca", "token", s.reviews.Name, "--service-account", "admin")
 	s.refuses(id+" has the address "+s.reviews.Address+" in the mesh, not 127.0.0.9", "", "ca", "token", id, "--address", "127.0.0.9")
 	s.refuses("the mesh knows no workload review-v1-1.default, and so not its account\nlateen: hint: did you mean "+s.reviews.Name, "", "ca", "token", "review-v1-1")
+	s.refuses(`"Bad_A" is no name of a service account`+"\nlateen: hint: it has lower-case", "", "ca", "token", "new-0", "--service-account", "Bad_A")
 	s.refuses("a token that holds for 25h0m0s: it can be 1s to 24h0m0s", "", "ca", "token", id, "--ttl", "25h")
 	s.refuses("name one workload instance", "", "ca", "token")
 	s.refuses(`"x" is not an IP address`, "", "ca", "token", "y", "--address", "x")

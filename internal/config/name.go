@@ -12,6 +12,9 @@ func IsLabel(s string) bool {
 	}) < 0
 }
 
+// AccountHint says what the name of a service account is, for who has written another one. It is what [IsDomain] takes.
+const AccountHint = "it has lower-case letters, digits, - and . as a name of DNS, at most 253"
+
 // IsDomain tells whether s is a DNS-1123 subdomain: labels joined with ".", at most 253 characters.
 func IsDomain(s string) bool {
 	if len(s) > 253 {

@@ -105,6 +105,44 @@ func (r *reader) portPolicy(path string, s *mesh.Service, port, word string) {
 	}
 }
 
+// serviceAccount checks the account of a service's workloads.
+func (r *reader) serviceAccount(path string, s *mesh.Service, account string) {
+	switch {
+	case !config.IsDomain(account):
+		r.Tell(mesh.Problem{
+			Field: path, Code: config.CodeInvalidName, Message: strconv.Quote(account) + " is no name of a service account", Hint: config.AccountHint,
+		})
+	case s.Namespace == planeID.Namespace && account == planeID.Account:
+		r.planeAccount(path)
+	case account == ingressName:
+		r.doors = append(r.doors, mention{object: r.Object, path: path, service: s.Name})
+	}
+}
+
+// planeID is the control plane's identity, of whichever trust domain.
+var planeID = identity.ControlPlane(domain)
+
+// planeAccount reports that somebody is to be the control plane.
+func (r *reader) planeAccount(path string) {
+	r.invalid(path, fmt.Sprintf("account %s of namespace %s is Lateen itself: no workload is given its identity", planeID.Account, planeID.Namespace),
+		"give it another account")
+}
+
+// sharesDoor warns of services whose workloads have the identity of the ingress.
+func (m *Mesh) sharesDoor(doors []mention) []mesh.Problem {
+	var problems []mesh.Problem
+	for _, at := range doors {
+		if m.Ingress == nil || at.object.Namespace != m.Namespace {
+			continue
+		}
+		p := at.object.Problem(config.CodeConflictingFields, at.path,
+			"the ingress has the account %s of this namespace too: workloads of %s have the identity of the door", ingressName, at.service)
+		p.Severity, p.Hint = mesh.Warning, "give the service another account"
+		problems = append(problems, p)
+	}
+	return problems
+}
+
 // accounts reads accounts of the service's namespace.
 func (r *reader) accounts(path string, s *mesh.Service, list string) {
 	for name := range strings.SplitSeq(list, ",") {
@@ -113,6 +151,10 @@ func (r *reader) accounts(path string, s *mesh.Service, list string) {
 				Field: path, Code: config.CodeInvalidName, Message: strconv.Quote(name) + " is no name of a service account",
 				Hint: "it names accounts of namespace " + s.Namespace + ", with commas between; others go into " + canonicalAccounts,
 			})
+			return
+		}
+		if s.Namespace == planeID.Namespace && name == planeID.Account {
+			r.planeAccount(path)
 			return
 		}
 		r.mesh.account(s.Host, name)

@@ -230,8 +230,43 @@ func TestAccountsAreSegments(t *testing.T) {
 	}
 	for _, name := range []string{"a/b", ".", "..", "a@b", "ä", "a b", "*", "a:b"} {
 		_, problems := parse(t, secured("", "      serviceAccount: '"+name+"'\n"))
-		if got := spelled(problems); !cmp.Equal(got, []string{"9:23 spec.services.web.serviceAccount invalid-name"}) {
-			t.Errorf("%s: %q", name, got)
+		if got := spelled(problems); !cmp.Equal(got, []string{"9:23 spec.services.web.serviceAccount invalid-name"}) || problems[0].Hint == "" {
+			t.Errorf("%s: %q", name, problems)
 		}
+	}
+}
+
+// Nobody is to be the control plane, and who has the identity of the door is told.
+func TestTakenAccounts(t *testing.T) {
+	t.Parallel()
+	web := func(line string) string { return secured("", "      "+line+"\n") }
+	door := func(text string) string { return strings.Replace(text, "  services:\n", "  ingress: {}\n  services:\n", 1) }
+	plane := func(text string) string { return strings.Replace(text, "east", "lateen-system", 1) }
+	const annotated = "annotations: {alpha.istio.io/kubernetes-serviceaccounts: 'a, lateen'}"
+	for name, c := range map[string]struct {
+		text, want, says string
+	}{
+		"the control plane's":            {plane(web("serviceAccount: lateen")), "9:23 spec.services.web.serviceAccount invalid-value", "Lateen itself"},
+		"its name elsewhere":             {web("serviceAccount: lateen"), "", ""},
+		"its namespace":                  {plane(web("serviceAccount: ingress")), "", ""},
+		"callers are to accept it":       {plane(web(annotated)), `9:64 spec.services.web.annotations["alpha.istio.io/kubernetes-serviceaccounts"] invalid-value`, "Lateen itself"},
+		"the door's":                     {door(web("serviceAccount: ingress")), "10:23 spec.services.web.serviceAccount conflicting-fields", "identity of the door"},
+		"the door's, without a door":     {web("serviceAccount: ingress"), "", ""},
+		"the door's name elsewhere":      {door(web("workloads: {}")) + "---\n" + strings.ReplaceAll(document("  services: {x: {serviceAccount: ingress, ports: [{name: http, port: 1}]}}"), "east", "west"), "", ""},
+		"the door stands in another one": {web("serviceAccount: ingress") + "---\n" + document("  ingress: {}"), "9:23 spec.services.web.serviceAccount conflicting-fields", "identity of the door"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, problems := parse(t, c.text)
+			if c.want == "" && len(problems) == 0 {
+				return
+			}
+			got := spelled(problems)
+			warning := strings.HasSuffix(c.want, "conflicting-fields")
+			if !cmp.Equal(got, []string{c.want}) || !strings.Contains(problems[0].Message, c.says) || problems[0].Hint == "" ||
+				mesh.HasErrors(problems) == warning {
+				t.Errorf("got %v, want %q", problems, c.want)
+			}
+		})
 	}
 }

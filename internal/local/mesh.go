@@ -58,6 +58,7 @@ func Read(objects []config.Object) (*Mesh, []mesh.Problem) {
 	slices.SortFunc(whole.Workloads, func(a, b *Workload) int { return cmp.Compare(a.key(), b.key()) })
 	f.problems = append(f.problems, whole.resolve(f.mentions)...)
 	f.problems = append(f.problems, whole.exclude(f.excluded)...)
+	f.problems = append(f.problems, whole.sharesDoor(f.doors)...)
 	return whole, append(f.problems, whole.unproven(f.bare)...)
 }
 
@@ -70,6 +71,7 @@ type folding struct {
 	mentions []mention
 	excluded []mention
 	bare     []mention
+	doors    []mention
 	problems []mesh.Problem
 }
 
@@ -80,6 +82,7 @@ func (f *folding) add(o *config.Object) {
 	f.mentions = append(f.mentions, part.mentions...)
 	f.excluded = append(f.excluded, part.excluded...)
 	f.bare = append(f.bare, part.bare...)
+	f.doors = append(f.doors, part.doors...)
 	if f.whole == nil {
 		f.whole = &Mesh{Name: o.Name, Namespace: o.Namespace, Settings: mesh.DefaultSettings}
 	}
@@ -150,6 +153,7 @@ type reader struct {
 	mentions    []mention
 	excluded    []mention // services that are called in plain text
 	bare        []mention // where workloads without a proxy stand
+	doors       []mention // services whose account has the name of the ingress' one
 }
 
 // read returns what one Mesh document says, and what is wrong with it.
@@ -179,9 +183,7 @@ func (r *reader) service(name string, s serviceSpec) {
 	r.annotations(path+".annotations", service, s.Annotations)
 	r.mesh.Services = append(r.mesh.Services, service)
 	account := cmp.Or(s.ServiceAccount, "default")
-	if !config.IsDomain(account) {
-		r.Tell(mesh.Problem{Field: path + ".serviceAccount", Code: config.CodeInvalidName, Message: "this is no name of a service account"})
-	}
+	r.serviceAccount(path+".serviceAccount", service, account)
 	for _, version := range slices.Sorted(maps.Keys(s.Workloads)) {
 		at := config.Key(path+".workloads", version)
 		r.name(at, "workload", version)
