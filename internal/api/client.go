@@ -21,11 +21,19 @@ import (
 // maxAnswer bounds what is read of one answer.
 const maxAnswer = 64 << 20
 
+// How long an answer may take, beyond what is waited for on purpose: one that takes longer comes from a control plane that hangs.
+const (
+	readPatience  = 10 * time.Second
+	writePatience = 30 * time.Second // what is written is judged first, and may be much
+)
+
 // Client speaks to the control plane that serves on a Unix socket. Its methods return an [*Unreachable] when nobody
-// serves there, and an [*Error] when the control plane refuses. They wait as long as their context lets them.
+// serves there or no answer comes in time, and an [*Error] when the control plane refuses. Those that take a time to wait
+// have that much more.
 type Client struct {
-	socket string
-	http   *http.Client
+	socket      string
+	http        *http.Client
+	read, write time.Duration
 }
 
 // NewClient returns a client for the socket at this path.
@@ -34,19 +42,25 @@ func NewClient(socket string) *Client {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &Client{socket, &http.Client{Transport: &http.Transport{DialContext: dial}}, readPatience, writePatience}
 }
 
 // ErrOtherBase is the error when the control plane has another registry than the one that an edit was made from.
 var ErrOtherBase = errors.New("the control plane has another registry")
 
+// ErrSilent is why a control plane is unreachable that takes connections and does not answer.
+var ErrSilent = errors.New("no answer in time")
+
 // Unreachable is the error when no control plane answers on a socket.
 type Unreachable struct {
 	Socket string
-	Cause  error
+	Cause  error // [ErrSilent]: somebody listens
 }
 
 func (e *Unreachable) Error() string {
+	if errors.Is(e.Cause, ErrSilent) {
+		return "the control plane on " + e.Socket + " does not answer"
+	}
 	message := "no control plane answers on " + e.Socket
 	if errors.Is(e.Cause, fs.ErrNotExist) || errors.Is(e.Cause, syscall.ECONNREFUSED) {
 		return message
@@ -58,7 +72,12 @@ func (e *Unreachable) Error() string {
 func (e *Unreachable) Unwrap() error { return e.Cause }
 
 // Hint returns the next step.
-func (e *Unreachable) Hint() string { return "start a mesh with `lateen demo` or `lateen up`" }
+func (e *Unreachable) Hint() string {
+	if errors.Is(e.Cause, ErrSilent) {
+		return "it hangs, is stopped, or has far too much to do: look at its process and its log; proxies go on with what they have"
+	}
+	return "start a mesh with `lateen demo` or `lateen up`"
+}
 
 // Write writes objects.
 func (c *Client) Write(ctx context.Context, w Write) (Written, error) {
@@ -158,15 +177,18 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
+	limited, cancel := context.WithTimeoutCause(ctx, c.patience(request), ErrSilent)
+	defer cancel()
+	request = request.WithContext(limited)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, c.unanswered(ctx, err)
+		return nil, c.unanswered(request.Context(), err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, c.unanswered(ctx, err)
+		return nil, c.unanswered(request.Context(), err)
 	case len(text) > maxAnswer:
 		return nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, path, maxAnswer)
 	case response.StatusCode >= http.StatusBadRequest:
@@ -179,8 +201,23 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 	return text, nil
 }
 
+// patience returns how long a request may take, with what it asks to wait for.
+func (c *Client) patience(r *http.Request) time.Duration {
+	most := c.read
+	if r.Method != http.MethodGet {
+		most = c.write
+	}
+	if wait, err := time.ParseDuration(r.URL.Query().Get("wait")); err == nil && wait > 0 {
+		most += wait
+	}
+	return most
+}
+
 // unanswered says why there is no answer: the context's own reason comes first.
 func (c *Client) unanswered(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), ErrSilent) {
+		return &Unreachable{Socket: c.socket, Cause: ErrSilent}
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("wait for the control plane on %s: %w", c.socket, ctx.Err())
 	}

@@ -3,11 +3,13 @@ package api_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 )
@@ -98,5 +100,42 @@ func TestPathOfASocketIsShort(t *testing.T) {
 	_, err := api.Socket("/" + strings.Repeat("x", 100))
 	if refused, ok := errors.AsType[*api.Error](err); !ok || refused.Hint == "" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A control plane that takes connections and says nothing, as one that is stopped, keeps nobody waiting. What is waited for on
+// purpose comes on top.
+func TestSilenceEnds(t *testing.T) {
+	t.Parallel()
+	socket := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/ca" { // it stops in the middle of an answer
+			_, _ = w.Write([]byte("{"))
+			_ = http.NewResponseController(w).Flush()
+		}
+		if r.FormValue("wait") == "1m0s" { // longer than the client waits for others
+			timer := time.NewTimer(200 * time.Millisecond)
+			defer timer.Stop()
+			<-timer.C
+			_, _ = w.Write([]byte("{}"))
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // so that the end of the connection is seen
+		<-r.Context().Done()
+	})
+	client := api.NewClient(socket)
+	client.Hurry(50 * time.Millisecond)
+	for name, ask := range map[string]func() error{
+		"a question": func() error { _, err := client.Status(t.Context()); return err },
+		"an edit":    func() error { _, err := client.Write(t.Context(), api.Write{}); return err },
+		"half":       func() error { _, err := client.Authority(t.Context()); return err },
+	} {
+		err := ask()
+		silent, ok := errors.AsType[*api.Unreachable](err)
+		if !ok || !errors.Is(err, api.ErrSilent) || err.Error() != "the control plane on "+socket+" does not answer" || !strings.Contains(silent.Hint(), "it hangs") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := client.Progress(t.Context(), 1, time.Minute); err != nil {
+		t.Errorf("waiting on purpose: %v", err)
 	}
 }
