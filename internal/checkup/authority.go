@@ -1,6 +1,8 @@
 package checkup
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,13 @@ import (
 
 // controlPlane judges whether the control plane knows what runs.
 func (f *facts) controlPlane() (string, []Finding) {
+	if f.away != nil {
+		return "away", []Finding{{
+			Severity: Error, Code: NoAnswer, Subject: "control plane",
+			Message: oneLine(f.away.Error()) + ": proxies go on with what they have, and what follows is from files",
+			Fix:     f.answerFix(),
+		}}
+	}
 	var findings []Finding
 	if !f.status.Ready {
 		findings = append(findings, Finding{
@@ -29,6 +38,14 @@ func (f *facts) controlPlane() (string, []Finding) {
 	return fmt.Sprintf("change %d, %s, %s", f.status.Revision, number(len(f.services), "service"), number(len(f.seen), "workload")), findings
 }
 
+// answerFix says how there is a control plane again.
+func (f *facts) answerFix() string {
+	if errors.Is(f.away, api.ErrSilent) {
+		return "it hangs, is stopped, or has far too much to do: look at its process and its log, and end it if need be: `lateen up` starts another"
+	}
+	return "start it again, or look at the terminal of `lateen up` or the log of `lateen serve`: they say why it has ended"
+}
+
 const (
 	soon     = 30 * 24 * time.Hour // before it ends an authority's certificate is to be replaced
 	soonPart = 10                  // or that part of its life, where it is short
@@ -37,7 +54,16 @@ const (
 // authorityArea judges the certificate authority.
 func (f *facts) authorityArea() (string, []Finding) {
 	a := f.authority
-	if a == nil {
+	switch {
+	case a == nil && f.away != nil:
+		return notKnown, nil
+	case f.away != nil && a.Problem != "":
+		return "its files are not as they were", []Finding{{
+			Severity: Error, Code: AuthorityProblem, Subject: "authority", Message: oneLine(a.Problem), Fix: cmp.Or(f.fix, f.mendAuthority(a)),
+		}}
+	case f.away != nil && a.Plugged:
+		return a.TrustDomain + ", plugged in", nil
+	case a == nil:
 		return "none: nobody in this mesh proves who it is", []Finding{{
 			Severity: Warning, Code: NoAuthority, Subject: "authority",
 			Message: "the control plane gives no identities: proxies speak plain text, and believe what others say of themselves",

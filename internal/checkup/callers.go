@@ -120,6 +120,9 @@ func (f *facts) callers() (string, []Finding) {
 			}
 		}
 	}
+	if f.away != nil { // how ports are to be called is not known
+		return fmt.Sprintf("%d turned away, in the last %s", turned, Span(f.since)), findings
+	}
 	return fmt.Sprintf("%d without proof, %d turned away, in the last %s", plain, turned, Span(f.since)), findings
 }
 

@@ -45,10 +45,10 @@ type counts struct {
 
 // lookAtCalls reads who called without proving who it is.
 func (s *seen) lookAtCalls(ctx context.Context, after time.Time) {
-	if !s.here || s.Type != mesh.Sidecar || len(s.Serves) == 0 {
+	if !s.here || s.Type != mesh.Sidecar {
 		return
 	}
-	if !s.silent {
+	if !s.silent && len(s.Serves) > 0 {
 		if page, err := dump.Socket(filepath.Join(s.dir, "admin.sock")).Get(ctx, statistics); err == nil {
 			s.counts = readCounts(page, s.Address)
 		}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 const (
@@ -22,14 +24,14 @@ const (
 
 // certificates judges how the workloads prove who they are.
 func (f *facts) certificates() (string, []Finding) {
-	if f.authority == nil {
+	if f.authority == nil && f.away == nil {
 		return "none", nil
 	}
 	var findings []Finding
-	good, all, elsewhere := 0, 0, 0
+	good, all, elsewhere, ended := 0, 0, 0, 0
 	var next time.Time
 	for _, s := range f.seen {
-		if s.Identity == "" {
+		if s.Identity == "" && f.away == nil {
 			continue
 		}
 		all++
@@ -43,11 +45,18 @@ func (f *facts) certificates() (string, []Finding) {
 			elsewhere++
 		default:
 		}
+		if f.away != nil && !s.Running && s.Type != mesh.Proxyless {
+			ended++ // nobody renews it
+			continue
+		}
 		findings = append(findings, f.certificate(s)...)
 	}
 	summary := fmt.Sprintf("good for %d of %s", good, number(all, "workload"))
 	if elsewhere > 0 {
 		summary += fmt.Sprintf(", %d not on this machine", elsewhere)
+	}
+	if ended > 0 {
+		summary += fmt.Sprintf(", %d not running", ended)
 	}
 	if !next.IsZero() {
 		summary += ", the first expires " + f.when(next)
@@ -137,6 +146,9 @@ func (f *facts) life(s *seen, tell func(Verdict, Code, string, string, ...any) F
 // distrusts tells whether a workload and the authority of now do not trust one another.
 func (f *facts) distrusts(s *seen) bool {
 	leaf := s.chain.certificates[0]
+	if len(f.bundle.Roots) == 0 {
+		return false // nobody knows
+	}
 	if _, err := f.bundle.Verify(s.chain.certificates, leaf.NotAfter.Add(-time.Second)); err != nil {
 		return true
 	}

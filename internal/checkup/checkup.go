@@ -4,6 +4,8 @@
 // its certificate, its access log, and what its Envoy says over the socket of its admin interface. What goes out: a [Report]
 // with a verdict, and the [Identity] of each workload.
 //
+// Where no control plane answers, it goes by what is in the state folder, and says what is not known.
+//
 // Everything is read once and then judged: the judgements read no file and no clock. It promises to change nothing, to show no
 // key and no token, and to bound what it reads of each proxy. What it cannot read it says, and goes on without.
 package checkup
@@ -33,6 +35,7 @@ const (
 	OK      Verdict = "ok"
 	Warning Verdict = "warning"
 	Error   Verdict = "error"
+	Unknown Verdict = "unknown" // of an area only: it could not be looked at
 )
 
 // rank orders verdicts.
@@ -79,6 +82,7 @@ type Code string
 
 // The kinds of findings.
 const (
+	NoAnswer          Code = "no-answer"
 	NotReady          Code = "not-ready"
 	StaleSource       Code = "stale-source"
 	NoAuthority       Code = "no-authority"
@@ -108,7 +112,7 @@ const (
 // Codes lists the kinds of findings.
 func Codes() []Code {
 	return []Code{
-		NotReady, StaleSource, NoAuthority, AuthorityProblem, AuthorityRestored, AuthorityExpires, NoCertificate, Expired, RenewalLate,
+		NoAnswer, NotReady, StaleSource, NoAuthority, AuthorityProblem, AuthorityRestored, AuthorityExpires, NoCertificate, Expired, RenewalLate,
 		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyRefuses, OpenPort,
 		UnprovenEndpoint, PlainCallers, TurnedAway, HandoverWaits, ObjectProblem,
 	}
@@ -122,6 +126,9 @@ func Run(ctx context.Context, m Mesh) (Report, error) {
 	}
 	return f.report(m.Name), nil
 }
+
+// notKnown is the summary of an area that could not be looked at.
+const notKnown = "not known: the control plane does not answer"
 
 // areas are the parts of a report, in its order. Each says what there is, and what is not as it should be.
 var areas = []struct {
@@ -144,6 +151,9 @@ func (f *facts) report(name string) Report {
 	for _, a := range areas {
 		summary, findings := a.judge(f)
 		area := Area{Name: a.name, Verdict: OK, Summary: summary}
+		if summary == notKnown {
+			area.Verdict = Unknown
+		}
 		slices.SortStableFunc(findings, func(a, b Finding) int { return b.Severity.rank() - a.Severity.rank() })
 		for _, finding := range findings {
 			finding.Area = a.name

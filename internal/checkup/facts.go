@@ -15,16 +15,16 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-const (
-	atOnce     = 8                // proxies that are looked at side by side
-	answerTime = 10 * time.Second // for what the control plane is asked at a time
-)
+// atOnce bounds the proxies that are looked at side by side.
+const atOnce = 8
 
 // facts is all that is judged.
 type facts struct {
 	now       time.Time
 	since     time.Duration
 	dir       string
+	away      *api.Unreachable // no control plane answers: only what is in files is known
+	fix       string           // of what is wrong with the authority's files; only then
 	status    api.Status
 	authority *api.Authority // nil: there is none
 	bundle    identity.Bundle
@@ -52,10 +52,13 @@ type seen struct {
 // look reads everything.
 func look(ctx context.Context, m Mesh) (*facts, error) {
 	f, err := known(ctx, m)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = f.ask(ctx, m)
 	}
-	if err := f.ask(ctx, m); err != nil {
+	if IsAway(err) {
+		f, err = offline(m, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return f, f.each(ctx, func(s *seen) {
@@ -66,8 +69,6 @@ func look(ctx context.Context, m Mesh) (*facts, error) {
 
 // ask reads what else the control plane knows.
 func (f *facts) ask(ctx context.Context, m Mesh) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
 	if f.status, err = m.API.Status(ctx); err != nil {
 		return err
 	}
@@ -81,11 +82,13 @@ func (f *facts) ask(ctx context.Context, m Mesh) (err error) {
 	return err
 }
 
+func newFacts(m Mesh) *facts {
+	return &facts{now: time.Now(), since: m.Since, dir: m.Dir, proxies: map[mesh.ProxyID]*api.Proxy{}, addresses: map[string]mesh.ProxyID{}}
+}
+
 // known reads what the control plane knows of its authority, workloads and proxies.
 func known(ctx context.Context, m Mesh) (*facts, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	f := &facts{now: time.Now(), since: m.Since, dir: m.Dir, proxies: map[mesh.ProxyID]*api.Proxy{}, addresses: map[string]mesh.ProxyID{}}
+	f := newFacts(m)
 	authority, err := Authority(ctx, m.API)
 	if err != nil {
 		return nil, err
@@ -109,13 +112,18 @@ func known(ctx context.Context, m Mesh) (*facts, error) {
 	}
 	for _, w := range workloads {
 		f.seen = append(f.seen, place(m, w, f.proxies[w.ID]))
-		if _, several := f.addresses[w.Address]; several {
-			f.addresses[w.Address] = ""
-		} else {
-			f.addresses[w.Address] = w.ID
-		}
+		f.locate(w)
 	}
 	return f, nil
+}
+
+// locate remembers whose address it is.
+func (f *facts) locate(w api.Workload) {
+	if _, several := f.addresses[w.Address]; several {
+		f.addresses[w.Address] = ""
+	} else {
+		f.addresses[w.Address] = w.ID
+	}
 }
 
 // Authority returns what the control plane tells of its authority, nil where it has none.

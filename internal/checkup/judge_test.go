@@ -1,6 +1,7 @@
 package checkup
 
 import (
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -48,6 +49,37 @@ var cases = map[string]struct {
 	"it starts": {
 		func(r *rig) { r.status = api.Status{Missing: []string{"local", "files"}} },
 		[]string{"error: control plane: it has not started yet: it waits for local, files [not-ready]"},
+	},
+	"it is away": {
+		func(r *rig) { r.leave(fs.ErrNotExist) },
+		[]string{"error: control plane: no control plane answers on /state/api.sock: proxies go on with what they have, and what follows is from files [no-answer]"},
+	},
+	"it is away, and an agent cannot renew": {
+		func(r *rig) { r.leave(fs.ErrNotExist); r.holds(12*time.Hour, -time.Minute, "away", 0) },
+		[]string{
+			"error: control plane: no control plane answers on /state/api.sock: proxies go on with what they have, and what follows is from files [no-answer]",
+			"warning: reviews-v1-0.default: the last attempt to renew its certificate failed 30 seconds ago: away; it expires in 12 hours [renewal-failed]",
+		},
+	},
+	"it is away, and so are the proxies": {
+		func(r *rig) {
+			r.leave(fs.ErrNotExist)
+			r.holds(25*time.Hour, -13*time.Hour, "away", 0)
+			r.reviews().Running = false
+		},
+		[]string{"error: control plane: no control plane answers on /state/api.sock: proxies go on with what they have, and what follows is from files [no-answer]"},
+	},
+	"it hangs, and the root is lost, and a caller was turned away": {
+		func(r *rig) {
+			r.leave(api.ErrSilent)
+			r.authority.Problem, r.fix, r.bundle.Roots = "it is not there", "put it back", nil
+			r.calls(1, 1, call{Source: "127.0.0.1", Rule: plan.NotProven}, call{Source: "127.0.0.1", Rule: inbound})
+		},
+		[]string{
+			"error: control plane: the control plane on /state/api.sock does not answer: proxies go on with what they have, and what follows is from files [no-answer]",
+			"error: authority: it is not there [authority-problem]",
+			"warning: reviews.default: 1 connection turned away without proof of who calls, which MUTUAL_TLS asks for: from 127.0.0.1, last 1 minute ago [turned-away]",
+		},
 	},
 	"a source is silent": {
 		func(r *rig) { r.status.Stale = []string{"files"} },
@@ -267,6 +299,15 @@ func (r *rig) holds(over, renews time.Duration, lastError string, skew float64) 
 		status.LastErrorAt = noon().Add(-30 * time.Second)
 	}
 	r.hold(s, status)
+}
+
+// leave has only files say how the mesh is.
+func (r *rig) leave(why error) {
+	r.away = &api.Unreachable{Socket: "/state/api.sock", Cause: why}
+	r.status, r.services, r.handovers, r.problems, r.proxies = api.Status{}, nil, nil, nil, map[mesh.ProxyID]*api.Proxy{}
+	for _, s := range r.seen {
+		s.Serves = nil
+	}
 }
 
 // calls has the Envoy of reviews count connections in plain text, and log calls of a minute ago.

@@ -17,6 +17,9 @@ const unprovenProblem = local.CodeNoIdentity
 
 // ports judges what the ports of services ask of callers.
 func (f *facts) ports() (string, []Finding) {
+	if f.away != nil {
+		return notKnown, nil
+	}
 	var findings []Finding
 	count := map[mesh.AuthPolicy]int{}
 	excluded := 0

@@ -14,6 +14,9 @@ import (
 
 // proxiesArea judges whether the proxies have what they are to have.
 func (f *facts) proxiesArea() (string, []Finding) {
+	if f.away != nil {
+		return notKnown, nil
+	}
 	var findings []Finding
 	connected, current := 0, 0
 	for _, s := range f.seen {
@@ -51,6 +54,9 @@ const handoverPatience = 10 * time.Second
 
 // handoversArea judges whether changes of how ports are secured go on.
 func (f *facts) handoversArea() (string, []Finding) {
+	if f.away != nil {
+		return notKnown, nil
+	}
 	var findings []Finding
 	for _, h := range f.handovers {
 		if f.now.Sub(h.Since) < handoverPatience && len(h.Refused) == 0 {
@@ -90,6 +96,9 @@ func oneLines(all []string) []string {
 
 // objects passes on what is wrong with objects, but for what is told of ports and their endpoints.
 func (f *facts) objects() (string, []Finding) {
+	if f.away != nil {
+		return notKnown, nil
+	}
 	var findings []Finding
 	for i := range f.problems {
 		p := &f.problems[i]

@@ -146,8 +146,10 @@ func (r *rig) hold(s *seen, status agent.Status) {
 	if err := os.WriteFile(filepath.Join(s.dir, "identity.json"), text, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	p := r.proxies[s.ID]
-	s.identity = Identity{Proxy: s.ID, Type: s.Type, Wanted: s.Identity, Connected: p.Connected, Proven: p.Identity}
+	s.identity = Identity{Proxy: s.ID, Type: s.Type, Wanted: s.Identity}
+	if p := r.proxies[s.ID]; p != nil {
+		s.identity.Connected, s.identity.Proven = p.Connected, p.Identity
+	}
 	s.readStatus(r.now)
 }
 

@@ -50,7 +50,7 @@ expires and is renewed, whether its Envoy uses what its agent holds, and what we
 With a name, show one workload's certificate: its names, its times, the roots that the workload trusts.
 ` + proxyNames + `
 
-The certificates are read from what agents on this machine say. Keys are never shown.`,
+The certificates are read from what agents on this machine say, also while no control plane answers. Keys are never shown.`,
 		Example: "  lateen ca show\n  lateen ca show reviews-v1-0\n  lateen ca show deploy/reviews-v1 -o json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -76,7 +76,7 @@ func (s *authorityShown) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	t, err := s.mesh.find(cmd.Context())
+	t, err := s.mesh.findOrLeft(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -84,16 +84,14 @@ func (s *authorityShown) run(cmd *cobra.Command, args []string) error {
 		return s.one(cmd, t, name)
 	}
 	authority, err := t.client.Authority(cmd.Context())
+	var identities []checkup.Identity
+	if err == nil {
+		identities, err = checkup.Identities(cmd.Context(), t.checked())
+	}
 	if err != nil {
-		return err
+		return s.offline(cmd, t, err)
 	}
-	identities, err := checkup.Identities(cmd.Context(), t.checked())
-	if err != nil {
-		return err
-	}
-	if s.namespace != "" {
-		identities = slices.DeleteFunc(identities, func(id checkup.Identity) bool { return !strings.HasSuffix(string(id.Proxy), "."+s.namespace) })
-	}
+	identities = s.choose(identities)
 	w := cmd.OutOrStdout()
 	if s.output != "short" {
 		return showStructure(w, s.output, struct {
@@ -108,6 +106,13 @@ func (s *authorityShown) run(cmd *cobra.Command, args []string) error {
 	return showIdentities(w, identities)
 }
 
+// choose returns the workloads of the namespace that is asked for.
+func (s *authorityShown) choose(all []checkup.Identity) []checkup.Identity {
+	return slices.DeleteFunc(all, func(id checkup.Identity) bool {
+		return s.namespace != "" && !strings.HasSuffix(string(id.Proxy), "."+s.namespace)
+	})
+}
+
 // checked says where to look.
 func (t target) checked() checkup.Mesh { return checkup.Mesh{Name: t.name, Dir: t.dir, API: t.client} }
 
@@ -115,12 +120,16 @@ func (t target) checked() checkup.Mesh { return checkup.Mesh{Name: t.name, Dir: 
 func (s *authorityShown) one(cmd *cobra.Command, t target, name string) error {
 	id, err := checkup.One(cmd.Context(), t.checked(), name)
 	if err != nil {
-		return err
+		return s.oneOffline(cmd, t, name, err)
 	}
+	return s.showOne(cmd, &id)
+}
+
+func (s *authorityShown) showOne(cmd *cobra.Command, id *checkup.Identity) error {
 	if s.output != "short" {
 		return showStructure(cmd.OutOrStdout(), s.output, id)
 	}
-	if err := showIdentity(cmd.OutOrStdout(), &id); err != nil {
+	if err := showIdentity(cmd.OutOrStdout(), id); err != nil {
 		return err
 	}
 	if id.State == checkup.Elsewhere {
@@ -160,6 +169,9 @@ func showAuthority(w io.Writer, a *api.Authority) error {
 	}
 	for _, c := range roots {
 		showAuthorityCertificate(p, "root", c, a.Now)
+	}
+	if a.CertTTL == 0 { // it is from files
+		return p.w.Flush()
 	}
 	p.line("gives", "certificates for %s", checkup.Span(time.Duration(a.CertTTL)))
 	p.line("gave", "%s", counted(a.Issued, issuedWords))

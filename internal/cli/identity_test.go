@@ -316,3 +316,38 @@ func TestCheckWithoutIdentities(t *testing.T) {
 	p.refuses("name one proxy, or none for all", "", "ca", "show", "a", "b")
 	p.refuses(`unknown command "lateen ca shwo"`, "", "ca", "shwo")
 }
+
+// What is in files is shown while no control plane answers: it is away, or its root is lost so that it cannot start again.
+func TestIdentitiesWithoutAControlPlane(t *testing.T) {
+	t.Parallel()
+	s := newSecured(t)
+	s.mesh.Stop()
+	const certificate = ` +spiffe://cluster\.local/ns/default/sa/default +good +in (23 hours|1 day) +in 1[0-3] hours .*`
+	_, note := s.shows(0, "ca show",
+		`authority +of cluster\.local, with a root of its own`, `root, signs +CN=root of cluster\.local,O=Lateen`, ` +SHA-256 [0-9a-f]{64}`, ``,
+		`PROXY +IDENTITY .*`, regexp.QuoteMeta(string(s.caller.ID()))+certificate, regexp.QuoteMeta(string(s.reviews.ID()))+certificate)
+	if !strings.HasPrefix(note, "lateen: note: no control plane answers on ") {
+		t.Errorf("%s", note)
+	}
+	s.shows(0, "ca show "+s.reviews.Name, `proxy +`+string(s.reviews.ID())+`, sidecar, not connected`, `certificate +good`, `names +spiffe://.*`)
+	s.refuses("nobody means 0 workloads", "", "ca", "show", "nobody")
+	s.shows(1, "check", `  control plane +error +away`, `  authority +ok +cluster\.local, a root of its own, .*`,
+		`  certificates +(ok|warning) +good for 2 of 2 workloads, the first expires in .*`, `  proxies +unknown +not known: .*`,
+		`error: control plane: no control plane answers on .* \[no-answer\]`)
+	if err := os.Remove(filepath.Join(s.dir, "ca", "root.pem")); err != nil {
+		t.Fatal(err)
+	}
+	s.shows(1, "check", `error: authority: the root of the mesh \(SHA-256 [0-9a-f]{64}\) cannot be read from .*ca/root\.pem: it is not there \[authority-problem\]`,
+		`  fix: put the file back from a copy; if there is none, .*`)
+	s.shows(0, "ca show", `authority +cluster\.local`, `problem +the root of the mesh .*`, `fix +put the file back from a copy; .*`, ``, `PROXY .*`)
+	var all struct {
+		Note      string
+		Workloads []checkup.Identity
+	}
+	text, _ := s.shows(0, "ca show -o json")
+	if err := json.Unmarshal([]byte(text), &all); err != nil || len(all.Workloads) != 2 || all.Note == "" {
+		t.Errorf("%v %s", err, text)
+	}
+	other := program{t, t.TempDir()}
+	other.refuses("is not running", "", "check")
+}

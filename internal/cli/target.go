@@ -95,6 +95,42 @@ func (f *meshFlags) find(ctx context.Context) (target, error) {
 	}
 }
 
+// findOrLeft returns the mesh that the flags name like find, and also one that has only left its state folder: its control plane
+// is away, or does not start.
+func (f *meshFlags) findOrLeft(ctx context.Context) (target, error) {
+	t, err := f.find(ctx)
+	if err == nil {
+		return t, nil
+	}
+	left := *f
+	if f.name == "" && f.stateDir == "" {
+		names, failed := running(ctx)
+		if failed == nil && len(names) == 0 {
+			names, failed = meshes(func(dir, _ string) bool { return hasState(dir) })
+		}
+		if failed != nil || len(names) != 1 {
+			return target{}, err
+		}
+		left.name = names[0]
+	}
+	dir, name, failed := left.dir("")
+	if failed != nil || !hasState(dir) {
+		return target{}, err
+	}
+	socket, failed := api.Socket(dir)
+	if failed != nil {
+		return target{}, err
+	}
+	return target{name, dir, api.NewClient(socket)}, nil
+}
+
+// hasState tells whether a mesh with identities has run in a state folder.
+func hasState(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "ca.made"))
+	_, failed := os.Stat(filepath.Join(dir, "proxies"))
+	return err == nil || failed == nil
+}
+
 // ownName returns what a control plane calls its mesh, or "".
 func ownName(ctx context.Context, client *api.Client) string {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
@@ -146,6 +182,11 @@ func only(ctx context.Context) (target, error) {
 
 // running lists the meshes of this user that run, sorted.
 func running(ctx context.Context) ([]string, error) {
+	return meshes(func(dir, socket string) bool { return answers(ctx, socket) || local.Runs(dir) })
+}
+
+// meshes lists the meshes of this user that are as asked, sorted.
+func meshes(is func(dir, socket string) bool) ([]string, error) {
 	home, err := stateHome()
 	if err != nil {
 		return nil, err
@@ -158,7 +199,7 @@ func running(ctx context.Context) ([]string, error) {
 	for _, entry := range entries {
 		dir := filepath.Join(home, entry.Name())
 		socket, err := api.Socket(dir)
-		if err == nil && config.IsLabel(entry.Name()) && (answers(ctx, socket) || local.Runs(dir)) {
+		if err == nil && config.IsLabel(entry.Name()) && is(dir, socket) {
 			names = append(names, entry.Name())
 		}
 	}
