@@ -41,6 +41,9 @@ const (
 	defaultPause = time.Second
 	lookAgain    = time.Second      // what nobody signals, as a refusal that is mended, is seen after that time
 	tellAfter    = 10 * time.Second // that a proxy holds up hosts
+	// rest is how long nobody looks after a look, by how long that took: all proxies are looked at, and each that confirms
+	// something is a reason to look again.
+	rest = 20
 )
 
 // Runner takes hosts from step to step. Its methods may be called from any goroutine.
@@ -102,10 +105,15 @@ func (r *Runner) Run(ctx context.Context) error {
 	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		published := r.changes()
-		confirmed, moved, wait := r.look(time.Now())
+		published, begun := r.changes(), time.Now()
+		confirmed, moved, wait := r.look(begun)
 		if len(confirmed) > 0 && r.advance(ctx, confirmed) {
 			continue
+		}
+		timer.Reset(rest * time.Since(begun))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
 		}
 		var later <-chan time.Time
 		if wait > 0 {
