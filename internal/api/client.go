@@ -182,13 +182,13 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 	request = request.WithContext(limited)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, c.unanswered(request.Context(), err)
+		return nil, c.unanswered(limited, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, c.unanswered(request.Context(), err)
+		return nil, c.unanswered(limited, err)
 	case len(text) > maxAnswer:
 		return nil, fmt.Errorf("%s %s: the answer has more than %d bytes", method, path, maxAnswer)
 	case response.StatusCode >= http.StatusBadRequest:

@@ -240,7 +240,9 @@ func TestAccountsAreSegments(t *testing.T) {
 func TestTakenAccounts(t *testing.T) {
 	t.Parallel()
 	web := func(line string) string { return secured("", "      "+line+"\n") }
-	door := func(text string) string { return strings.Replace(text, "  services:\n", "  ingress: {}\n  services:\n", 1) }
+	door := func(text string) string {
+		return strings.Replace(text, "  services:\n", "  ingress: {}\n  services:\n", 1)
+	}
 	plane := func(text string) string { return strings.Replace(text, "east", "lateen-system", 1) }
 	const annotated = "annotations: {alpha.istio.io/kubernetes-serviceaccounts: 'a, lateen'}"
 	for name, c := range map[string]struct {

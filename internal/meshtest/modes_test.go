@@ -105,8 +105,8 @@ func (l *longRequests) answer(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "v1")
 }
 
-// begin sends a request, and returns when its answer has begun.
-func (l *longRequests) begin(t *testing.T, from *meshtest.Instance) *http.Response {
+// begin sends a request, and returns its answer when that has begun.
+func (l *longRequests) begin(t *testing.T, from *meshtest.Instance) io.Reader {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://reviews:9080/long", nil)
 	if err != nil {
@@ -117,17 +117,17 @@ func (l *longRequests) begin(t *testing.T, from *meshtest.Instance) *http.Respon
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
-	return res
+	return res.Body
 }
 
 // finish lets the requests that have begun be answered. This one must be, whole.
-func (l *longRequests) finish(t *testing.T, res *http.Response) {
+func (l *longRequests) finish(t *testing.T, answer io.Reader) {
 	t.Helper()
 	l.mu.Lock()
 	close(l.release)
 	l.release = make(chan struct{})
 	l.mu.Unlock()
-	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "v1" {
+	if body, err := io.ReadAll(answer); err != nil || string(body) != "v1" {
 		t.Errorf("a request that was under way while the policy changed: got %q, %v", body, err)
 	}
 }

@@ -114,7 +114,7 @@ func TestRenewalEndsWithTheWorkload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close()
 	if text, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(text), `lateen_ca_refusals_total{reason="evidence"} 4`) {
 		t.Errorf("four refusals are not counted: %v", err)
 	}
@@ -153,7 +153,9 @@ func TestAgentOutlivesARefusal(t *testing.T) {
 	see("the first certificate", func(s agent.Status) bool { return s.Renewals == 1 })
 	chain := last.Chain
 	p.tell()
-	see("a refusal", func(s agent.Status) bool { return strings.Contains(s.LastError, fmt.Sprintf("does not know %s (any more)", w.ID())) })
+	see("a refusal", func(s agent.Status) bool {
+		return strings.Contains(s.LastError, fmt.Sprintf("does not know %s (any more)", w.ID()))
+	})
 	if last.Chain != chain || last.Renewals != 1 {
 		t.Error("its certificate did not stay")
 	}
