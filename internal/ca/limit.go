@@ -21,17 +21,18 @@ const (
 // newSlots returns what bounds the certificates that are worked on at the same time. It is given out in turn.
 func newSlots() *semaphore.Weighted { return semaphore.NewWeighted(slots) }
 
-// rates bounds how many certificates each workload gets.
+// rates bounds how many certificates each workload gets. It remembers those that came last, at most mostRates: who is forgotten
+// has its whole burst, so that somebody who wants more must bring half as many others in the time of a burst.
 type rates struct {
 	now    func() time.Time
 	refill time.Duration
 
-	mu   sync.Mutex
-	full map[string]time.Time // when a workload will have its whole burst again
+	mu           sync.Mutex
+	recent, past map[string]time.Time // when a workload will have its whole burst again; past is dropped when recent is half of all
 }
 
 func newRates(now func() time.Time, refill time.Duration) *rates {
-	return &rates{now: now, refill: refill, full: map[string]time.Time{}}
+	return &rates{now: now, refill: refill, recent: map[string]time.Time{}}
 }
 
 // take counts a certificate for a workload, or says when there will be one.
@@ -39,25 +40,19 @@ func (r *rates) take(workload string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	full := r.full[workload]
+	full, ok := r.recent[workload]
+	if !ok {
+		full = r.past[workload]
+	}
 	if full.Before(now) || full.After(now.Add(burst*r.refill)) { // the clock may have been set back
 		full = now
 	}
 	if wait := full.Sub(now) - (burst-1)*r.refill; wait > 0 {
 		return fmt.Errorf("too many certificates for %s: %d at once, then one in %s; try again in %s", workload, burst, r.refill, wait)
 	}
-	if len(r.full) >= mostRates {
-		r.sweep(now)
+	if !ok && len(r.recent) >= mostRates/2 {
+		r.recent, r.past = map[string]time.Time{}, r.recent
 	}
-	r.full[workload] = full.Add(r.refill)
+	r.recent[workload] = full.Add(r.refill)
 	return nil
-}
-
-// sweep forgets those who have their whole burst.
-func (r *rates) sweep(now time.Time) {
-	for workload, full := range r.full {
-		if !full.After(now) {
-			delete(r.full, workload)
-		}
-	}
 }

@@ -57,19 +57,31 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// Workloads that have their whole burst cost no memory.
+// However many come, no more than a number are remembered, and none gets more since others came.
 func TestRatesAreForgotten(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
-	r := newRates(func() time.Time { return now }, time.Second)
+	r := newRates(func() time.Time { return now }, time.Hour)
+	for range burst {
+		if err := r.take("busy"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most := 0
 	for i := range 3 * mostRates {
 		if err := r.take(fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}
-		now = now.Add(time.Millisecond)
+		most = max(most, len(r.recent)+len(r.past))
+		if i == mostRates/2 && (len(r.past) == 0 || r.take("busy") == nil) {
+			t.Error("half as many others make one forgotten")
+		}
 	}
-	if len(r.full) > mostRates {
-		t.Errorf("%d are remembered", len(r.full))
+	if most > mostRates {
+		t.Errorf("%d are remembered", most)
+	}
+	if len(r.recent) == 0 || len(r.past) != mostRates/2 {
+		t.Errorf("%d and %d are remembered", len(r.recent), len(r.past))
 	}
 }
 

@@ -62,6 +62,22 @@ func selfSigned(t testing.TB, key crypto.Signer) *identitytest.Authority {
 	return &identitytest.Authority{TrustDomain: domain, Cert: root, Key: key}
 }
 
+// withoutKeyID returns the files of a root without an identifier of its key, which crypto/x509 does not make.
+func withoutKeyID(t testing.TB) files {
+	t.Helper()
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	if out, err := openssl(t, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=nameless",
+		"-addext", "keyUsage=critical,keyCertSign", "-addext", "subjectKeyIdentifier=none", "-addext", "authorityKeyIdentifier=none", "-keyout", key, "-out", cert); err != nil {
+		t.Fatal(out, err)
+	}
+	certText, err := os.ReadFile(cert)
+	must(t, err)
+	keyText, err := os.ReadFile(key)
+	must(t, err)
+	return files{cert: certText, key: keyText, root: certText}
+}
+
 func TestPluggedIn(t *testing.T) {
 	t.Parallel()
 	root := identitytest.New(t, domain, time.Now())
@@ -125,6 +141,7 @@ func TestWhatCannotBePluggedIn(t *testing.T) {
 	old := root.Below(t, "old", identitytest.Until(now.Add(-time.Minute)))
 	shallow := root.Below(t, "shallow", func(c *x509.Certificate) { c.MaxPathLenZero = true })
 	noSigner := root.Below(t, "no signer", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature })
+	nameless := withoutKeyID(t)
 	small, p224 := selfSigned(t, rsaKey(t, 1024)), selfSigned(t, ecdsaKey(t, elliptic.P224()))
 	whole := filesOf(t, root, between, signing)
 	with := func(change func(*files)) files { f := whole; change(&f); return f }
@@ -134,6 +151,7 @@ func TestWhatCannotBePluggedIn(t *testing.T) {
 		want  string
 	}{
 		{"another key", with(func(f *files) { f.key = identitytest.KeyPEM(t, other.Key) }), "the key is not that of the certificate"},
+		{"no identifier of the key", nameless, "has no subject key identifier"},
 		{"another root", with(func(f *files) { f.root = identitytest.PEM(other.Cert) }), "unknown authority"},
 		{"nothing between", with(func(f *files) { f.chain = nil }), "unknown authority"},
 		{"a workload's certificate", with(func(f *files) {

@@ -52,6 +52,9 @@ func newSigner(cert *x509.Certificate, key crypto.Signer, between []*x509.Certif
 	if !cert.IsCA || !cert.BasicConstraintsValid || cert.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return nil, fmt.Errorf("the certificate %s may not sign others", cert.Subject)
 	}
+	if len(cert.SubjectKeyId) == 0 {
+		return nil, fmt.Errorf("the certificate %s has no subject key identifier, by which those that it signs name it (RFC 5280, 4.2.1.2)", cert.Subject)
+	}
 	if err := trust.Check(); err != nil {
 		return nil, err
 	}
