@@ -66,7 +66,7 @@ func (a *Agent) newKeeper() (*keeper, io.Closer, error) {
 		}
 	default:
 		if c.TokenFile != "" {
-			k.tokens = fileTokens(c.TokenFile)
+			k.tokens = fileTokens(c.TokenFile, c.Log)
 		} else if _, err := os.Lstat(filepath.Join(c.Dir, keptName(c.Proxyless))); err != nil {
 			return nil, nil, &Misused{"nothing proves who this workload is", "make a join token with `lateen ca token`, put it in a file and name that with --token-file"}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -232,7 +233,7 @@ func (k *keeper) renew(ctx context.Context) (*credential, error) {
 	}
 	code := status.Code(err)
 	if err != nil {
-		err = hide(err, r.token)
+		err = hide(innermost(err), r.token)
 	}
 	k.conclude(r, code, err)
 	return c, err
@@ -299,6 +300,22 @@ func (k *keeper) conclude(r request, code codes.Code, err error) {
 	default:
 		k.token, k.spent, k.spentBy = "", r.token, err
 	}
+}
+
+// innermost returns an error of gRPC without what gRPC wraps around it, which says nothing to people. Others stay as they are.
+func innermost(err error) error {
+	s, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	text := s.Message()
+	const wrap = "connection error: desc = "
+	if i := strings.LastIndex(text, wrap); i >= 0 {
+		if quoted, err := strconv.QuotedPrefix(text[i+len(wrap):]); err == nil {
+			text, _ = strconv.Unquote(quoted) //nolint:errcheck // it is quoted
+		}
+	}
+	return errors.New(strings.TrimPrefix(strings.TrimPrefix(text, "transport: "), "Error while dialing: "))
 }
 
 // shortestSecret is what can be a secret in a token, in bytes.

@@ -37,7 +37,15 @@ const logFormat = "%l %n %v"
 // logLine hands on a message of Envoy's at its level.
 func (a *Agent) logLine(ctx context.Context, line string) {
 	level, text := parseLog(line)
+	if a.health.draining.Load() && isFarewell(text) {
+		level = slog.LevelDebug
+	}
 	a.config.Log.Log(ctx, level, "envoy says", "proxy", a.config.Name, "text", text)
+}
+
+// isFarewell tells whether a message is one that Envoy ends with: that it has closed its own streams, as if something were wrong.
+func isFarewell(text string) bool {
+	return strings.Contains(text, " gRPC config stream to ") && strings.Contains(text, " closed: 13")
 }
 
 // parseLog reads a line of Envoy's log. Lines that do not begin with a level continue a message: they are warnings.

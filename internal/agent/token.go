@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -33,13 +34,20 @@ type tokenSource func(context.Context) (string, error)
 var errNoToken = errors.New("there is no join token now")
 
 // fileTokens reads the token that is in a file whenever one is needed, since somebody may have put a new one there.
-func fileTokens(path string) tokenSource {
+// That others can read it is told once.
+func fileTokens(path string, log *slog.Logger) tokenSource {
+	told := false
 	return func(context.Context) (string, error) {
 		text, err := disk.ReadFile(path, maxToken)
 		if err != nil {
 			return "", fmt.Errorf("read join token: %w", err)
 		}
-		return checkToken(string(text))
+		token, err := checkToken(string(text))
+		if stat, statErr := os.Stat(path); err == nil && statErr == nil && stat.Mode().Perm()&0o077 != 0 && !told {
+			told = true
+			log.Warn("others can read the join token, and be this workload if they are faster: make the file with umask 077", "file", path, "mode", stat.Mode().Perm().String())
+		}
+		return token, err
 	}
 }
 

@@ -165,7 +165,8 @@ func TestNoDescriptor(t *testing.T) {
 func TestFileTokens(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "token")
-	tokens := fileTokens(path)
+	var log strings.Builder
+	tokens := fileTokens(path, slogTo(&log))
 	if _, err := tokens(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}
@@ -176,5 +177,19 @@ func TestFileTokens(t *testing.T) {
 		if got, err := tokens(t.Context()); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
+	}
+	if log.Len() > 0 {
+		t.Errorf("told is %s", &log)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("lateen1.e.f"), 0o600), os.Chmod(path, 0o640)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := tokens(t.Context()); got != "lateen1.e.f" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if text := log.String(); strings.Count(text, "others can read the join token") != 1 || !strings.Contains(text, path) || strings.Contains(text, "lateen1.e") {
+		t.Errorf("told is %s", text)
 	}
 }
