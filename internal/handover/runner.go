@@ -172,7 +172,7 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 		if moved == nil {
 			moved = signal
 		}
-		hosts, left := round.due(bySpan[s], &standing, now.Add(-max(r.config.Pause, 0)))
+		hosts, left := round.due(bySpan[s], &standing, now, max(r.config.Pause, 0))
 		if len(hosts) > 0 {
 			confirmed = append(confirmed, Confirmed{round.snapshot, hosts})
 		}
@@ -192,17 +192,17 @@ func newRound(s *mesh.Snapshot, courses []*Course, now time.Time) *round {
 	return r
 }
 
-// due returns the hosts that everybody had confirmed at a time, sorted, and how long it takes until there is another one or
+// due returns the hosts that everybody had confirmed a pause ago, sorted, and how long it takes until there is another one or
 // it is to be looked again.
-func (r *round) due(courses []*Course, s *Standing, at time.Time) (hosts []mesh.Host, left time.Duration) {
+func (r *round) due(courses []*Course, s *Standing, now time.Time, pause time.Duration) (hosts []mesh.Host, left time.Duration) {
 	left = lookAgain
 	for _, c := range courses {
 		since, all := r.since[c.Host]
 		if !all && s.clear(c.Host) {
-			since, all = time.Now(), true
+			since, all = now, true
 			r.since[c.Host] = since
 		}
-		switch rest := since.Sub(at); {
+		switch rest := since.Add(pause).Sub(now); {
 		case !all:
 		case rest <= 0:
 			hosts = append(hosts, c.Host)

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"math"
+	"net/netip"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -55,16 +56,20 @@ func nameOf(id *identity.Peer) string {
 
 // prove returns an error unless the certificate is the workload's, and what the node id says of it is true.
 func prove(n mesh.Node, w *mesh.Workload, id *identity.Peer, realm mesh.Realm) error {
-	if want := realm.IdentityOf(w.Namespace, w.Account); id.ID.String() != want {
+	want := realm.IdentityOf(w.Namespace, w.Account)
+	if want == "" {
+		return status.Errorf(codes.PermissionDenied, "%s has no account here, its certificate says %s", w.ID(), id.ID)
+	}
+	if id.ID.String() != want {
 		return status.Errorf(codes.PermissionDenied, "%s is %s here, its certificate says %s", w.ID(), want, id.ID)
 	}
-	if address := id.Address; address.IsValid() && address.String() != w.Address {
+	if address := id.Address; address.IsValid() && !w.HasAddress(address) {
 		return status.Errorf(codes.PermissionDenied, "%s has the address %s, its certificate says %s", w.ID(), w.Address, address)
 	}
 	if n.Type != w.Type {
 		return status.Errorf(codes.PermissionDenied, "%s is of type %s, the node id says %s", w.ID(), w.Type, n.Type)
 	}
-	if n.Address != w.Address {
+	if a, err := netip.ParseAddr(n.Address); err != nil || !w.HasAddress(a) {
 		return status.Errorf(codes.PermissionDenied, "%s has the address %s, the node id says %s", w.ID(), w.Address, n.Address)
 	}
 	return nil
