@@ -89,15 +89,8 @@ func (r *reader) annotations(path string, s *mesh.Service, annotations map[strin
 func (r *reader) portPolicy(path string, s *mesh.Service, port, word string) {
 	number, err := strconv.Atoi(port)
 	i := slices.IndexFunc(s.Ports, func(p mesh.Port) bool { return p.Number == number })
-	if err != nil || i < 0 {
-		var ports []string
-		for _, p := range s.Ports {
-			ports = append(ports, strconv.Itoa(p.Number))
-		}
-		r.Tell(mesh.Problem{
-			Field: path, Code: config.CodeUnknownPort, Message: fmt.Sprintf("service %s has no port %s", s.Name, port),
-			Hint: "ports go by their numbers: " + strings.Join(ports, ", "),
-		})
+	if err != nil || i < 0 || strconv.Itoa(number) != port { // there is one way to write a number
+		r.unknownPort(path, s, port)
 		return
 	}
 	if word != inherits {
@@ -121,6 +114,23 @@ func (r *reader) serviceAccount(path string, s *mesh.Service, account string) {
 
 // planeID is the control plane's identity, of whichever trust domain.
 var planeID = identity.ControlPlane(domain)
+
+// unknownPort reports that a service has no port of this number.
+func (r *reader) unknownPort(path string, s *mesh.Service, port string) {
+	p := mesh.Problem{Field: path, Code: config.CodeUnknownPort, Message: fmt.Sprintf("service %s has no port %s", s.Name, port)}
+	var ports []string
+	for _, one := range s.Ports {
+		ports = append(ports, strconv.Itoa(one.Number))
+	}
+	p.Hint = "ports go by their numbers: " + strings.Join(ports, ", ")
+	if named, ok := s.PortNamed(port); ok {
+		p.Message = fmt.Sprintf("here ports go by number, and %s is the name of one", port)
+		p.Hint = fmt.Sprintf("write %s/%d", authPrefix, named.Number)
+	} else if number, err := strconv.Atoi(port); err == nil && slices.Contains(ports, strconv.Itoa(number)) {
+		p.Hint = fmt.Sprintf("write %s/%d", authPrefix, number)
+	}
+	r.Tell(p)
+}
 
 // planeAccount reports that somebody is to be the control plane.
 func (r *reader) planeAccount(path string) {
@@ -173,8 +183,34 @@ func (r *reader) identities(path string, s *mesh.Service, list string) {
 			r.invalid(path, err.Error(), "write whole SPIFFE IDs, with commas between")
 			return
 		}
+		if id == identity.ControlPlane(id.TrustDomain) {
+			r.planeAccount(path)
+			return
+		}
+		r.mesh.namings = append(r.mesh.namings, naming{mention{object: r.Object, path: path, service: s.Name}, id})
 		s.Identities = append(s.Identities, id.String())
 	}
+}
+
+// naming is that a service names an identity which its servers may have.
+type naming struct {
+	at mention
+	id identity.ID
+}
+
+// foreign warns of identities that no server can prove: there is one trust domain.
+func (m *Mesh) foreign(trustDomain string) []mesh.Problem {
+	var problems []mesh.Problem
+	for _, n := range m.namings {
+		if n.id.TrustDomain == trustDomain {
+			continue
+		}
+		p := n.at.object.Problem(config.CodeNoEffect, n.at.path, "no server of %s can prove that it is %s: the trust domain of the mesh is %s",
+			n.at.service, n.id, trustDomain)
+		p.Severity, p.Hint = mesh.Warning, fmt.Sprintf("write spiffe://%s/ns/%s/sa/%s, or take it away", trustDomain, n.id.Namespace, n.id.Account)
+		problems = append(problems, p)
+	}
+	return problems
 }
 
 // misspelt warns of an annotation that is most likely meant to be one of those that count.

@@ -139,7 +139,9 @@ func TestAuthProblems(t *testing.T) {
 		"excluded one":     {setting("mtlsExcludedServices: web"), mesh.Error, "5:36 spec.settings.mtlsExcludedServices wrong-type", "a list"},
 
 		"unknown port":      {annotation("auth.istio.io/81: NONE"), mesh.Error, `9:39 spec.services.web.annotations["auth.istio.io/81"] unknown-port`, "by their numbers: 70, 80"},
-		"port by name":      {annotation("auth.istio.io/http: NONE"), mesh.Error, `9:41 spec.services.web.annotations["auth.istio.io/http"] unknown-port`, "no port http"},
+		"port by name":      {annotation("auth.istio.io/http: NONE"), mesh.Error, `9:41 spec.services.web.annotations["auth.istio.io/http"] unknown-port`, "here ports go by number, and http is the name of one"},
+		"port with a zero":  {annotation("auth.istio.io/080: NONE"), mesh.Error, `9:40 spec.services.web.annotations["auth.istio.io/080"] unknown-port`, "write auth.istio.io/80"},
+		"port with a sign":  {annotation("auth.istio.io/+80: NONE"), mesh.Error, `9:40 spec.services.web.annotations["auth.istio.io/+80"] unknown-port`, "write auth.istio.io/80"},
 		"unknown word":      {annotation("auth.istio.io/80: none"), mesh.Error, `9:39 spec.services.web.annotations["auth.istio.io/80"] invalid-value`, `did you mean "NONE"?`},
 		"word is no text":   {annotation("auth.istio.io/80: [NONE]"), mesh.Error, `9:39 spec.services.web.annotations["auth.istio.io/80"] wrong-type`, "text"},
 		"account":           {annotation("alpha.istio.io/kubernetes-serviceaccounts: 'a,b@west'"), mesh.Error, `9:64 spec.services.web.annotations["alpha.istio.io/kubernetes-serviceaccounts"] invalid-name`, "accounts of namespace east"},
@@ -252,6 +254,7 @@ func TestTakenAccounts(t *testing.T) {
 		"its name elsewhere":             {web("serviceAccount: lateen"), "", ""},
 		"its namespace":                  {plane(web("serviceAccount: ingress")), "", ""},
 		"callers are to accept it":       {plane(web(annotated)), `9:64 spec.services.web.annotations["alpha.istio.io/kubernetes-serviceaccounts"] invalid-value`, "Lateen itself"},
+		"callers are to accept its ID":   {web("annotations: {alpha.istio.io/canonical-serviceaccounts: town/ns/lateen-system/sa/lateen}"), `9:63 spec.services.web.annotations["alpha.istio.io/canonical-serviceaccounts"] invalid-value`, "Lateen itself"},
 		"the door's":                     {door(web("serviceAccount: ingress")), "10:23 spec.services.web.serviceAccount conflicting-fields", "identity of the door"},
 		"the door's, without a door":     {web("serviceAccount: ingress"), "", ""},
 		"the door's name elsewhere":      {door(web("workloads: {}")) + "---\n" + strings.ReplaceAll(document("  services: {x: {serviceAccount: ingress, ports: [{name: http, port: 1}]}}"), "east", "west"), "", ""},
@@ -270,5 +273,21 @@ func TestTakenAccounts(t *testing.T) {
 				t.Errorf("got %v, want %q", problems, c.want)
 			}
 		})
+	}
+}
+
+// Identities of another trust domain are told as soon as it is known which is that of the mesh.
+func TestForeignIdentities(t *testing.T) {
+	t.Parallel()
+	m, problems := parse(t, secured("", "      annotations: {alpha.istio.io/canonical-serviceaccounts: 'town/ns/a/sa/b, spiffe://cluster.local/ns/a/sa/b'}\n"))
+	if m == nil || len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for domain, foreign := range map[string]string{"cluster.local": "spiffe://town/ns/a/sa/b", "town": "spiffe://cluster.local/ns/a/sa/b"} {
+		got := m.foreign(domain)
+		want := []string{`9:63 spec.services.web.annotations["alpha.istio.io/canonical-serviceaccounts"] no-effect`}
+		if !cmp.Equal(spelled(got), want) || got[0].Severity != mesh.Warning || !strings.Contains(got[0].Message, foreign) || !strings.Contains(got[0].Hint, "spiffe://"+domain+"/ns/a/sa/b") {
+			t.Errorf("in %s: %v", domain, got)
+		}
 	}
 }

@@ -113,6 +113,7 @@ func (f *folding) add(o *config.Object) {
 			f.whole.account(host, name)
 		}
 	}
+	f.whole.namings = append(f.whole.namings, part.mesh.namings...)
 	f.whole.Services = append(f.whole.Services, part.mesh.Services...)
 	f.whole.Workloads = append(f.whole.Workloads, part.mesh.Workloads...)
 }

@@ -192,6 +192,9 @@ func (s *Supervisor) sink(c *crew) func(context.Context, []config.Object, []mesh
 	return func(ctx context.Context, objects []config.Object, problems []mesh.Problem) error {
 		wanted, found := Read(objects)
 		problems = append(about(problems), found...)
+		if wanted != nil {
+			problems = append(problems, wanted.foreign(c.site.realm.TrustDomain)...)
+		}
 		if !running && (wanted == nil || mesh.HasErrors(problems)) {
 			return &Refused{Problems: problems}
 		}

@@ -20,6 +20,7 @@ type Mesh struct {
 	Settings  mesh.Settings
 	Services  []*mesh.Service
 	accounts  map[mesh.Host][]string // of the service's namespace, whose programs may answer for it
+	namings   []naming               // identities that documents name
 	Workloads []*Workload            // sorted by namespace and name
 	Ingress   *Door                  // nil: nothing comes from outside
 
