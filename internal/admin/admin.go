@@ -75,6 +75,8 @@ type Handovers interface {
 type Watcher interface {
 	Look(ctx context.Context) []push.Connected
 	Absent() []push.Absent
+	// Strangers lists those that wait since nobody knows their workload.
+	Strangers() []push.Stranger
 	Travels(after int64) (list []push.Travel, newest int64)
 	Changed(ctx context.Context, cursor string, wait time.Duration) string
 }

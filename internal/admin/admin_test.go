@@ -298,6 +298,10 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	ctx := t.Context()
 	status, err := s.client.Status(ctx)
 	want := api.Status{Version: "v1", Mesh: "town", Missing: []string{admin.RegistrySource}, Proxies: 2}
+	if n := len(status.Waiting); n != 100 || status.Waiting[0] != (api.Waiting{ID: "nobody.default", Type: mesh.Sidecar, Streams: 2, Since: time.Unix(7, 0).UTC()}) {
+		t.Errorf("%d that wait are named, want 100: %+v", n, status.Waiting[:1])
+	}
+	status.Waiting = nil
 	if diff := cmp.Diff(want, status); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}

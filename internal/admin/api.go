@@ -157,8 +157,23 @@ func (s *Server) status(*http.Request) (any, error) {
 	}
 	return api.Status{
 		Version: s.config.Version, Mesh: s.config.Mesh, Ready: len(missing) == 0, Missing: missing, Stale: stale,
-		Revision: s.config.Store.Snapshot().Revision(), Proxies: len(s.config.Proxies.Connected()),
+		Revision: s.config.Store.Snapshot().Revision(), Proxies: len(s.config.Proxies.Connected()), Waiting: s.waiting(),
 	}, nil
+}
+
+// maxStrangers bounds the proxies that are named of those that wait.
+const maxStrangers = 100
+
+// waiting lists the proxies that wait until their workload is known.
+func (s *Server) waiting() []api.Waiting {
+	var list []api.Waiting
+	for _, w := range s.config.Watch.Strangers() {
+		if len(list) == maxStrangers {
+			break
+		}
+		list = append(list, api.Waiting{ID: w.ID, Type: w.Type, Identity: w.Identity, Streams: w.Streams, Since: w.Since.UTC()})
+	}
+	return list
 }
 
 func (s *Server) problems(*http.Request) (any, error) {

@@ -59,6 +59,13 @@ func (p *proxies) Absent() []push.Absent {
 	return []push.Absent{{ID: "aa.default", Type: mesh.Sidecar, Since: time.Unix(7, 0).UTC()}}
 }
 
+func (p *proxies) Strangers() (list []push.Stranger) {
+	for range 101 {
+		list = append(list, push.Stranger{ID: "nobody.default", Type: mesh.Sidecar, Streams: 2, Since: time.Unix(7, 0)})
+	}
+	return list
+}
+
 func (p *proxies) Travels(after int64) (list []push.Travel, newest int64) {
 	return []push.Travel{{Revision: after + 1, Concerned: 3, Confirmed: 1, Refused: 1}}, after + 2
 }

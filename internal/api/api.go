@@ -137,6 +137,17 @@ type Status struct {
 	Stale    []string `json:"stale,omitempty"`   // those that have not either, and of which what they said before a restart counts
 	Revision int64    `json:"revision"`
 	Proxies  int      `json:"proxies"` // connected
+	// Waiting are proxies whose streams wait, since the mesh knows no workload of their name and type, sorted, at most 100.
+	Waiting []Waiting `json:"waiting,omitempty"`
+}
+
+// Waiting is a proxy that waits until its workload is known.
+type Waiting struct {
+	ID       mesh.ProxyID   `json:"id"`
+	Type     mesh.ProxyType `json:"type"`
+	Identity string         `json:"identity,omitempty"` // SPIFFE ID that it has proven; missing: none
+	Streams  int            `json:"streams"`
+	Since    time.Time      `json:"since"` // when the first of them came
 }
 
 // Problems answers GET /v1/problems.

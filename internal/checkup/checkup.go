@@ -101,6 +101,8 @@ const (
 	ProxyAway         Code = "proxy-away"
 	ProxySilent       Code = "proxy-silent"
 	ProxyRefuses      Code = "proxy-refuses"
+	ProxyTwice        Code = "proxy-twice"
+	ProxyUnknown      Code = "proxy-unknown"
 	OpenPort          Code = "open-port"
 	UnprovenEndpoint  Code = "unproven-endpoint"
 	PlainCallers      Code = "plain-callers"
@@ -113,7 +115,7 @@ const (
 func Codes() []Code {
 	return []Code{
 		NoAnswer, NotReady, StaleSource, NoAuthority, AuthorityProblem, AuthorityRestored, AuthorityExpires, NoCertificate, Expired, RenewalLate,
-		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyRefuses, OpenPort,
+		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyRefuses, ProxyTwice, ProxyUnknown, OpenPort,
 		UnprovenEndpoint, PlainCallers, TurnedAway, HandoverWaits, ObjectProblem,
 	}
 }

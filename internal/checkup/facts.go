@@ -31,9 +31,10 @@ type facts struct {
 	services  []api.Service
 	handovers []api.Handover
 	problems  []mesh.Problem
-	proxies   map[mesh.ProxyID]*api.Proxy // those that are connected or missed
-	seen      []*seen                     // one for each workload
-	addresses map[string]mesh.ProxyID     // of workloads; "" for one that several have
+	proxies   map[mesh.ProxyID]*api.Proxy  // those that are connected or missed
+	streams   map[mesh.ProxyID][]time.Time // when each stream of a proxy began
+	seen      []*seen                      // one for each workload
+	addresses map[string]mesh.ProxyID      // of workloads; "" for one that several have
 }
 
 // seen is what there is to see of one workload.
@@ -83,7 +84,7 @@ func (f *facts) ask(ctx context.Context, m Mesh) (err error) {
 }
 
 func newFacts(m Mesh) *facts {
-	return &facts{now: time.Now(), since: m.Since, dir: m.Dir, proxies: map[mesh.ProxyID]*api.Proxy{}, addresses: map[string]mesh.ProxyID{}}
+	return &facts{now: time.Now(), since: m.Since, dir: m.Dir, proxies: map[mesh.ProxyID]*api.Proxy{}, streams: map[mesh.ProxyID][]time.Time{}, addresses: map[string]mesh.ProxyID{}}
 }
 
 // known reads what the control plane knows of its authority, workloads and proxies.
@@ -105,6 +106,7 @@ func known(ctx context.Context, m Mesh) (*facts, error) {
 	}
 	for i := range proxies {
 		f.proxies[proxies[i].ID] = &proxies[i]
+		f.streams[proxies[i].ID] = append(f.streams[proxies[i].ID], proxies[i].Since)
 	}
 	workloads, err := m.API.Workloads(ctx)
 	if err != nil {

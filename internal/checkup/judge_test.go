@@ -197,6 +197,36 @@ var cases = map[string]struct {
 		func(r *rig) { r.proxies["reviews-v1-0.default"].Refused = []string{"cluster c: no\ngood", "more"} },
 		[]string{"error: reviews-v1-0.default: it refuses 2 resources: cluster c: no good [proxy-refuses]"},
 	},
+	"two of one name": {
+		func(r *rig) {
+			r.streams["reviews-v1-0.default"] = []time.Time{noon().Add(-time.Minute), noon().Add(-time.Hour)}
+		},
+		[]string{"warning: reviews-v1-0.default: 2 proxies at a time say that they are it, for 1 minute: a second agent runs for it, or somebody has a copy of its certificate [proxy-twice]"},
+	},
+	"one that comes back": {
+		func(r *rig) {
+			r.streams["reviews-v1-0.default"] = []time.Time{noon().Add(-9 * time.Second), noon().Add(-time.Hour)}
+		}, []string{},
+	},
+	"two of a library": {
+		func(r *rig) {
+			r.streams["reviews-v1-0.default"] = []time.Time{noon().Add(-time.Hour), noon().Add(-time.Hour)}
+			r.reviews().Type = mesh.Proxyless
+		}, []string{},
+	},
+	"nobody knows it": {
+		func(r *rig) {
+			r.status.Waiting = []api.Waiting{
+				{ID: "billing.default", Type: mesh.Sidecar, Identity: "spiffe://cluster.local/ns/default/sa/billing", Streams: 1, Since: noon().Add(-time.Minute)},
+				{ID: "comes.default", Type: mesh.Sidecar, Streams: 1, Since: noon().Add(-9 * time.Second)},
+				{ID: "reviews-v1-0.default", Type: mesh.Ingress, Streams: 1, Since: noon().Add(-time.Hour)},
+			}
+		},
+		[]string{
+			"warning: billing.default: it has been connected for 1 minute and gets no configuration: the mesh knows no workload of this name; it has proven to be spiffe://cluster.local/ns/default/sa/billing [proxy-unknown]",
+			"warning: reviews-v1-0.default: one of type ingress of this name has been connected for 1 hour and gets no configuration: the workload is of type sidecar [proxy-unknown]",
+		},
+	},
 	"open": {
 		func(r *rig) { r.services[1].Ports[0].Policy = mesh.AuthNone },
 		[]string{"warning: reviews.default:9080: its policy is NONE: everybody can call it, and nobody proves who it is [open-port]"},

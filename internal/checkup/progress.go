@@ -45,8 +45,59 @@ func (f *facts) proxiesArea() (string, []Finding) {
 		case p.Silent:
 			tell(Warning, ProxySilent, "look at "+s.agentLog(), "it takes no messages")
 		}
+		findings = append(findings, f.twice(s)...)
 	}
+	findings = append(findings, f.strangers()...)
 	return fmt.Sprintf("%d connected, %d in sync", connected, current), findings
+}
+
+// streamPatience is how long it may be that a proxy has two streams, since it has just lost one, or that a workload is not known
+// yet whose proxy is there already.
+const streamPatience = 10 * time.Second
+
+// twice finds out whether there are two where there is to be one. A library without a proxy has a stream for each name it calls.
+func (f *facts) twice(s *seen) []Finding {
+	begun := slices.Clone(f.streams[s.ID])
+	if s.Type == mesh.Proxyless || len(begun) < 2 {
+		return nil
+	}
+	slices.SortFunc(begun, time.Time.Compare)
+	if f.now.Sub(begun[1]) < streamPatience {
+		return nil
+	}
+	fix := "look which agents run with --node of it, and end all but its own"
+	if f.proxies[s.ID].Identity != "" {
+		fix += "; if there is no second one, its key was copied, and cannot be called back: give the workload another account, and start it again"
+	}
+	return []Finding{{
+		Severity: Warning, Code: ProxyTwice, Subject: string(s.ID), Proxy: s.ID, Count: len(begun), Fix: fix,
+		Message: fmt.Sprintf("%s at a time say that they are it, for %s: a second agent runs for it, or somebody has a copy of its certificate",
+			number(len(begun), "proxy"), Span(f.now.Sub(begun[1]))),
+	}}
+}
+
+// strangers finds the proxies that wait in vain.
+func (f *facts) strangers() []Finding {
+	var findings []Finding
+	for _, w := range f.status.Waiting {
+		if !f.status.Ready || f.now.Sub(w.Since) < streamPatience {
+			continue
+		}
+		named := Finding{
+			Severity: Warning, Code: ProxyUnknown, Subject: oneLine(string(w.ID)), Proxy: w.ID, Count: w.Streams,
+			Message: fmt.Sprintf("it has been connected for %s and gets no configuration: the mesh knows no workload of this name", Span(f.now.Sub(w.Since))),
+			Fix:     "add the workload to what runs, or end its agent, if it is not to run; its --node is to say NAME.NAMESPACE as `lateen ca show` lists them",
+		}
+		if i := slices.IndexFunc(f.seen, func(s *seen) bool { return s.ID == w.ID }); i >= 0 {
+			named.Message = fmt.Sprintf("one of type %s of this name has been connected for %s and gets no configuration: the workload is of type %s", w.Type, Span(f.now.Sub(w.Since)), f.seen[i].Type)
+			named.Fix = "start its agent as what the workload is, or end it"
+		}
+		if w.Identity != "" {
+			named.Message += "; it has proven to be " + oneLine(w.Identity)
+		}
+		findings = append(findings, named)
+	}
+	return findings
 }
 
 // handoverPatience is how long a step of a handover takes at most when all is well.

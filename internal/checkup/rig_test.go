@@ -113,7 +113,7 @@ func newRig(t *testing.T) *rig {
 			TrustDomain: domain, CertTTL: mesh.Duration(day), Roots: []api.AuthorityCertificate{described}, Issuing: []api.AuthorityCertificate{described},
 		},
 		bundle:  identity.Bundle{TrustDomain: domain, Roots: []*x509.Certificate{root.cert}},
-		proxies: map[mesh.ProxyID]*api.Proxy{}, addresses: map[string]mesh.ProxyID{"127.0.9.2": "ratings-v1-0.default", "127.0.9.3": "reviews-v1-0.default"},
+		proxies: map[mesh.ProxyID]*api.Proxy{}, streams: map[mesh.ProxyID][]time.Time{}, addresses: map[string]mesh.ProxyID{"127.0.9.2": "ratings-v1-0.default", "127.0.9.3": "reviews-v1-0.default"},
 	}}
 	for n, host := range []mesh.Host{ratings, reviews} {
 		service := string(host)[:7]

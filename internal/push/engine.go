@@ -62,20 +62,21 @@ type Engine struct {
 	counters Counters
 	waiting  atomic.Int64 // streams of proxies whose workload is not known
 
-	mu       sync.Mutex
-	snapshot *mesh.Snapshot // nil until the first Apply
-	began    time.Time      // when the last Apply did
-	groups   map[view.Group]*group
-	readers  map[mesh.Key]map[reader]struct{}
-	made     map[madeKey]*made
-	proxies  map[*Proxy]struct{}
-	byID     map[mesh.ProxyID]map[*Proxy]struct{}
-	progress *progress
-	learned  learned
-	rejected rejected
-	absent   map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
-	changed  chan struct{}              // closed and replaced whenever something that others wait for happens
-	news     news
+	mu        sync.Mutex
+	snapshot  *mesh.Snapshot // nil until the first Apply
+	began     time.Time      // when the last Apply did
+	groups    map[view.Group]*group
+	readers   map[mesh.Key]map[reader]struct{}
+	made      map[madeKey]*made
+	proxies   map[*Proxy]struct{}
+	byID      map[mesh.ProxyID]map[*Proxy]struct{}
+	progress  *progress
+	learned   learned
+	rejected  rejected
+	strangers map[*stranger]struct{}     // streams of proxies whose workload is not known
+	absent    map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
+	changed   chan struct{}              // closed and replaced whenever something that others wait for happens
+	news      news
 }
 
 // NewEngine returns an engine without a snapshot: proxies wait for the first [Engine.Apply].
@@ -84,19 +85,20 @@ func NewEngine(c Config) *Engine {
 		c.Grace = defaultGrace
 	}
 	return &Engine{
-		config:   c,
-		counters: newCounters(),
-		groups:   map[view.Group]*group{},
-		readers:  map[mesh.Key]map[reader]struct{}{},
-		made:     map[madeKey]*made{},
-		proxies:  map[*Proxy]struct{}{},
-		byID:     map[mesh.ProxyID]map[*Proxy]struct{}{},
-		progress: newProgress(),
-		learned:  newLearned(c.Uses, c.Learned),
-		rejected: newRejected(c.Rejected, c.Refused),
-		absent:   map[mesh.ProxyID]time.Time{},
-		changed:  make(chan struct{}),
-		news:     news{epoch: time.Now().UnixMilli()},
+		config:    c,
+		counters:  newCounters(),
+		groups:    map[view.Group]*group{},
+		readers:   map[mesh.Key]map[reader]struct{}{},
+		made:      map[madeKey]*made{},
+		proxies:   map[*Proxy]struct{}{},
+		byID:      map[mesh.ProxyID]map[*Proxy]struct{}{},
+		progress:  newProgress(),
+		strangers: map[*stranger]struct{}{},
+		learned:   newLearned(c.Uses, c.Learned),
+		rejected:  newRejected(c.Rejected, c.Refused),
+		absent:    map[mesh.ProxyID]time.Time{},
+		changed:   make(chan struct{}),
+		news:      news{epoch: time.Now().UnixMilli()},
 	}
 }
 

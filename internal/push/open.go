@@ -28,7 +28,7 @@ func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 	}
 	e.waiting.Add(1)
 	defer e.waiting.Add(-1)
-	for {
+	for waits := false; ; {
 		p, changed, err := e.admit(n, peer)
 		if err != nil {
 			return nil, err
@@ -37,6 +37,10 @@ func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 			e.counters.Opened.Add(string(p.typ), 1)
 			e.config.Log.Info("proxy connected", "proxy", string(p.id))
 			return p, nil
+		}
+		if !waits {
+			waits = true
+			defer e.strange(n, peer)()
 		}
 		select {
 		case <-changed:
