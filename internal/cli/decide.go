@@ -143,6 +143,10 @@ func outcome(o api.Outcome) string {
 		if o.Location != "" {
 			add("location %s", o.Location)
 		}
+		if o.Destination != nil {
+			add("in place of %s: %s", subset(*o.Destination), o.Why)
+			return strings.Join(parts, ", ")
+		}
 		if o.Body != "" && !isLong(o.Body) {
 			add("body %q", o.Body)
 		}
@@ -171,6 +175,13 @@ func outcome(o api.Outcome) string {
 	}
 	if o.KiBPerSecond > 0 {
 		add("the response at %d KiB/s", o.KiBPerSecond)
+	}
+	if o.Transport != "" {
+		text := map[mesh.Transport]string{mesh.TLS: "by mutual TLS", mesh.Plain: "in plain text", mesh.Both: "by mutual TLS and in plain text"}[o.Transport]
+		if o.Why != "" {
+			text += " (" + o.Why + ")"
+		}
+		parts = append(parts, text)
 	}
 	return strings.Join(parts, ", ")
 }

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -110,4 +111,21 @@ func TestExplainRequest(t *testing.T) {
 	p.refuses(`"cookie" is not a header`, "", "explain", "productpage-v1-0", "http://reviews:9080/", "-H", "cookie")
 	p.refuses(`unknown output format "xml"`, "", "explain", "productpage-v1-0", "http://reviews:9080/", "-o", "xml")
 	p.refuses(`"ftp://reviews/" is not a URL with http or https`, "", "explain", "productpage-v1-0", "ftp://reviews/")
+}
+
+// What is told of the way to a service.
+func TestHopInWords(t *testing.T) {
+	t.Parallel()
+	to := &mesh.Subset{Host: "reviews.default.svc.cluster.local", Port: 9080}
+	for want, o := range map[string]api.Outcome{
+		"goes to reviews.default.svc.cluster.local:9080, by mutual TLS":                   {Destination: to, Transport: mesh.TLS},
+		"goes to reviews.default.svc.cluster.local:9080, in plain text (authPolicy NONE)": {Destination: to, Transport: mesh.Plain, Why: "authPolicy NONE"},
+		"waits 1s, is answered by the proxy with 503, in place of reviews.default.svc.cluster.local:9080: nobody": {
+			Destination: to, Delay: mesh.Duration(time.Second), Status: 503, Body: "no healthy upstream", Why: "nobody",
+		},
+	} {
+		if got := outcome(o); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

@@ -60,6 +60,11 @@ type Outcome struct {
 	Append       []mesh.Header `json:"append,omitempty"`
 	Mirror       *mesh.Subset  `json:"mirror,omitempty"`
 	KiBPerSecond int           `json:"kibPerSecond,omitempty"` // of the response; 0: as fast as it goes
+
+	// How it goes on within the mesh: in mutual TLS, plain text, or both, to each endpoint as it can; "": nothing is known of
+	// endpoints. Why says why not in mutual TLS alone, or why the proxy answers, since all endpoints of Destination are left out.
+	Transport mesh.Transport `json:"transport,omitempty"`
+	Why       string         `json:"why,omitempty"`
 }
 
 // Decide tries the routes in order. A CONNECT request meets only routes for CONNECT, others never do.

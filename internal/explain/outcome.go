@@ -60,6 +60,12 @@ func (q request) destinations(r *plan.Route) []Outcome {
 	return list
 }
 
+// Nobody returns what becomes of an outcome whose destination has no endpoint that may be called: the proxy answers.
+func Nobody(r Request, o Outcome) Outcome {
+	q, _ := canonical(r)
+	return q.answer(Outcome{Percent: o.Percent, Delay: o.Delay, Destination: o.Destination, Status: 503, Body: "no healthy upstream"})
+}
+
 // rewritten returns the path and query with which a request goes on.
 func (q request) rewritten(r *plan.Route) string {
 	switch w := r.Rewrite; {

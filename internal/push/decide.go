@@ -22,7 +22,8 @@ type Decided struct {
 
 // Decide tells what a proxy does with a request by what it would be told now. The request is that of a client that knows
 // the proxy: for https it sends a sidecar CONNECT, since the request itself is nothing that a sidecar can read. Where
-// the request says no source, that of a sidecar's is its workload.
+// the request says no source, that of a sidecar's is its workload. What goes on within the mesh says how it is secured; where
+// the policies leave no endpoint, it does not go on.
 func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) {
 	snapshot, w, err := e.workload(proxy)
 	if err != nil {
@@ -55,6 +56,7 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 	default:
 		d.Decision = explain.Nowhere(d.Request)
 	}
+	e.secure(snapshot, w, &d)
 	return d, nil
 }
 
