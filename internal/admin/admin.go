@@ -77,6 +77,8 @@ type Watcher interface {
 	Absent() []push.Absent
 	// Strangers lists those that wait since nobody knows their workload.
 	Strangers() []push.Stranger
+	// SecuredSince tells when how the ports of a host are secured changed last; zero: not known.
+	SecuredSince(h mesh.Host) time.Time
 	Travels(after int64) (list []push.Travel, newest int64)
 	Changed(ctx context.Context, cursor string, wait time.Duration) string
 }

@@ -47,7 +47,11 @@ func (s *Server) services(*http.Request) (any, error) {
 	snapshot := s.config.Store.Snapshot()
 	list := []api.Service{}
 	for _, host := range snapshot.Services() {
-		list = append(list, serviceOf(snapshot, host))
+		one := serviceOf(snapshot, host)
+		if since := s.config.Watch.SecuredSince(host); !since.IsZero() {
+			one.Since = since.UTC()
+		}
+		list = append(list, one)
 	}
 	return list, nil
 }

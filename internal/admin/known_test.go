@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -49,7 +50,7 @@ func TestWorkloadsAndServices(t *testing.T) {
 	services, err := s.client.Services(t.Context())
 	reader := "spiffe://" + domain + "/ns/shop/sa/reader"
 	if diff := cmp.Diff([]api.Service{{
-		Host: host, Excluded: true, Identities: []string{reader},
+		Host: host, Excluded: true, Identities: []string{reader}, Since: time.Unix(9, 0).UTC(),
 		Ports: []api.ServicePort{
 			{Name: "http", Number: 9080, Protocol: mesh.HTTP, Policy: mesh.AuthMutualTLS, Accept: mesh.Both, Speak: mesh.Plain},
 			{Name: "tcp", Number: 9081, Protocol: mesh.TCP, Policy: mesh.AuthNone, Accept: mesh.Plain, Speak: mesh.Plain},

@@ -66,6 +66,8 @@ func (p *proxies) Strangers() (list []push.Stranger) {
 	return list
 }
 
+func (p *proxies) SecuredSince(mesh.Host) time.Time { return time.Unix(9, 0) }
+
 func (p *proxies) Travels(after int64) (list []push.Travel, newest int64) {
 	return []push.Travel{{Revision: after + 1, Concerned: 3, Confirmed: 1, Refused: 1}}, after + 2
 }

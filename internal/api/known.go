@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -34,6 +35,7 @@ type Service struct {
 	Excluded   bool          `json:"excluded,omitempty"`   // it is called in plain text whatever the policies are
 	Identities []string      `json:"identities,omitempty"` // SPIFFE IDs that callers accept
 	Endpoints  []Endpoint    `json:"endpoints,omitempty"`
+	Since      time.Time     `json:"since,omitzero"` // when how its ports are secured changed last; missing: not since the control plane started
 }
 
 // ServicePort is one port of a service.

@@ -134,13 +134,13 @@ func (f *facts) collect(s *seen, hosts map[mesh.Host]*calls) {
 		}
 		return hosts[host]
 	}
-	judged := map[mesh.Host]bool{} // has a port on which proof is looked for
+	judged := map[mesh.Host]time.Time{} // has a port on which proof is looked for; since when
 	for _, p := range s.Serves {
 		svc, port, ok := f.port(p.Host, p.Port)
 		if !ok || port.Policy == mesh.AuthNone || svc.Excluded {
 			continue
 		}
-		judged[p.Host] = true
+		judged[p.Host] = f.judgedFrom(svc)
 		c := at(p.Host)
 		if n := s.counts.plain[p.Listen]; n > 0 {
 			c.ever += n
@@ -165,10 +165,25 @@ func (f *facts) collect(s *seen, hosts map[mesh.Host]*calls) {
 				c.turned[line.Rule] = &from{}
 			}
 			f.add(c.turned[line.Rule], line)
-		case judged[line.Destination] && len(at(line.Destination).ports) > 0:
-			f.add(&at(line.Destination).plain, line)
+		default:
+			from, ok := judged[line.Destination]
+			if ok && line.Time.After(from) && len(at(line.Destination).ports) > 0 {
+				f.add(&at(line.Destination).plain, line)
+			}
 		}
 	}
+}
+
+// judgedFrom returns from when on calls of a service are judged: while its ports were secured otherwise, and until all proxies
+// did as they were told, plain text was right.
+func (f *facts) judgedFrom(svc *api.Service) time.Time {
+	if slices.ContainsFunc(f.handovers, func(h api.Handover) bool { return h.Host == svc.Host }) {
+		return f.now
+	}
+	if svc.Since.IsZero() {
+		return svc.Since
+	}
+	return svc.Since.Add(handoverPatience)
 }
 
 // plainCallers tells who has called a host without proving who it is.

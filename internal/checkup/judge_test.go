@@ -287,6 +287,25 @@ var cases = map[string]struct {
 		},
 		[]string{"warning: reviews.default:9080: 3 calls without proof of who calls, from 127.0.0.1, ratings-v1-0.default, last 1 minute ago [plain-callers]"},
 	},
+	"called in plain text, while that was right": {
+		func(r *rig) {
+			r.calls(2, 0, call{Source: "127.0.9.2", Rule: inbound})
+			r.services[1].Since = noon().Add(-65 * time.Second) // and it took a moment
+		}, []string{},
+	},
+	"called in plain text, while it changes": {
+		func(r *rig) {
+			r.calls(2, 0, call{Source: "127.0.9.2", Rule: inbound})
+			r.handovers = []api.Handover{{Host: reviews, Port: 9080, Since: noon()}}
+		}, []string{},
+	},
+	"called in plain text, after a change": {
+		func(r *rig) {
+			r.calls(2, 0, call{Source: "127.0.9.2", Rule: inbound})
+			r.services[1].Since = noon().Add(-75 * time.Second)
+		},
+		[]string{"warning: reviews.default:9080: 1 call without proof of who calls, from ratings-v1-0.default, last 1 minute ago [plain-callers]"},
+	},
 	"called in plain text, and open": {
 		func(r *rig) { r.calls(3, 2) },
 		[]string{"warning: reviews.default:9080: 2 connections without proof of who calls, open now [plain-callers]"},

@@ -75,6 +75,7 @@ type Engine struct {
 	rejected  rejected
 	strangers map[*stranger]struct{}     // streams of proxies whose workload is not known
 	absent    map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
+	secured   map[mesh.Host]time.Time    // when how the ports of a host are secured changed last
 	changed   chan struct{}              // closed and replaced whenever something that others wait for happens
 	news      news
 }
@@ -97,6 +98,7 @@ func NewEngine(c Config) *Engine {
 		learned:   newLearned(c.Uses, c.Learned),
 		rejected:  newRejected(c.Rejected, c.Refused),
 		absent:    map[mesh.ProxyID]time.Time{},
+		secured:   map[mesh.Host]time.Time{},
 		changed:   make(chan struct{}),
 		news:      news{epoch: time.Now().UnixMilli()},
 	}
@@ -110,6 +112,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	began := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.noteStances(s, keys)
 	e.snapshot, e.began = s, began
 	entries, groups := map[*entry]struct{}{}, map[*group]struct{}{}
 	for _, k := range keys {
