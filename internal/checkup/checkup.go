@@ -65,7 +65,7 @@ type Finding struct {
 	Message  string       `json:"message"`
 	Fix      string       `json:"fix"`               // what to do
 	Proxy    mesh.ProxyID `json:"proxy,omitempty"`   // that it is about
-	Count    int          `json:"count,omitempty"`   // of connections
+	Count    int          `json:"count,omitempty"`   // of connections, endpoints, ports or streams
 	Sources  []Source     `json:"sources,omitempty"` // where those come from, most first
 }
 

@@ -231,6 +231,15 @@ var cases = map[string]struct {
 		func(r *rig) { r.services[1].Ports[0].Policy = mesh.AuthNone },
 		[]string{"warning: reviews.default:9080: its policy is NONE: everybody can call it, and nobody proves who it is [open-port]"},
 	},
+	"all open": {
+		func(r *rig) {
+			for i := range r.services {
+				r.services[i].Ports[0].Policy = mesh.AuthNone
+				r.services[i].Ports = append(r.services[i].Ports, api.ServicePort{Number: 7000, Policy: mesh.AuthNone})
+			}
+		},
+		[]string{"warning: ratings.default:9080, ratings.default:7000, reviews.default:9080 and 1 more: the policy of 4 ports is NONE: everybody can call them, and nobody proves who it is [open-port]"},
+	},
 	"nobody can prove it": {
 		func(r *rig) {
 			r.services[1].Ports[0].Policy, r.services[1].Endpoints[0].Identity = mesh.AuthMutualTLS, ""
@@ -255,6 +264,19 @@ var cases = map[string]struct {
 			r.handovers = []api.Handover{{Host: reviews, Port: 9080, Step: "servers take both", Since: noon().Add(-time.Minute), Away: []string{"a.default"}}}
 		},
 		[]string{"warning: reviews.default:9080: how it is secured has been changing for 1 minute: servers take both [handover-waits]"},
+	},
+	"handovers wait for the same": {
+		func(r *rig) {
+			r.handovers = []api.Handover{
+				{Host: ratings, Port: 9080, Step: "servers take both", Since: noon().Add(-time.Minute), Away: []string{"a.default"}},
+				{Host: reviews, Port: 9080, Step: "servers take both", Since: noon().Add(-2 * time.Minute), Away: []string{"a.default"}},
+				{Host: reviews, Port: 7000, Step: "servers take both", Since: noon().Add(-time.Minute), Away: []string{"b.default"}},
+			}
+		},
+		[]string{
+			"warning: ratings.default:9080, reviews.default:9080: how they are secured has been changing for 2 minutes: servers take both [handover-waits]",
+			"warning: reviews.default:7000: how it is secured has been changing for 1 minute: servers take both [handover-waits]",
+		},
 	},
 	"a handover is refused": {
 		func(r *rig) {

@@ -22,6 +22,7 @@ func (f *facts) ports() (string, []Finding) {
 	}
 	var findings []Finding
 	count := map[mesh.AuthPolicy]int{}
+	var open []string
 	excluded := 0
 	for i := range f.services {
 		svc := &f.services[i]
@@ -32,17 +33,13 @@ func (f *facts) ports() (string, []Finding) {
 			count[p.Policy]++
 			switch {
 			case p.Policy == mesh.AuthNone:
-				findings = append(findings, Finding{
-					Severity: Warning, Code: OpenPort, Subject: f.portName(svc.Host, p.Number),
-					Message: "its policy is NONE: everybody can call it, and nobody proves who it is",
-					Fix: fmt.Sprintf("take away what says NONE, the annotation auth.istio.io/%d or settings.authPolicy: "+
-						"with PERMISSIVE those who can prove who they are do, and nobody is refused", p.Number),
-				})
+				open = append(open, f.portName(svc.Host, p.Number))
 			case p.Policy == mesh.AuthMutualTLS && !svc.Excluded:
 				findings = append(findings, f.unproven(svc, p)...)
 			}
 		}
 	}
+	findings = append(openPorts(open), findings...)
 	var parts []string
 	for _, policy := range []mesh.AuthPolicy{mesh.AuthMutualTLS, mesh.AuthPermissive, mesh.AuthNone} {
 		if n := count[policy]; n > 0 {
@@ -56,6 +53,22 @@ func (f *facts) ports() (string, []Finding) {
 		parts = append(parts, number(excluded, "service")+" excluded")
 	}
 	return strings.Join(parts, ", "), findings
+}
+
+// openPorts tells in one finding of all ports that are open, however many they are.
+func openPorts(names []string) []Finding {
+	if len(names) == 0 {
+		return nil
+	}
+	message := "its policy is NONE: everybody can call it, and nobody proves who it is"
+	if len(names) > 1 {
+		message = fmt.Sprintf("the policy of %s is NONE: everybody can call them, and nobody proves who it is", number(len(names), "port"))
+	}
+	return []Finding{{
+		Severity: Warning, Code: OpenPort, Subject: listed(names, shownSources), Message: message, Count: len(names),
+		Fix: "take away what says NONE, settings.authPolicy or the annotations auth.istio.io/PORT: " +
+			"with PERMISSIVE those who can prove who they are do, and nobody is refused",
+	}}
 }
 
 // unproven finds the endpoints of a port that cannot do what it asks for.

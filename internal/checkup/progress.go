@@ -103,12 +103,20 @@ func (f *facts) strangers() []Finding {
 // handoverPatience is how long a step of a handover takes at most when all is well.
 const handoverPatience = 10 * time.Second
 
+// stuck are the ports and hosts whose changes hang at the same step for the same reason.
+type stuck struct {
+	severity  Verdict
+	fix, step string
+	since     time.Time
+	subjects  []string
+}
+
 // handoversArea judges whether changes of how ports are secured go on.
 func (f *facts) handoversArea() (string, []Finding) {
 	if f.away != nil {
 		return notKnown, nil
 	}
-	var findings []Finding
+	var groups []*stuck
 	for _, h := range f.handovers {
 		if f.now.Sub(h.Since) < handoverPatience && len(h.Refused) == 0 {
 			continue
@@ -126,9 +134,24 @@ func (f *facts) handoversArea() (string, []Finding) {
 		if h.Port != 0 {
 			subject = f.portName(h.Host, h.Port)
 		}
+		i := slices.IndexFunc(groups, func(g *stuck) bool { return g.severity == severity && g.fix == fix && g.step == h.Step })
+		if i < 0 {
+			i, groups = len(groups), append(groups, &stuck{severity: severity, fix: fix, step: h.Step, since: h.Since})
+		}
+		g := groups[i]
+		if g.subjects = append(g.subjects, subject); h.Since.Before(g.since) {
+			g.since = h.Since
+		}
+	}
+	var findings []Finding
+	for _, g := range groups {
+		it := "it is"
+		if len(g.subjects) > 1 {
+			it = "they are"
+		}
 		findings = append(findings, Finding{
-			Severity: severity, Code: HandoverWaits, Subject: subject, Fix: fix,
-			Message: fmt.Sprintf("how it is secured has been changing for %s: %s", Span(f.now.Sub(h.Since)), h.Step),
+			Severity: g.severity, Code: HandoverWaits, Subject: listed(g.subjects, shownSources), Fix: g.fix, Count: len(g.subjects),
+			Message: fmt.Sprintf("how %s secured has been changing for %s: %s", it, Span(f.now.Sub(g.since)), g.step),
 		})
 	}
 	if len(f.handovers) == 0 {
