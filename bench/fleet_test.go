@@ -22,7 +22,7 @@ const patience = 5 * time.Minute
 // fleet is all proxies, and what they were sent.
 type fleet struct {
 	tb      testing.TB
-	socket  string
+	server  *server
 	proxies []*lean
 	names   names
 
@@ -185,9 +185,9 @@ func (f *fleet) whole() {
 }
 
 // newFleet returns proxies that are not connected.
-func newFleet(tb testing.TB, socket string, w *world) *fleet {
+func newFleet(tb testing.TB, s *server, w *world) *fleet {
 	tb.Helper()
-	f := &fleet{tb: tb, socket: socket, names: names{all: map[string]*name{}}}
+	f := &fleet{tb: tb, server: s, names: names{all: map[string]*name{}}}
 	for i := range w.proxies {
 		f.proxies = append(f.proxies, newLean(f, w.node(i), w.spellings(i)))
 	}

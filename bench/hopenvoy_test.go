@@ -71,18 +71,7 @@ func newLeg(b *testing.B, name, protocol, to string) leg {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return leg{Name: name + "-" + protocol, Port: hopPort(b), ToHost: host, ToPort: port, HTTP2: protocol != "http"}
-}
-
-// hopPort returns a port that is free.
-func hopPort(b *testing.B) int {
-	b.Helper()
-	l, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return leg{Name: name + "-" + protocol, Port: freePort(b), ToHost: host, ToPort: port, HTTP2: protocol != "http"}
 }
 
 // hopDir returns a folder whose path is short enough for a socket in it.

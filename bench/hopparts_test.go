@@ -118,7 +118,7 @@ func BenchmarkSidecarHopParts(b *testing.B) {
 func (h *hop) copied(b *testing.B, p hopPart) *hopWay {
 	b.Helper()
 	const port = 8080
-	in, out := hopPort(b), hopPort(b)
+	in, out := freePort(b), freePort(b)
 	callee := dumped(b, h.logging.callee.Admin("/config_dump"))
 	caller := dumped(b, h.logging.caller.Admin("/config_dump"))
 	inbound, outbound := fmt.Sprintf("inbound|%d", port), fmt.Sprintf("outbound|%d||hop.default.svc.cluster.local", port)

@@ -16,6 +16,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -27,6 +28,7 @@ import (
 type lean struct {
 	fleet *fleet
 	node  string
+	creds credentials.TransportCredentials // nil: it has no identity
 
 	mu     sync.Mutex
 	wants  map[string]bool // virtual hosts
@@ -76,8 +78,12 @@ func (p *lean) forget(spellings []string) {
 
 // run keeps a stream until ctx ends, and comes back as fast as Envoy does.
 func (p *lean) run(ctx context.Context) error {
-	conn, err := grpc.NewClient("unix:"+p.fleet.socket,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	target, creds := "unix:"+p.fleet.server.socket(), insecure.NewCredentials()
+	if p.creds != nil {
+		target, creds = p.fleet.server.secure, p.creds
+	}
+	conn, err := grpc.NewClient(target,
+		grpc.WithTransportCredentials(creds),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 20 * time.Second,

@@ -18,9 +18,15 @@ func value(title, name string, digits int) column {
 	return column{title, func(r row) string { return fmt.Sprintf("%.*f", digits, r[name]) }}
 }
 
-var size3 = []column{
+var size4 = []column{
 	value("proxies", "proxies", 0), value("services", "services", 0),
 	{"hosts each", func(r row) string { return fmt.Sprintf("%.0f", min(r["uses"], r["services"])) }},
+	{"over", func(r row) string {
+		if r["secure"] > 0 {
+			return "TLS"
+		}
+		return "socket"
+	}},
 }
 
 // tables returns the tables for the README.
@@ -46,6 +52,10 @@ func tables(rows []row) string {
 			value("all told, ms", "burst-told-ms", 0), value("in force, ms", "burst-ms", 0), value("CPU ms", "burst-cpu-ms", 0),
 			value("snapshots", "burst-snapshots", 0), value("messages", "burst-messages", 0), value("idle CPU %", "idle-cpu-%", 2),
 		}},
+		{"All ports from PERMISSIVE to MUTUAL_TLS, until it is over", []column{
+			value("ms", "policy-ms", 0), value("CPU ms", "policy-cpu-ms", 0), value("messages", "policy-messages", 0),
+			value("resources", "policy-resources", 0),
+		}},
 		{"Size", []column{
 			value("peak of the cold start, MiB", "peak-MiB", 0), value("settled, MiB", "settled-MiB", 0), value("heap, MiB", "heap-MiB", 0),
 			value("highest of all, MiB", "highest-MiB", 0),
@@ -53,7 +63,7 @@ func tables(rows []row) string {
 		}},
 	} {
 		fmt.Fprintf(&text, "\n%s\n\n", t.title)
-		columns := append(append([]column{}, size3...), t.columns...)
+		columns := append(append([]column{}, size4...), t.columns...)
 		line := func(cell func(column) string) {
 			for _, c := range columns {
 				text.WriteString("| " + cell(c) + " ")
@@ -69,20 +79,28 @@ func tables(rows []row) string {
 	return text.String()
 }
 
-// profiled runs a part; with LATEEN_BENCH_PROFILES=FOLDER it writes the server's profiles of it there.
-func (s *scale) profiled(name string, run func()) {
-	s.Helper()
+// profiled begins to profile the server where LATEEN_BENCH_PROFILES names a folder, until the returned function is called, which
+// writes the profiles there.
+func (s *server) profiled(name string) (stop func()) {
+	s.tb.Helper()
 	folder := os.Getenv("LATEEN_BENCH_PROFILES")
 	if folder == "" {
-		run()
-		return
+		return func() {}
 	}
-	s.server.ask("/begin")
-	run()
-	for _, kind := range []string{"cpu", "heap"} {
-		file := fmt.Sprintf("%d-%d-%d-%s-%s", s.proxies, s.services, s.uses, name, kind)
-		if err := os.WriteFile(filepath.Join(folder, file), s.server.ask("/"+kind), 0o600); err != nil {
-			s.Fatal(err)
+	s.ask("/begin")
+	return func() {
+		s.tb.Helper()
+		for _, kind := range []string{"cpu", "heap"} {
+			if err := os.WriteFile(filepath.Join(folder, name+"-"+kind), s.ask("/"+kind), 0o600); err != nil {
+				s.tb.Fatal(err)
+			}
 		}
 	}
+}
+
+// profiled runs a part, with profiles of the server.
+func (s *scale) profiled(name string, run func()) {
+	s.Helper()
+	defer s.server.profiled(fmt.Sprintf("%d-%d-%d-%s", s.proxies, s.services, s.uses, name))()
+	run()
 }

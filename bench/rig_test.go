@@ -20,7 +20,7 @@ type rig struct {
 func newRig(tb testing.TB, w *world, cpu int) *rig {
 	tb.Helper()
 	r := &rig{TB: tb, world: w, server: newServer(tb, cpu)}
-	r.fleet = newFleet(tb, r.server.socket(), w)
+	r.fleet = newFleet(tb, r.server, w)
 	r.tell()
 	r.write(w.rules())
 	return r

@@ -24,6 +24,9 @@ type scale struct {
 // row is what was measured, by name.
 type row map[string]float64
 
+// overTLS is a proxy's way to the control plane with an identity. The other one is a socket.
+const overTLS = "tls"
+
 const (
 	changes      = 50
 	newOnes      = 20
@@ -37,23 +40,32 @@ const (
 func BenchmarkScale(b *testing.B) {
 	cpu := part(b)
 	var rows []row
-	for _, n := range []struct{ proxies, services, uses int }{
-		{10, 10, 5},
-		{10, 100, 5},
-		{10, 1000, 5},
-		{100, 10, 5},
-		{100, 100, 5},
-		{100, 1000, 5},
-		{1000, 10, 5},
-		{1000, 100, 5},
-		{1000, 1000, 5},
-		{100, 1000, 1000},
-		{1000, 1000, 1000},
+	for _, n := range []struct {
+		proxies, services, uses int
+		over                    string // what proxies connect
+	}{
+		{10, 10, 5, overTLS},
+		{10, 100, 5, overTLS},
+		{10, 1000, 5, overTLS},
+		{100, 10, 5, overTLS},
+		{100, 100, 5, overTLS},
+		{100, 1000, 5, overTLS},
+		{1000, 10, 5, overTLS},
+		{1000, 100, 5, overTLS},
+		{1000, 1000, 5, overTLS},
+		{1000, 1000, 5, "socket"},
+		{100, 1000, 1000, overTLS},
+		{1000, 1000, 1000, overTLS},
+		{1000, 1000, 1000, "socket"},
 	} {
-		b.Run(fmt.Sprintf("proxies=%d/services=%d/uses=%d", n.proxies, n.services, n.uses), func(b *testing.B) {
+		b.Run(fmt.Sprintf("proxies=%d/services=%d/uses=%d/over=%s", n.proxies, n.services, n.uses, n.over), func(b *testing.B) {
 			s := &scale{newRig(b, newWorld(n.proxies, n.services, n.uses), cpu), row{
 				"proxies": float64(n.proxies), "services": float64(n.services), "uses": float64(n.uses),
 			}}
+			if n.over == overTLS {
+				s.secure()
+				s.row["secure"] = 1
+			}
 			s.measure()
 			for name, value := range s.row {
 				b.ReportMetric(value, name)
@@ -89,7 +101,10 @@ func (s *scale) measure() {
 	})
 	s.appear()
 	s.profiled("burst", s.burst)
-	s.idle()
+	if s.row["secure"] > 0 {
+		s.profiled("policy", s.policy)
+	}
+	s.profiled("idle", s.idle)
 	s.profiled("reconnect", s.reconnect)
 	s.restart()
 }
@@ -193,6 +208,23 @@ func (s *scale) burst() {
 	s.row["burst-cpu-ms"] = ms(s.server.cpuTime() - used)
 	s.row["burst-snapshots"] = float64(revision - before)
 	s.row["burst-messages"] = float64(s.fleet.counted().since(sent).messages)
+}
+
+// policy has all ports of the mesh take mutual TLS alone, which they do in steps.
+func (s *scale) policy() {
+	settings := mesh.DefaultSettings
+	settings.AuthPolicy = mesh.AuthMutualTLS
+	s.registry.Settings = &settings
+	begun, used, sent := time.Now(), s.server.cpuTime(), s.fleet.counted()
+	revision := s.edit(mesh.RegistryEdit{Settings: &settings})
+	progress, err := s.server.api.Progress(s.Context(), revision, patience)
+	if err != nil || !progress.Done() {
+		s.Fatal(progress, err)
+	}
+	s.row["policy-ms"] = ms(time.Since(begun))
+	s.row["policy-cpu-ms"] = ms(s.server.cpuTime() - used)
+	s.row["policy-messages"] = float64(s.fleet.counted().since(sent).messages)
+	s.row["policy-resources"] = float64(s.fleet.counted().since(sent).resources)
 }
 
 // idle lets the server do nothing for a while.

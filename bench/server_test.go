@@ -91,18 +91,19 @@ func sizeNow() size {
 
 // server is a control plane in a process of its own, on one processor.
 type server struct {
-	tb    testing.TB
-	dir   string
-	cpu   int // -1: any
-	cmd   *exec.Cmd
-	api   *api.Client
-	probe *http.Client
+	tb     testing.TB
+	dir    string
+	cpu    int    // -1: any
+	secure string // where it answers over mutual TLS, HOST:PORT
+	cmd    *exec.Cmd
+	api    *api.Client
+	probe  *http.Client
 }
 
 // newServer starts a control plane that knows nothing and waits until it answers.
 func newServer(tb testing.TB, cpu int) *server {
 	tb.Helper()
-	s := &server{tb: tb, dir: tb.TempDir(), cpu: cpu}
+	s := &server{tb: tb, dir: tb.TempDir(), cpu: cpu, secure: fmt.Sprintf("127.0.0.1:%d", freePort(tb))}
 	socket, err := api.Socket(s.dir)
 	if err != nil {
 		tb.Fatal(err)
@@ -118,7 +119,18 @@ func newServer(tb testing.TB, cpu int) *server {
 	return s
 }
 
-// socket is where proxies connect.
+// freePort returns a port of 127.0.0.1 that is free.
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// socket is where proxies without an identity connect.
 func (s *server) socket() string { return serve.XDSSocket(s.dir) }
 
 // start starts the process. It does not wait.
@@ -138,7 +150,7 @@ func (s *server) start() {
 		s.tb.Fatal(err)
 	}
 	//nolint:noctx // it is killed in a clean-up, and by the kernel if this process is
-	s.cmd = exec.Command(program, "serve", "--state-dir", s.dir, "--admin-port", "0", "--secure-address", "", "--plain-xds=unix:"+s.socket())
+	s.cmd = exec.Command(program, "serve", "--state-dir", s.dir, "--admin-port", "0", "--secure-address", s.secure, "--plain-xds=unix:"+s.socket())
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", probeVariable+"="+probe)
 	if s.cpu >= 0 {

@@ -47,6 +47,9 @@ const (
 	stateSource = "state"
 )
 
+// readAhead is what each connection with TLS reads ahead, in bytes, and keeps a buffer for. TLS itself reads whole records.
+const readAhead = 4 << 10
+
 // Kinds are the kinds of objects that the control plane understands.
 func Kinds() config.Kinds { return append(v1alpha2.Kinds(Domain), ingress.Kinds(Domain)...) }
 
@@ -275,7 +278,7 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		certificates := ca.NewService(p.ca, p.ca.Attestor())
 		door := ca.NewDoor(certificates, hostsOf(p.config.Secure)...)
 		group.Go(func() error { return door.Run(ctx) })
-		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()))
+		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead))
 		certificates.Register(server)
 		serveXDS(ctx, group, p.config.Secure, server)
 		group.Go(func() error { return p.ca.Run(ctx) })
