@@ -232,34 +232,31 @@ func TestServerFirstDoesNotWait(t *testing.T) {
 		Upstreams: []mesh.Upstream{{Host: meshtest.HostOf("db"), Port: bytesPort}},
 	})
 	greetings(t, caller.Upstream("db", bytesPort), 1)
+	const rounds = 5
 	overtaken := 0
-	for range 5 { // on a machine that is busy the one may be as slow as the other, but not always
+	for range rounds { // on a machine that is busy the one may be as slow as the other, but not most of the time
 		plain, err := dialFrom(t, "127.0.0.1", at(server, bytesPort), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		greeted, done := make(chan error, 1), make(chan struct{})
+		greeted := make(chan struct{})
 		go func() {
-			defer close(done)
-			_, err := plain.Read(make([]byte, 1))
-			greeted <- err
+			defer close(greeted)
+			if n, err := plain.Read(make([]byte, 1)); n != 1 {
+				t.Errorf("in plain text: %v", err)
+			}
 		}()
+		defer func() { <-greeted }()
 		if got := greetings(t, caller.Upstream("db", bytesPort), 1); got["v1"] != 1 {
 			t.Fatalf("by mutual TLS: %v", got)
 		}
 		select {
-		case <-done:
+		case <-greeted:
 		default:
 			overtaken++
 		}
-		if overtaken > 0 {
-			if err := <-greeted; err != nil {
-				t.Errorf("in plain text: %v", err)
-			}
-			break
-		}
 	}
-	if overtaken == 0 {
-		t.Error("who comes by mutual TLS is never greeted first")
+	if overtaken <= rounds/2 {
+		t.Errorf("who comes by mutual TLS is greeted first %d times of %d", overtaken, rounds)
 	}
 }

@@ -182,6 +182,8 @@ func TestStrangersAtTheControlPlane(t *testing.T) {
 		}
 	}
 	conn := dialPlane(t, m, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), meshtest.Patience)
+	defer cancel()
 	for _, service := range []string{
 		"discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources", "discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
 		"listener.v3.ListenerDiscoveryService/StreamListeners", "listener.v3.ListenerDiscoveryService/DeltaListeners",
@@ -192,7 +194,7 @@ func TestStrangersAtTheControlPlane(t *testing.T) {
 		"secret.v3.SecretDiscoveryService/StreamSecrets", "secret.v3.SecretDiscoveryService/DeltaSecrets",
 		"extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs", "extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
 	} {
-		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/envoy.service."+service)
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/envoy.service."+service)
 		if err != nil {
 			t.Fatal(err)
 		}
