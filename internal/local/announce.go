@@ -31,11 +31,19 @@ func newAnnouncer(api API, r *roster, back func()) *announcer {
 	return &announcer{api: api, roster: r, back: back, anew: make(chan struct{}, 1), arrived: make(chan struct{})}
 }
 
-// lose notes that the control plane has ended.
-func (a *announcer) lose() {
+// lose notes that the control plane has ended, and tells whether it was lost already.
+func (a *announcer) lose() (before bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.lost = true
+	before, a.lost = a.lost, true
+	return before
+}
+
+// away tells whether the control plane is lost.
+func (a *announcer) away() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lost
 }
 
 // again tells everything once more.
@@ -151,6 +159,39 @@ func (a *announcer) settle(ctx context.Context, number int64, most time.Duration
 			return false
 		case <-over:
 			return true
+		case <-arrived:
+		case <-retry:
+		}
+	}
+	return false
+}
+
+// inForce returns true when the control plane has the change and all that it concerns do as it says, however long that takes; and
+// false when ctx ends before.
+func (a *announcer) inForce(ctx context.Context, number int64) bool {
+	tick := time.NewTicker(announceRetry)
+	defer tick.Stop()
+	var revision int64 // with which the change came: those after it say nothing of it
+	for ctx.Err() == nil {
+		a.mu.Lock()
+		has, now, arrived := a.number >= number, a.revision, a.arrived
+		a.mu.Unlock()
+		var retry <-chan time.Time
+		if has {
+			if revision == 0 {
+				revision = now
+			}
+			progress, err := a.api.Progress(ctx, revision, time.Second)
+			if err == nil && progress.Done() {
+				return true
+			}
+			if err != nil || !progress.Reached {
+				revision = 0 // its successor gives another one
+			}
+			retry = tick.C
+		}
+		select {
+		case <-ctx.Done():
 		case <-arrived:
 		case <-retry:
 		}

@@ -82,3 +82,95 @@ func TestSettleWaitsForHandovers(t *testing.T) {
 		})
 	}
 }
+
+// A change of policies is told when it begins and when it is in force, each once; nothing is told of services that come and go.
+func TestPolicyChangesAreTold(t *testing.T) {
+	t.Parallel()
+	read := func(settings, web, db string) policies {
+		m, problems := parse(t, document("  settings: {"+settings+"}\n  services:\n    web: {ports: [{name: http, port: 80}, {name: grpc, port: 70}]"+web+"}\n"+db))
+		if m == nil {
+			t.Fatal(problems)
+		}
+		return m.policies()
+	}
+	const db = "    db: {ports: [{name: mysql, port: 3306}]}\n"
+	const web = "web.east.svc.cluster.local"
+	first := read("", "", db)
+	for name, c := range map[string]struct {
+		to   policies
+		want string
+	}{
+		"nothing":       {first, " "},
+		"the same":      {read("authPolicy: PERMISSIVE", "", db), " "},
+		"all":           {read("authPolicy: MUTUAL_TLS", "", db), "2 services MUTUAL_TLS"},
+		"one":           {read("", ", annotations: {auth.istio.io/80: NONE}", db), web + " NONE"},
+		"two ways":      {read("authPolicy: MUTUAL_TLS", ", annotations: {auth.istio.io/80: NONE}", db), "2 services other policies"},
+		"excluded":      {read("mtlsExcludedServices: [web]", "", db), web + " NONE"},
+		"one that goes": {read("", "", ""), " "},
+		"one that came": {read("", "", db+"    new: {ports: [{name: http, port: 80}], annotations: {auth.istio.io/80: NONE}}\n"), " "},
+	} {
+		if who, what := first.change(c.to); who+" "+what != c.want {
+			t.Errorf("%s: %q to %q, want %q", name, who, what, c.want)
+		}
+	}
+
+	var out text
+	release := make(chan bool)
+	f := follower{console: newConsole(Config{Stdout: &out, Stderr: &out}), inForce: func(ctx context.Context, _ int64) bool {
+		select {
+		case <-release:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}}
+	f.follow(t.Context(), first, 1)
+	f.follow(t.Context(), read("authPolicy: NONE", "", db), 2)
+	f.follow(t.Context(), read("authPolicy: MUTUAL_TLS", "", db), 3) // before the other one is in force
+	release <- true
+	f.waiting.Wait()
+	f.follow(t.Context(), read("authPolicy: MUTUAL_TLS", ", annotations: {auth.istio.io/80: NONE}", db), 4)
+	f.stop()
+	const want = "settings: 2 services change to NONE\nsettings: 2 services change to MUTUAL_TLS\n" +
+		"settings: the change of 2 services to MUTUAL_TLS is in force\nsettings: " + web + " changes to NONE\n"
+	if got := out.String(); got != want {
+		t.Errorf("told is\n%s, want\n%s", got, want)
+	}
+}
+
+// A change is in force when the revision that it came with is, whatever came after it, also when another control plane gives it
+// another revision.
+func TestInForce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		plane := &slowPlane{}
+		plane.progress.Store(&api.Progress{Reached: true, Handovers: []string{"reviews: …"}})
+		r := newRoster()
+		a := newAnnouncer(plane, r, func() {})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { a.run(ctx); close(ended) }()
+		number := r.offer(nil, mesh.DefaultSettings, nil)
+		is := make(chan bool, 1)
+		go func() { is <- a.inForce(ctx, number) }()
+		for _, step := range []api.Progress{{Revision: -1}, {}, {Reached: true, Waiting: []string{"a"}}} {
+			<-time.After(time.Hour)
+			plane.progress.Store(&step)
+		}
+		<-time.After(time.Hour)
+		select {
+		case <-is:
+			t.Error("it is in force before it is")
+		default:
+		}
+		plane.progress.Store(&api.Progress{Reached: true})
+		if !<-is {
+			t.Error("it is not in force")
+		}
+		cancel()
+		<-ended
+		if a.inForce(ctx, number+1) {
+			t.Error("what never came is in force")
+		}
+	})
+}

@@ -29,6 +29,7 @@ type crew struct {
 	wanted  []*Workload
 	members map[mesh.ProxyID]*member
 	running bool // all of the first Mesh is
+	secured follower
 
 	held []string  // instances that are missing and wait for what they depend on
 	wake time.Time // when the first of them stops waiting, whatever happens; zero: not known
@@ -53,6 +54,7 @@ func newCrew(c Config, s *site, p *places, began time.Time) *crew {
 		site: s, places: p, ports: doorPorts{c.IngressPort, c.HTTPSPort}, urls: c.URLs, began: began,
 		meshes: make(chan *Mesh), accepted: make(chan struct{}),
 		news: make(chan news), broken: make(chan error, 1), members: map[mesh.ProxyID]*member{},
+		secured: follower{console: s.console, inForce: s.announcer.inForce},
 	}
 }
 
@@ -60,9 +62,10 @@ func newCrew(c Config, s *site, p *places, began time.Time) *crew {
 func (c *crew) run(ctx, kill context.Context, envoy <-chan struct{}) error {
 	select {
 	case first := <-c.meshes:
-		if err := c.accept(first); err != nil {
+		if err := c.accept(ctx, first); err != nil {
 			return err
 		}
+		defer c.secured.stop()
 		close(c.accepted)
 	case <-ctx.Done():
 		return nil
@@ -84,7 +87,7 @@ func (c *crew) run(ctx, kill context.Context, envoy <-chan struct{}) error {
 		case err := <-c.broken:
 			return err
 		case m := <-c.meshes:
-			if err := c.accept(m); err != nil {
+			if err := c.accept(ctx, m); err != nil {
 				c.site.console.fail(err.Error(), "the mesh runs on as it was; edit its files again")
 			}
 		case n := <-c.news:
@@ -95,7 +98,7 @@ func (c *crew) run(ctx, kill context.Context, envoy <-chan struct{}) error {
 }
 
 // accept makes m what is wanted, unless it cannot be.
-func (c *crew) accept(m *Mesh) error {
+func (c *crew) accept(ctx context.Context, m *Mesh) error {
 	wanted := c.sound(m.all())
 	total := 0
 	for _, w := range wanted {
@@ -117,7 +120,7 @@ func (c *crew) accept(m *Mesh) error {
 	if settings.CABundle == "" {
 		settings.CABundle = systemBundle(c.site.environ)
 	}
-	c.site.roster.offer(m.services(c.site.realm), settings, m.Certificates)
+	c.secured.follow(ctx, m.policies(), c.site.roster.offer(m.services(c.site.realm), settings, m.Certificates))
 	return nil
 }
 

@@ -60,8 +60,8 @@ func newRoster() *roster {
 }
 
 // offer says which services there are, and what holds for the whole mesh. A service that is gone stays until the last
-// of its instances is.
-func (r *roster) offer(services []*mesh.Service, settings mesh.Settings, certificates []mesh.SealedCertificate) {
+// of its instances is. It returns the number of the change.
+func (r *roster) offer(services []*mesh.Service, settings mesh.Settings, certificates []mesh.SealedCertificate) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.Copy(r.touched.hosts, r.offered)
@@ -71,7 +71,7 @@ func (r *roster) offer(services []*mesh.Service, settings mesh.Settings, certifi
 	}
 	maps.Copy(r.touched.hosts, r.offered)
 	r.settings, r.certificates, r.touched.settings = &settings, certificates, true
-	r.bump()
+	return r.bump()
 }
 
 // tell says what is wrong with the Mesh files now.

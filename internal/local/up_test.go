@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -313,4 +314,51 @@ func (b *text) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
+}
+
+// A control plane that cannot start since its root is lost says why once, and then only that it is so still.
+func TestLostRootIsToldOnce(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, twoServices)
+	w.running()
+	root := filepath.Join(w.config.StateDir, "ca", "root.pem")
+	kept, err := os.ReadFile(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := w.process("serve", w.config.StateDir)
+	for _, do := range []func() error{
+		func() error { return syscall.Kill(pid, syscall.SIGSTOP) }, // it would put the file back
+		func() error { return os.Remove(root) },
+		func() error { return syscall.Kill(pid, syscall.SIGKILL) },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.awaitText(w.err, "the control plane still does not run, after 4 attempts")
+	if err := os.WriteFile(root, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitText(w.out, "the control plane is back")
+	const why = "cannot be read from "
+	if errs, outs := strings.Count(w.err.String(), why), strings.Count(w.out.String(), why); errs != 1 || outs != 1 {
+		t.Errorf("why is told %d times, and handed on %d times", errs, outs)
+	}
+	if n := strings.Count(w.err.String(), "still does not run"); n < 2 || n > 4 {
+		t.Errorf("that it is still so is told %d times", n)
+	}
+}
+
+// What `settings` say of policies is told on the terminal: that it changes, and that it is in force.
+func TestPolicyIsInForce(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, twoServices)
+	w.running()
+	w.write(strings.Replace(twoServices, "spec:\n", "spec:\n  settings: {authPolicy: MUTUAL_TLS}\n", 1))
+	w.awaitText(w.out, "settings: 3 services change to MUTUAL_TLS")
+	w.awaitText(w.out, "settings: the change of 3 services to MUTUAL_TLS is in force")
+	if n := strings.Count(w.out.String(), "settings: "); n != 2 {
+		t.Errorf("%d lines are told of it", n)
+	}
 }
