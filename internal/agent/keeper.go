@@ -312,7 +312,7 @@ func innermost(err error) error {
 	const wrap = "connection error: desc = "
 	if i := strings.LastIndex(text, wrap); i >= 0 {
 		if quoted, err := strconv.QuotedPrefix(text[i+len(wrap):]); err == nil {
-			text, _ = strconv.Unquote(quoted) //nolint:errcheck // it is quoted
+			text, _ = strconv.Unquote(quoted)
 		}
 	}
 	return errors.New(strings.TrimPrefix(strings.TrimPrefix(text, "transport: "), "Error while dialing: "))
