@@ -28,6 +28,9 @@ func (f *facts) controlPlane() (string, []Finding) {
 			Fix:     "look at the terminal of `lateen up`, or at the log of `lateen serve`: they say how to tell it",
 		})
 	}
+	if f.starting() {
+		return "starts", findings
+	}
 	for _, source := range f.status.Stale {
 		findings = append(findings, Finding{
 			Severity: Warning, Code: StaleSource, Subject: "source " + source,

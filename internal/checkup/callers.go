@@ -110,7 +110,7 @@ func (f *facts) callers() (string, []Finding) {
 			plain += n
 			findings = append(findings, f.plainCallers(host, c))
 		}
-		for _, rule := range []string{plan.NotProven, plan.NotTrusted, plan.AnotherAddress} {
+		for _, rule := range []string{plan.NotProven, noCertificate, plan.NotTrusted, plan.AnotherAddress} {
 			if from := c.turned[rule]; from != nil {
 				turned += from.total
 				findings = append(findings, f.turnedAway(host, rule, from))
@@ -160,11 +160,14 @@ func (f *facts) collect(s *seen, hosts map[mesh.Host]*calls) {
 		line := &s.log[i]
 		switch {
 		case line.Rule != inbound:
-			c := at(line.Destination)
-			if c.turned[line.Rule] == nil {
-				c.turned[line.Rule] = &from{}
+			c, rule := at(line.Destination), line.Rule
+			if rule == plan.NotTrusted && strings.Contains(line.Details, noneShown) {
+				rule = noCertificate
 			}
-			f.add(c.turned[line.Rule], line)
+			if c.turned[rule] == nil {
+				c.turned[rule] = &from{}
+			}
+			f.add(c.turned[rule], line)
 		default:
 			from, ok := judged[line.Destination]
 			if ok && line.Time.After(from) && len(at(line.Destination).ports) > 0 {
@@ -229,11 +232,39 @@ func (f *facts) onlyPort(host mesh.Host) string {
 	return shortHost(host)
 }
 
+const (
+	// noCertificate is why a connection was turned away that is logged as not trusted: it showed none.
+	noCertificate = "no certificate"
+	// noneShown stands then in the words of BoringSSL.
+	noneShown = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+)
+
+// lastWords returns what BoringSSL says of an error without what is the same of all: "TLS_error:|268435648:SSL_routines:
+// OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:…:_certificate_has_expired:TLS_error_end" is "certificate has expired".
+func lastWords(reason string) string {
+	parts := strings.Split(reason, ":")
+	for _, part := range slices.Backward(parts) {
+		words := strings.TrimSpace(strings.ReplaceAll(part, "_", " "))
+		if words == "" || words == "TLS error end" || strings.HasPrefix(words, "|") {
+			continue
+		}
+		if words == strings.ToUpper(words) {
+			words = strings.ToLower(words)
+		}
+		return words
+	}
+	return reason
+}
+
 // turnedAwayWords say why connections were turned away, and what to do.
 var turnedAwayWords = map[string]struct{ message, fix string }{
 	plan.NotProven: {
 		"turned away without proof of who calls, which MUTUAL_TLS asks for",
 		"have the caller call through a sidecar, or from outside through the ingress; or annotate the port as PERMISSIVE",
+	},
+	noCertificate: {
+		"turned away that spoke TLS and showed no certificate",
+		"have the caller call through a sidecar, which has one, or from outside through the ingress",
 	},
 	plan.NotTrusted: {
 		"turned away with a certificate that is not good, or of another authority",
@@ -252,7 +283,7 @@ func (f *facts) turnedAway(host mesh.Host, rule string, c *from) Finding {
 	switch why := c.why(); {
 	case why == "":
 	case rule == plan.NotTrusted:
-		message += " (" + why + ")"
+		message += " (" + lastWords(why) + ")"
 	case rule == plan.AnotherAddress:
 		message += " (" + strings.ReplaceAll(why, "_", " ") + ")"
 	}

@@ -28,10 +28,11 @@ func (f *facts) certificates() (string, []Finding) {
 		return "none", nil
 	}
 	var findings []Finding
-	good, all, elsewhere, ended := 0, 0, 0, 0
+	good, all, elsewhere, ended, without := 0, 0, 0, 0, 0
 	var next time.Time
 	for _, s := range f.seen {
 		if s.Identity == "" && f.away == nil {
+			without++
 			continue
 		}
 		all++
@@ -51,7 +52,13 @@ func (f *facts) certificates() (string, []Finding) {
 		}
 		findings = append(findings, f.certificate(s)...)
 	}
+	if f.away != nil && all == 0 {
+		return "no proxy has left one", nil
+	}
 	summary := fmt.Sprintf("good for %d of %s", good, number(all, "workload"))
+	if without > 0 {
+		summary += fmt.Sprintf(", %d without an identity", without)
+	}
 	if elsewhere > 0 {
 		summary += fmt.Sprintf(", %d not on this machine", elsewhere)
 	}

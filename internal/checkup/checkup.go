@@ -129,8 +129,14 @@ func Run(ctx context.Context, m Mesh) (Report, error) {
 	return f.report(m.Name), nil
 }
 
-// notKnown is the summary of an area that could not be looked at.
-const notKnown = "not known: the control plane does not answer"
+// Summaries of areas that could not be looked at.
+const (
+	notKnown = "not known: the control plane does not answer"
+	notYet   = "not known yet: the control plane starts"
+)
+
+// starting tells whether the control plane answers and knows nothing yet.
+func (f *facts) starting() bool { return f.away == nil && !f.status.Ready }
 
 // areas are the parts of a report, in its order. Each says what there is, and what is not as it should be.
 var areas = []struct {
@@ -152,8 +158,11 @@ func (f *facts) report(name string) Report {
 	r := Report{Mesh: name, Verdict: OK, Findings: []Finding{}}
 	for _, a := range areas {
 		summary, findings := a.judge(f)
+		if f.starting() && len(findings) == 0 && a.name != "authority" {
+			summary = notYet
+		}
 		area := Area{Name: a.name, Verdict: OK, Summary: summary}
-		if summary == notKnown {
+		if summary == notKnown || summary == notYet {
 			area.Verdict = Unknown
 		}
 		slices.SortStableFunc(findings, func(a, b Finding) int { return b.Severity.rank() - a.Severity.rank() })

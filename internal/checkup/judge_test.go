@@ -41,6 +41,24 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
+// Of a control plane that is just starting it is not said that all is well, or that nothing is there.
+func TestWhatIsNotKnownYet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.status, r.services, r.seen = api.Status{Missing: []string{"local"}}, nil, nil
+	got := map[string]string{}
+	for _, a := range r.report("town").Areas {
+		got[a.Name] = string(a.Verdict) + " " + a.Summary
+	}
+	const yet = "unknown not known yet: the control plane starts"
+	if diff := cmp.Diff(map[string]string{
+		"control plane": "error starts", "authority": "ok cluster.local, a root of its own, holds until 2036-11-23, in 10 years",
+		"certificates": yet, "proxies": yet, "ports": yet, "callers": yet, "handovers": yet, "objects": yet,
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // cases are meshes in which one thing is not as it should be, and what is said of it.
 var cases = map[string]struct {
 	edit func(*rig)
@@ -346,12 +364,25 @@ var cases = map[string]struct {
 	"turned away": {
 		func(r *rig) {
 			r.calls(0, 0, call{Source: "127.0.0.1", Rule: plan.NotProven},
-				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "EXPIRED"}, call{Source: "127.0.0.8", Rule: plan.AnotherAddress, Details: "given_to_x_at_y"})
+				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "TLS_error:|1:EXPIRED"}, call{Source: "127.0.0.8", Rule: plan.AnotherAddress, Details: "given_to_x_at_y"})
 		},
 		[]string{
 			"warning: reviews.default:9080: 1 connection turned away without proof of who calls, which MUTUAL_TLS asks for: from 127.0.0.1, last 1 minute ago [turned-away]",
-			"warning: reviews.default:9080: 1 connection turned away with a certificate that is not good, or of another authority: from 127.0.0.7, last 1 minute ago (EXPIRED) [turned-away]",
+			"warning: reviews.default:9080: 1 connection turned away with a certificate that is not good, or of another authority: from 127.0.0.7, last 1 minute ago (expired) [turned-away]",
 			"warning: reviews.default:9080: 1 connection turned away with a certificate that was given to a workload with another address: from 127.0.0.8, last 1 minute ago (given to x at y) [turned-away]",
+		},
+	},
+	"turned away without a certificate": {
+		func(r *rig) {
+			r.calls(0, 0,
+				call{Source: "127.0.0.1", Rule: plan.NotTrusted, Details: "TLS_error:|268435648:SSL_routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE:TLS_error_end"},
+				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: X509_verify_cert: certificate has expired:TLS_error_end"},
+				call{Source: "127.0.0.7", Rule: plan.NotTrusted, Details: "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: X509_verify_cert: certificate has expired:TLS_error_end"},
+				call{Source: "127.0.0.8", Rule: plan.NotTrusted, Details: "TLS_error:|268435703:SSL_routines:OPENSSL_internal:WRONG_VERSION_NUMBER"})
+		},
+		[]string{
+			"warning: reviews.default:9080: 1 connection turned away that spoke TLS and showed no certificate: from 127.0.0.1, last 1 minute ago [turned-away]",
+			"warning: reviews.default:9080: 3 connections turned away with a certificate that is not good, or of another authority: from 127.0.0.7, 127.0.0.8, last 1 minute ago (certificate has expired) [turned-away]",
 		},
 	},
 	"turned away, without a log": {

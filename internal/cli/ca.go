@@ -228,6 +228,9 @@ func distance(t, now time.Time) string {
 	return "in " + checkup.Span(t.Sub(now))
 }
 
+// useWords say what an Envoy does with what its agent holds.
+var useWords = map[checkup.Use]string{"": "-", checkup.SameUse: "uses it", checkup.AnotherUse: "uses another", checkup.UnknownUse: "not known"}
+
 // showIdentities prints a line for each workload.
 func showIdentities(w io.Writer, identities []checkup.Identity) error {
 	if len(identities) == 0 {
@@ -239,7 +242,7 @@ func showIdentities(w io.Writer, identities []checkup.Identity) error {
 	fmt.Fprintln(t, "PROXY\tIDENTITY\tCERTIFICATE\tEXPIRES\tRENEWS\tENVOY\tLAST ERROR")
 	for i := range identities {
 		id := &identities[i]
-		cells := []string{string(id.Proxy), cmp.Or(id.Wanted, "-"), string(id.State), "-", "-", cmp.Or(string(id.Envoy), "-"), "-"}
+		cells := []string{string(id.Proxy), cmp.Or(id.Wanted, "-"), string(id.State), "-", "-", useWords[id.Envoy], "-"}
 		if len(id.Chain) > 0 {
 			cells[3], cells[4] = distance(id.Chain[0].NotAfter, now), distance(id.RenewAt, now)
 		}

@@ -62,7 +62,12 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 		Use:     "serve --state-dir FOLDER",
 		Short:   "Run the control plane alone",
 		Example: "  lateen serve --state-dir /tmp/shop --config rules/ --registry registry.json",
-		Args:    noArguments,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.Flags().Changed("plain-xds") && s.plain == plainAddress {
+				return misused("--plain-xds takes its address behind a =: --plain-xds="+args[0], "unexpected argument %q", args[0])
+			}
+			return noArguments(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := newLog(cmd.ErrOrStderr(), s.level)
 			log.Info("version", "version", version, "go", runtime.Version(), "envoy", agent.Versions)

@@ -85,7 +85,8 @@ func (j *joining) run(cmd *cobra.Command, args []string) error {
 			Workload api.NewToken `json:"workload"`
 			Known    bool         `json:"known"`
 			Address  string       `json:"controlPlane"`
-		}{token.Token, token.Expires, asked, known, authority.Address})
+			Domain   string       `json:"trustDomain"`
+		}{token.Token, token.Expires, asked, known, authority.Address, authority.TrustDomain})
 	}
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), token.Token); err != nil {
 		return err

@@ -21,10 +21,17 @@ func (e *Engine) noteStances(next *mesh.Snapshot, keys []mesh.Key) {
 		switch {
 		case after == nil:
 			delete(e.secured, host)
-		case before == nil || !slices.Equal(before.Ports, after.Ports):
+		case before != nil && slices.ContainsFunc(after.Ports, func(p mesh.PortStance) bool { return turned(before, p) }):
 			e.secured[host] = time.Now()
 		}
 	}
+}
+
+// turned tells whether a port that was there before is secured otherwise now. A new one is at its target from its beginning.
+func turned(before *mesh.Stance, now mesh.PortStance) bool {
+	return slices.ContainsFunc(before.Ports, func(p mesh.PortStance) bool {
+		return p.Port == now.Port && (p.Accept != now.Accept || p.Speak != now.Speak)
+	})
 }
 
 // SecuredSince returns when how the ports of a host are secured changed last; zero: not since the engine was made.

@@ -1,7 +1,9 @@
 package push_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
@@ -11,23 +13,31 @@ import (
 func TestChangesOfStancesAreDated(t *testing.T) {
 	t.Parallel()
 	w, _ := one(t, push.Config{})
-	stance := func(accept mesh.Transport, ids ...string) {
+	stance := func(accept mesh.Transport, more ...int) time.Time {
 		w.Edit(func(d *mesh.Draft) {
-			d.SetStance(reviews, &mesh.Stance{Host: reviews, Identities: ids, Ports: []mesh.PortStance{{Port: 9080, Policy: mesh.AuthPermissive, Accept: accept, Speak: mesh.Plain}}})
+			s := &mesh.Stance{Host: reviews, Ports: []mesh.PortStance{{Port: 9080, Policy: mesh.AuthPermissive, Accept: accept, Speak: mesh.Plain}}}
+			for _, port := range more {
+				s.Ports = append(s.Ports, mesh.PortStance{Port: port, Policy: mesh.AuthPermissive, Accept: mesh.Both, Speak: mesh.TLS})
+				s.Identities = append(s.Identities, fmt.Sprint("spiffe://cluster.local/ns/default/sa/", port))
+			}
+			d.SetStance(reviews, s)
 		})
+		return w.Engine.SecuredSince(reviews)
 	}
-	if at := w.Engine.SecuredSince(reviews); !at.IsZero() {
-		t.Errorf("nothing has changed, and it is dated %s", at)
+	for _, at := range []time.Time{w.Engine.SecuredSince(reviews), stance(mesh.Plain), stance(mesh.Plain, 9081), stance(mesh.Plain)} {
+		if !at.IsZero() {
+			t.Errorf("what is new, or goes, counts as a change: %s", at)
+		}
 	}
-	stance(mesh.Plain)
-	first := w.Engine.SecuredSince(reviews)
-	stance(mesh.Plain, "spiffe://cluster.local/ns/default/sa/a")
-	if at := w.Engine.SecuredSince(reviews); first.IsZero() || !at.Equal(first) {
-		t.Errorf("other identities count as a change: %s, %s", first, at)
+	first := stance(mesh.Both)
+	if first.IsZero() {
+		t.Error("a change is not dated")
 	}
-	stance(mesh.Both)
-	if at := w.Engine.SecuredSince(reviews); !at.After(first) {
-		t.Errorf("the change is dated %s, after %s", at, first)
+	if at := stance(mesh.Both, 9081); !at.Equal(first) {
+		t.Errorf("another port counts as a change: %s, %s", first, at)
+	}
+	if at := stance(mesh.TLS); !at.After(first) {
+		t.Errorf("the next change is dated %s, the one before %s", at, first)
 	}
 	w.Edit(func(d *mesh.Draft) { d.SetStance(reviews, nil) })
 	if at := w.Engine.SecuredSince(reviews); !at.IsZero() {
