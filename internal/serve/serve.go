@@ -274,7 +274,8 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		serveXDS(ctx, group, p.config.PlainXDS, xds.NewServer(p.engine.Open, ctx.Done(), 0))
 	}
 	if p.ca != nil {
-		// A stream ends before the certificate does that it began with, since that was renewed at half its life.
+		// A stream that begins with a certificate that was renewed in time, at half of its life, ends before that does. One that
+		// begins late, since it could not be renewed, ends half a life after its beginning: the certificate may end meanwhile.
 		certificates := ca.NewService(p.ca, p.ca.Attestor())
 		door := ca.NewDoor(certificates, hostsOf(p.config.Secure)...)
 		group.Go(func() error { return door.Run(ctx) })

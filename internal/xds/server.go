@@ -63,8 +63,9 @@ const MaxBodies = 1 << 20
 // NewServer returns a gRPC server that answers xDS; the caller serves listeners with it and stops it. Streams end when stop is
 // closed.
 //
-// On connections with TLS, which an option brings, streams are for peers with a verified certificate only. Those end after
-// maxAge, with a moment to spare, so that none goes on for ever under an old certificate; 0: they do not.
+// On connections with TLS, which an option brings, streams are for peers with a verified certificate only. Connections end
+// maxAge after they began, with a moment to spare, whenever the certificate of the peer ends, so that none goes on for ever
+// under an old one; 0: they do not.
 func NewServer(open Open, stop <-chan struct{}, maxAge time.Duration, options ...grpc.ServerOption) *grpc.Server {
 	params := keepalive.ServerParameters{Time: keepAliveEvery, Timeout: keepAliveWait}
 	if maxAge > 0 {
