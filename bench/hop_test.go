@@ -183,7 +183,7 @@ func newHop(b *testing.B) *hop {
 func newHopMesh(b *testing.B, servers map[string]string, noLog bool) hopMesh {
 	b.Helper()
 	m := hopMesh{Mesh: meshtest.New(b)}
-	m.Set(func(s *mesh.Settings) { s.NoAccessLog = noLog })
+	m.Set(func(s *mesh.Settings) { s.NoAccessLog, s.AuthPolicy = noLog, mesh.AuthNone }) // as what was written by hand
 	spec := meshtest.Spec{Service: "hop", Version: "v1"}
 	for _, protocol := range []string{"http", "http2", "grpc"} {
 		spec.Ports = append(spec.Ports, meshtest.SpecPort{Name: protocol, Number: hopPorts[protocol], Target: servers[protocol]})

@@ -8,6 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/envoy"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
 )
 
 // hopPart is something that Lateen's proxies do for a request, and that can be left out of their configuration.
@@ -101,32 +105,39 @@ func withoutFilters(names ...string) func(any) {
 func BenchmarkSidecarHopParts(b *testing.B) {
 	h := newHop(b)
 	all := h.ways(b, "http")
-	mesh, hand := all[2], all[1]
-	mesh.round(b, hopWarm) // now the caller knows the host
-	whole := h.copied(b, hopPart{"copy", func(any) {}})
-	ways := []*hopWay{whole, mesh, hand}
+	real, hand := all[2], all[1]
+	real.round(b, hopWarm) // now the caller knows the host
+	o := original{h.logging.caller, h.logging.callee, "hop"}
+	whole := o.copied(b, hopPart{"copy", func(any) {}})
+	ways := []*hopWay{whole, real, hand}
 	for _, p := range hopParts {
-		ways = append(ways, h.copied(b, p))
+		ways = append(ways, o.copied(b, p))
 	}
 	measure(b, ways)
 	tell("without", ways, whole)
 	b.ReportMetric(0, "ns/op") // one operation is all rounds
-	b.ReportMetric(whole.ratio(mesh, cpuFor), "copy-cpu/mesh")
+	b.ReportMetric(whole.ratio(real, cpuFor), "copy-cpu/mesh")
 }
 
-// copied starts copies of the mesh's two Envoys without a part.
-func (h *hop) copied(b *testing.B, p hopPart) *hopWay {
+// original is two sidecars of a mesh, the second one of a service.
+type original struct {
+	caller, callee *meshtest.Instance
+	service        string
+}
+
+// copied starts copies of both Envoys without a part. They ask the same agents for certificates.
+func (o original) copied(b *testing.B, p hopPart) *hopWay {
 	b.Helper()
-	const port = 8080
+	port := hopPorts["http"]
 	in, out := freePort(b), freePort(b)
-	callee := dumped(b, h.logging.callee.Admin("/config_dump"))
-	caller := dumped(b, h.logging.caller.Admin("/config_dump"))
-	inbound, outbound := fmt.Sprintf("inbound|%d", port), fmt.Sprintf("outbound|%d||hop.default.svc.cluster.local", port)
+	callee := dumped(b, o.callee.Admin("/config_dump"))
+	caller := dumped(b, o.caller.Admin("/config_dump"))
+	inbound, outbound := fmt.Sprintf("inbound|%d", port), mesh.Subset{Host: meshtest.HostOf(o.service), Port: port}.String()
 	dirs := []string{
 		callee.start(b, p, named(callee.listeners, inbound, in), named(callee.clusters, inbound, 0)),
 		caller.start(b, p, named(caller.listeners, "outbound", out), named(caller.clusters, outbound, in)),
 	}
-	w := &hopWay{name: p.name, load: newHopLoad(b, "http", fmt.Sprintf("127.0.0.1:%d", out), fmt.Sprintf("hop:%d", port))}
+	w := &hopWay{name: p.name, load: newHopLoad(b, "http", fmt.Sprintf("127.0.0.1:%d", out), fmt.Sprintf("%s:%d", o.service, port))}
 	for _, dir := range dirs {
 		w.procs = append(w.procs, envoyIn(b, dir))
 	}
@@ -207,7 +218,9 @@ func named(list []map[string]any, name string, port int) map[string]any {
 	found["load_assignment"] = map[string]any{"cluster_name": name, "endpoints": []any{map[string]any{"lb_endpoints": []any{
 		map[string]any{
 			"endpoint": map[string]any{"address": address},
-			"metadata": map[string]any{"filter_metadata": map[string]any{"lateen": map[string]any{"version": "v1", "workload": "hop-v1-0"}}},
+			"metadata": map[string]any{"filter_metadata": map[string]any{
+				"lateen": map[string]any{"version": "v1", "workload": "hop-v1-0"}, "envoy.transport_socket_match": map[string]any{"lateen": "mtls"},
+			}},
 		},
 	}}}}
 	return found
@@ -220,7 +233,13 @@ func (d dump) start(b *testing.B, p hopPart, listener, cluster map[string]any) (
 	config := maps.Clone(d.bootstrap)
 	delete(config, "dynamic_resources")
 	config["admin"] = map[string]any{"address": map[string]any{"pipe": map[string]any{"path": filepath.Join(dir, "admin.sock"), "mode": 0o600}}}
-	config["static_resources"] = map[string]any{"listeners": []any{listener}, "clusters": []any{cluster}}
+	clusters := []any{cluster}
+	for _, c := range config["static_resources"].(map[string]any)["clusters"].([]any) {
+		if name := c.(map[string]any)["name"].(string); strings.HasSuffix(name, envoy.SDSCluster) {
+			clusters = append(clusters, c)
+		}
+	}
+	config["static_resources"] = map[string]any{"listeners": []any{listener}, "clusters": clusters}
 	p.leave(config)
 	text, err := json.Marshal(config)
 	if err != nil {

@@ -33,14 +33,16 @@ const (
 	cpuVariable   = "LATEEN_BENCH_CPU"   // the one processor on which it runs
 )
 
-// TestMain makes the test binary `lateen` itself, so that the server under test is a process of its own.
+// TestMain makes the test binary `lateen` itself, so that the server or the agent under test is a process of its own.
 func TestMain(m *testing.M) {
-	if len(os.Args) < 2 || os.Args[1] != "serve" {
+	if len(os.Args) < 2 || os.Args[1] != "serve" && os.Args[1] != "agent" {
 		os.Exit(m.Run())
 	}
-	if err := prepareServer(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if os.Args[1] == "serve" {
+		if err := prepareServer(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(cli.Main(context.Background(), os.Args[1:])) //nolint:forbidigo // this is main
 }

@@ -131,14 +131,26 @@ func (m *Mesh) workload(name string, t mesh.ProxyType, labels mesh.Labels) *mesh
 	}
 }
 
-// launch starts the Envoy of an instance and returns when it is ready.
-func (m *Mesh) launch(w *mesh.Workload) *Instance {
+// Expect makes an instance known that serves nothing, and whose agent the test starts itself.
+func (m *Mesh) Expect(name string) *Instance {
+	m.t.Helper()
+	return m.expect(m.workload(name, mesh.Sidecar, nil))
+}
+
+func (m *Mesh) expect(w *mesh.Workload) *Instance {
 	m.t.Helper()
 	i := &Instance{Workload: w, mesh: m, Dir: filepath.Join(m.Dir, w.Name)}
 	if err := os.Mkdir(i.Dir, 0o700); err != nil {
 		m.t.Fatal(err)
 	}
 	m.Edit(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
+	return i
+}
+
+// launch starts the Envoy of an instance and returns when it is ready.
+func (m *Mesh) launch(w *mesh.Workload) *Instance {
+	m.t.Helper()
+	i := m.expect(w)
 	e := &events{ready: make(chan struct{})}
 	i.stop = m.run("envoy "+w.Name, agent.New(m.agentConfig(i, e)).Run)
 	select {
