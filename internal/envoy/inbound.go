@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -43,7 +44,7 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	l := listener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND)
 	l.FilterChains = nil
 	if !p.HTTP {
-		if _, err := netip.ParseAddrPort(p.Target); err != nil {
+		if err := checkTarget(p.Target); err != nil {
 			return nil, err
 		}
 	}
@@ -80,6 +81,15 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		return l, nil
 	}
 	return l, errors.Join(inspect(l, p), logTurnedAway(l, p))
+}
+
+// checkTarget returns an error unless a target is an address and a port: it stands in expressions, which it must not add to.
+func checkTarget(target string) error {
+	at, err := netip.ParseAddrPort(target)
+	if err == nil && at.Addr().Zone() != "" { // which may hold anything
+		err = fmt.Errorf("the target %q has a zone", target)
+	}
+	return err
 }
 
 // unprovenFilters returns the filters for callers that prove nothing, where nothing need be proven: they get to the target.

@@ -41,3 +41,21 @@ func TestConnectionsStayWhateverIsAccepted(t *testing.T) {
 		t.Errorf("there are %d chains", len(chains))
 	}
 }
+
+// A target that could be more than an address is not put into an expression.
+func TestTargetIsAnAddress(t *testing.T) {
+	t.Parallel()
+	for target, good := range map[string]bool{
+		"127.0.0.1:3306": true, "[::1]:3306": true, "": false, "-": false, "localhost:3306": false, "127.0.0.1": false, "127.0.0.1:99999": false,
+		"[fe80::1%' : '127.0.0.1]:80": false, "[fe80::1%eth0]:80": false, "127.0.0.1:3306' : '-": false, "%REQ(x)%:1": false,
+	} {
+		for _, accept := range []mesh.Transport{mesh.Plain, mesh.Both, mesh.TLS} {
+			l, err := inboundListener(plan.InboundListener{
+				Name: "inbound|1", Address: "127.0.0.1", Port: 1, TrustDomain: "cluster.local", Accept: accept, Target: target, Cluster: "inbound|1",
+			})
+			if (err == nil) != good || (err == nil) != (l != nil) {
+				t.Errorf("%s, target %q: %v", accept, target, err)
+			}
+		}
+	}
+}
