@@ -72,6 +72,7 @@ func NewServer(open Open, stop <-chan struct{}, maxAge time.Duration, options ..
 		params.MaxConnectionAge, params.MaxConnectionAgeGrace = maxAge, ageGrace
 	}
 	server := grpc.NewServer(append(options,
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(16), // per connection; a proxy needs one, or one per type
 		grpc.KeepaliveParams(params),
