@@ -160,10 +160,7 @@ func (f *facts) collect(s *seen, hosts map[mesh.Host]*calls) {
 		line := &s.log[i]
 		switch {
 		case line.Rule != inbound:
-			c, rule := at(line.Destination), line.Rule
-			if rule == plan.NotTrusted && strings.Contains(line.Details, noneShown) {
-				rule = noCertificate
-			}
+			c, rule := at(line.Destination), line.why()
 			if c.turned[rule] == nil {
 				c.turned[rule] = &from{}
 			}
@@ -238,6 +235,14 @@ const (
 	// noneShown stands then in the words of BoringSSL.
 	noneShown = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 )
+
+// why returns for what a connection was turned away.
+func (c *call) why() string {
+	if c.Rule == plan.NotTrusted && strings.Contains(c.Details, noneShown) {
+		return noCertificate
+	}
+	return c.Rule
+}
 
 // lastWords returns what BoringSSL says of an error without what is the same of all: "TLS_error:|268435648:SSL_routines:
 // OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:…:_certificate_has_expired:TLS_error_end" is "certificate has expired".

@@ -80,6 +80,7 @@ func startMesh(ctx context.Context, ts *testscript.TestScript, args []string) {
 	socket, err := api.Socket(dir)
 	ts.Check(err)
 	server := admin.New(admin.Config{
+		Watch:  push.NewEngine(push.Config{Log: slog.New(slog.DiscardHandler)}),
 		Socket: socket, Mesh: args[0], Kinds: kinds, Objects: objects, Files: watchedFile(ts.MkAbs("watched.yaml")),
 		Store: known, Registry: known, Proxies: fate(args[1]), Handovers: fate(args[1]), Metrics: prometheus.NewRegistry(), Log: log,
 	})

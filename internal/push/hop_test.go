@@ -37,11 +37,13 @@ func TestHopIsTold(t *testing.T) {
 		"some":        {mesh.Sidecar, stance(mesh.AuthPermissive, false), false, []string{"reviews", "", "reviews"}, "both 1 of 3 endpoints have no identity"},
 		"left out":    {mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false, []string{"reviews", ""}, "mtls 1 of 2 endpoints left out, which cannot prove who they are"},
 		"nobody": {
-			mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false, []string{"", ""},
+			mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false,
+			[]string{"", ""},
 			"503 no endpoint can prove who it is (authPolicy MUTUAL_TLS of the mesh)",
 		},
 		"nobody, by the service": {
-			mesh.Sidecar, stance(mesh.AuthMutualTLS, false), true, []string{""},
+			mesh.Sidecar, stance(mesh.AuthMutualTLS, false), true,
+			[]string{""},
 			"503 no endpoint can prove who it is (authPolicy MUTUAL_TLS of reviews.default.svc.cluster.local:9080)",
 		},
 		"early":  {mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false, []string{"another"}, "503 no endpoint has an identity that all callers know yet"},
