@@ -24,7 +24,8 @@ import (
 )
 
 const (
-	readyPoll  = 20 * time.Millisecond
+	readyPoll  = 20 * time.Millisecond // between two questions whether Envoy is ready, at first
+	longPoll   = 500 * time.Millisecond
 	stopBound  = 5 * time.Second
 	firstPause = 200 * time.Millisecond // between a crash and the next start, doubled each time
 	longPause  = 10 * time.Second
@@ -151,14 +152,16 @@ func (a *Agent) envoyArgs() []string {
 
 // watchReady tells once that Envoy is ready.
 func (a *Agent) watchReady(ctx context.Context, pid int) {
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
+	begun, timer := time.Now(), time.NewTimer(readyPoll)
+	defer timer.Stop()
 	for !a.admin.ready(ctx) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
+		// Where so many start at once that it takes long, questions make it longer.
+		timer.Reset(min(max(readyPoll, time.Since(begun)/10), longPoll))
 	}
 	a.ready = true
 	a.emit(Event{Event: Ready, PID: pid})
