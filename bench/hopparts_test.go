@@ -105,18 +105,18 @@ func withoutFilters(names ...string) func(any) {
 func BenchmarkSidecarHopParts(b *testing.B) {
 	h := newHop(b)
 	all := h.ways(b, "http")
-	real, hand := all[2], all[1]
-	real.round(b, hopWarm) // now the caller knows the host
+	ours, hand := all[2], all[1]
+	ours.round(b, hopWarm) // now the caller knows the host
 	o := original{h.logging.caller, h.logging.callee, "hop"}
 	whole := o.copied(b, hopPart{"copy", func(any) {}})
-	ways := []*hopWay{whole, real, hand}
+	ways := []*hopWay{whole, ours, hand}
 	for _, p := range hopParts {
 		ways = append(ways, o.copied(b, p))
 	}
 	measure(b, ways)
 	tell("without", ways, whole)
 	b.ReportMetric(0, "ns/op") // one operation is all rounds
-	b.ReportMetric(whole.ratio(real, cpuFor), "copy-cpu/mesh")
+	b.ReportMetric(whole.ratio(ours, cpuFor), "copy-cpu/mesh")
 }
 
 // original is two sidecars of a mesh, the second one of a service.

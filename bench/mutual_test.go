@@ -184,9 +184,9 @@ func BenchmarkMutualTLSParts(b *testing.B) {
 				s.renew()
 			}
 			ways := s.ways(b, "http")[:2]
-			real := ways[1]
-			real.round(b, hopWarm) // now the caller knows the host
-			o := original{s.caller, s.callees[real.name], real.name}
+			ours := ways[1]
+			ours.round(b, hopWarm) // now the caller knows the host
+			o := original{s.caller, s.callees[ours.name], ours.name}
 			whole := o.copied(b, hopPart{"copy", func(any) {}})
 			ways = append([]*hopWay{whole}, ways...)
 			for _, p := range securedParts {
@@ -195,7 +195,7 @@ func BenchmarkMutualTLSParts(b *testing.B) {
 			measure(b, ways)
 			tell(title+" connections, without", ways, whole)
 			b.ReportMetric(0, "ns/op") // one operation is all rounds
-			b.ReportMetric(whole.ratio(real, cpuFor), "copy-cpu/mesh")
+			b.ReportMetric(whole.ratio(ours, cpuFor), "copy-cpu/mesh")
 		})
 	}
 }
