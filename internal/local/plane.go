@@ -95,6 +95,14 @@ func (p *plane) hear(it bool) {
 	p.held, p.mute = nil, true
 }
 
+// back hands on what was held back: it is the word of one that runs.
+func (p *plane) back() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.release()
+	p.mute = false
+}
+
 func (p *plane) release() {
 	for _, line := range p.held {
 		p.site.console.output(planeName, planeName, line)

@@ -112,6 +112,13 @@ func checkPort(address string, port int, purpose, flag string) error {
 
 // run runs all parts. The control plane starts after the Mesh files were found good, and ends after all that it steers.
 func (s *Supervisor) run(ctx, kill context.Context, c *crew) error {
+	args := append(slices.Clone(s.config.ServeArgs), "--secure-address", c.site.controlPlane.String())
+	p := &plane{site: c.site, args: args, broken: make(chan error, 1)}
+	told := c.site.announcer.back
+	c.site.announcer.back = func() {
+		told()
+		p.back()
+	}
 	found := make(chan struct{})
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -134,8 +141,6 @@ func (s *Supervisor) run(ctx, kill context.Context, c *crew) error {
 
 	steering, stopPlane := context.WithCancel(kill)
 	defer stopPlane()
-	args := append(slices.Clone(s.config.ServeArgs), "--secure-address", c.site.controlPlane.String())
-	p := &plane{site: c.site, args: args, broken: make(chan error, 1)}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
