@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +11,11 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3" // these are read below
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/grpc/xds"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -37,7 +42,8 @@ func secure() bootstrap.Config {
 	return c
 }
 
-// Envoy itself takes the file, and says of nothing in it that it is deprecated or unknown.
+// The file is one of Envoy's messages, within their bounds. Envoy itself takes it, and says of nothing in it that it is
+// deprecated or unknown.
 func TestEnvoyTakesIt(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*bootstrap.Config){
@@ -55,6 +61,10 @@ func TestEnvoyTakesIt(t *testing.T) {
 			text, err := c.JSON()
 			if err != nil {
 				t.Fatal(err)
+			}
+			var b bootstrapv3.Bootstrap
+			if err := errors.Join(protojson.Unmarshal(text, &b), b.ValidateAll()); err != nil {
+				t.Error(err)
 			}
 			path := filepath.Join(t.TempDir(), "envoy.json")
 			if err := os.WriteFile(path, text, 0o600); err != nil {

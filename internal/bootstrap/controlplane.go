@@ -7,17 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
-
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lateen-mesh/lateen/internal/envoy"
 	"github.com/lateen-mesh/lateen/internal/identity"
@@ -30,21 +19,21 @@ const UnixPrefix = "unix:"
 const ServerName = "lateen"
 
 // clusters returns what Envoy needs to reach Lateen.
-func (c Config) clusters() ([]*clusterv3.Cluster, error) {
+func (c Config) clusters() (list, error) {
 	if c.ControlPlane == "" {
 		plain, err := grpcCluster(xdsCluster, c.PlainXDS)
-		return []*clusterv3.Cluster{plain}, err
+		return list{plain}, err
 	}
 	secure, err := c.secure()
 	if err != nil {
 		return nil, err
 	}
 	agent, err := grpcCluster(envoy.SDSCluster, UnixPrefix+c.SDSSocket)
-	return []*clusterv3.Cluster{agent, secure}, err
+	return list{agent, secure}, err
 }
 
 // secure is the cluster of the control plane over mutual TLS.
-func (c Config) secure() (*clusterv3.Cluster, error) {
+func (c Config) secure() (object, error) {
 	if strings.HasPrefix(c.ControlPlane, UnixPrefix) {
 		return nil, fmt.Errorf("the control plane at %s: with an identity it is reached at HOST:PORT", c.ControlPlane)
 	}
@@ -55,71 +44,62 @@ func (c Config) secure() (*clusterv3.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	tls, err := anypb.New(&tlsv3.UpstreamTlsContext{Sni: ServerName, CommonTlsContext: &tlsv3.CommonTlsContext{
-		TlsParams: &tlsv3.TlsParameters{
-			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
-		},
-		AlpnProtocols:                  []string{"h2"},
-		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: envoy.IdentitySecret, SdsConfig: envoy.AgentSecrets()}},
-		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
-			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-				DefaultValidationContext: &tlsv3.CertificateValidationContext{
-					MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{
-						SanType: tlsv3.SubjectAltNameMatcher_URI,
-						Matcher: &matcherv3.StringMatcher{
-							MatchPattern: &matcherv3.StringMatcher_Exact{Exact: identity.ControlPlane(c.TrustDomain).String()},
-						},
-					}},
-				},
-				ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: envoy.TrustSecret, SdsConfig: envoy.AgentSecrets()},
-			},
-		},
-	}})
-	cluster.TransportSocket = &corev3.TransportSocket{
-		Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: tls},
-	}
-	return cluster, err
-}
-
-// grpcCluster is a cluster of one server that is spoken to in gRPC, HTTP/2 that is kept alive.
-func grpcCluster(name, target string) (*clusterv3.Cluster, error) {
-	options, err := anypb.New(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
-						Interval: durationpb.New(30 * time.Second), Timeout: durationpb.New(10 * time.Second),
-					}},
-				},
+	cluster["transport_socket"] = extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", object{
+		"sni": ServerName,
+		"common_tls_context": object{
+			"tls_params":                         object{"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+			"alpn_protocols":                     list{"h2"},
+			"tls_certificate_sds_secret_configs": list{fromAgent(envoy.IdentitySecret)},
+			"combined_validation_context": object{
+				"default_validation_context": object{"match_typed_subject_alt_names": list{object{
+					"san_type": "URI", "matcher": object{"exact": identity.ControlPlane(c.TrustDomain).String()},
+				}}},
+				"validation_context_sds_secret_config": fromAgent(envoy.TrustSecret),
 			},
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	cluster := &clusterv3.Cluster{
-		Name:           name,
-		ConnectTimeout: durationpb.New(time.Second),
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+	return cluster, nil
+}
+
+// fromAgent is a secret that comes as [envoy.AgentSecrets] says.
+func fromAgent(secret string) object {
+	return object{"name": secret, "sds_config": object{
+		"resource_api_version": "V3", "initial_fetch_timeout": "0s",
+		"api_config_source": object{
+			"api_type": "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": true,
+			"grpc_services": list{object{"envoy_grpc": object{"cluster_name": envoy.SDSCluster}}},
 		},
+	}}
+}
+
+const httpOptions = "extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// grpcCluster is a cluster of one server that is spoken to in gRPC, HTTP/2 that is kept alive.
+func grpcCluster(name, target string) (object, error) {
+	cluster := object{
+		"name":            name,
+		"connect_timeout": "1s",
+		"typed_extension_protocol_options": object{"envoy." + httpOptions: object{
+			"@type": "type.googleapis.com/envoy." + httpOptions,
+			"explicit_http_config": object{"http2_protocol_options": object{
+				"connection_keepalive": object{"interval": "30s", "timeout": "10s"},
+			}},
+		}},
 	}
 	address, err := find(cluster, target)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", name, err)
 	}
-	cluster.LoadAssignment = &endpointv3.ClusterLoadAssignment{
-		ClusterName: name,
-		Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
-			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
-		}}}},
+	cluster["load_assignment"] = object{
+		"cluster_name": name,
+		"endpoints":    list{object{"lb_endpoints": list{object{"endpoint": object{"address": address}}}}},
 	}
 	return cluster, nil
 }
 
 // find says how the server of a cluster is found, and returns its address.
-func find(cluster *clusterv3.Cluster, target string) (*corev3.Address, error) {
-	cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+func find(cluster object, target string) (object, error) {
+	cluster["type"] = "STATIC"
 	if path, ok := strings.CutPrefix(target, UnixPrefix); ok {
 		return pipe(path, 0), checkSocket(path)
 	}
@@ -127,17 +107,16 @@ func find(cluster *clusterv3.Cluster, target string) (*corev3.Address, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster.UpstreamBindConfig = anySource()
-	if _, err := netip.ParseAddr(host); err != nil {
-		config, err := anypb.New(&dnsv3.DnsCluster{RespectDnsTtl: true, DnsLookupFamily: preferIPv4})
-		if err != nil {
-			return nil, err
-		}
-		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
-			Name: "envoy.clusters.dns", TypedConfig: config,
-		}}
+	// The system chooses the source of connections: the workload's own address may lead nowhere.
+	cluster["upstream_bind_config"] = object{
+		"source_address": source("0.0.0.0"), "extra_source_addresses": list{object{"address": source("::")}},
 	}
-	return socket(host, port), nil
+	if _, err := netip.ParseAddr(host); err != nil {
+		delete(cluster, "type")
+		cluster["cluster_type"] = extension("envoy.clusters.dns", "extensions.clusters.dns.v3.DnsCluster",
+			object{"respect_dns_ttl": true, "dns_lookup_family": preferIPv4})
+	}
+	return object{"socket_address": object{"address": host, "port_value": port}}, nil
 }
 
 // hostPort splits the address of a server.
@@ -159,8 +138,6 @@ func CheckAddress(address string, socketToo bool) error {
 	switch {
 	case isSocket && !socketToo:
 		return fmt.Errorf("%q is not HOST:PORT", address)
-	case isSocket && path == "":
-		return errors.New("a socket needs a path")
 	case isSocket:
 		return checkSocket(path)
 	}
@@ -169,29 +146,13 @@ func CheckAddress(address string, socketToo bool) error {
 }
 
 func checkSocket(path string) error {
+	if path == "" {
+		return errors.New("a socket needs a path")
+	}
 	if len(path) > maxSocketPath {
 		return fmt.Errorf("socket path %s has %d bytes: at most %d are possible", path, len(path), maxSocketPath)
 	}
 	return nil
 }
 
-// anySource lets the system choose the source of connections: the workload's own address may lead nowhere.
-func anySource() *corev3.BindConfig {
-	source := func(ip string) *corev3.SocketAddress {
-		return &corev3.SocketAddress{Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{}}
-	}
-	return &corev3.BindConfig{
-		SourceAddress:        source("0.0.0.0"),
-		ExtraSourceAddresses: []*corev3.ExtraSourceAddress{{Address: source("::")}},
-	}
-}
-
-func socket(host string, port uint32) *corev3.Address {
-	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
-	}}}
-}
-
-func pipe(path string, mode uint32) *corev3.Address {
-	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
-}
+func pipe(path string, mode int) object { return object{"pipe": object{"path": path, "mode": mode}} }

@@ -29,7 +29,6 @@ type GRPC struct {
 
 // JSON returns the file.
 func (g GRPC) JSON() ([]byte, error) {
-	type object = map[string]any
 	server, credentials := g.PlainXDS, object{"type": "insecure"}
 	if g.ControlPlane != "" {
 		server, credentials = g.ControlPlane, object{"type": "tls", "config": object{
