@@ -11,6 +11,8 @@ const (
 	firstRetry   = 2 * time.Second // longest wait after a first failure, doubled with each further one
 	shortestWait = time.Second
 	longestWait  = time.Minute
+	// longestStart is the longest wait while there is no certificate that is good: somebody waits for the workload.
+	longestStart = 5 * time.Second
 	// attemptBound bounds one attempt. Lateen serves those who ask at the same time one after the other.
 	attemptBound = 30 * time.Second
 )
@@ -22,7 +24,8 @@ func halfLife(life time.Duration, random float64) time.Duration {
 }
 
 // backOff returns how long to wait after so many failures in a row, not in step with others: between a second and a minute,
-// and, while there is a certificate that is still good for some time, not beyond a quarter of that.
+// while there is a certificate that is still good for some time not beyond a quarter of that, and while there is none not
+// beyond 5 s.
 func backOff(failures int, good time.Duration, random float64) time.Duration {
 	longest := longestWait
 	if doubled := firstRetry << min(failures-1, 10); doubled < longest {
@@ -30,6 +33,8 @@ func backOff(failures int, good time.Duration, random float64) time.Duration {
 	}
 	if good > 0 {
 		longest = max(shortestWait, min(longest, good/4))
+	} else {
+		longest = min(longest, longestStart)
 	}
 	return max(shortestWait, longest/2+time.Duration(float64(longest/2)*random))
 }
