@@ -15,7 +15,7 @@ type Course struct {
 
 	First   int64     // first revision that somebody may not have confirmed
 	Last    int64     // revision that put Now in force
-	Stepped int64     // revision of the last step; 0: none
+	Stepped int64     // revision of the last step, or of the last port that was let go; 0: none. What was confirmed before leads to no step
 	Since   time.Time // when it left its target
 	// Quiet tells that it was at its target all the time, as a new host is: there is nothing to hand over.
 	Quiet bool

@@ -100,7 +100,7 @@ func Begin(now *mesh.Stance, want Target, idle bool) *mesh.Stance {
 	for _, p := range now.Ports {
 		target, _ := want.port(p.Port)
 		p.Policy = target.Policy
-		if target.Policy != "" && p.Accept != target.Accept {
+		if p.Accept != target.Accept { // one that goes may come back as anything
 			p.Accept = mesh.Both
 		}
 		next.Ports = append(next.Ports, p)
@@ -182,6 +182,15 @@ func stepPort(confirmed *mesh.Stance, p mesh.PortStance, want Target) (next mesh
 		p.Accept = target.Accept
 	}
 	return p, true
+}
+
+// Leaves tells whether a stance lets a port go that the one before did not: what was confirmed earlier says nothing of it then,
+// even if it let the port go too.
+func Leaves(before, next *mesh.Stance) bool {
+	if before == nil || next == nil {
+		return false
+	}
+	return slices.ContainsFunc(next.Ports, func(p mesh.PortStance) bool { return p.Policy == "" && before.Port(p.Port).Policy != "" })
 }
 
 // Reached tells whether nothing is left to do once the stance is confirmed.

@@ -74,17 +74,17 @@ func (m *model) publish(what string, s *mesh.Stance) {
 func (m *model) pair(caller, server int) {
 	m.t.Helper()
 	a, b := m.versions[caller], m.versions[server]
-	if a.stance == nil || b.stance == nil {
-		return // it has no cluster, or no listener
+	if a.stance == nil {
+		return // it has no cluster
 	}
 	for _, p := range a.stance.Ports {
-		q := b.stance.Port(p.Port)
-		if m.gone(p.Port, min(caller, server), max(caller, server)) || p.Speak == q.Accept || q.Accept == mesh.Both {
-			continue
+		q := b.stance.Port(p.Port) // a server has its listener all the time, whether there is a service or not
+		if p.Policy == "" || p.Speak == q.Accept || q.Accept == mesh.Both {
+			continue // nothing leads a caller to a port that is gone
 		}
 		m.fail("a caller with %d speaks %s on port %d, and a server with %d takes %s", caller, p.Speak, p.Port, server, q.Accept)
 	}
-	if len(b.stance.Identities) == 0 && server < caller {
+	if b.stance == nil || (len(b.stance.Identities) == 0 && server < caller) {
 		return // it has had no endpoints, and is given the cluster before it is given some
 	}
 	for _, id := range a.calls {
@@ -94,14 +94,7 @@ func (m *model) pair(caller, server int) {
 	}
 }
 
-// gone tells whether a port was not there in some version: clusters and listeners are new ones then.
-func (m *model) gone(port, from, to int) bool {
-	return slices.ContainsFunc(m.versions[from:to+1], func(v version) bool {
-		return v.stance == nil || !slices.ContainsFunc(v.stance.Ports, func(p mesh.PortStance) bool { return p.Port == port })
-	})
-}
-
-// vanished tells the same of all ports.
+// vanished tells whether nothing was secured in some version: clusters are new ones then.
 func (m *model) vanished(from, to int) bool {
 	return slices.ContainsFunc(m.versions[from:to+1], func(v version) bool { return v.stance == nil })
 }
@@ -146,6 +139,9 @@ func (m *model) change() (what string) {
 	lost := handover.Same(m.kept, m.now()) && handover.Same(next, handover.Begin(m.now(), m.want(), false)) && m.random.IntN(2) == 0
 	if !lost { // the disk may fail once: what is widened only is published all the same
 		m.kept = next
+	}
+	if handover.Leaves(m.now(), next) {
+		m.stepped = len(m.versions)
 	}
 	m.publish(what, next)
 	return what

@@ -49,7 +49,8 @@ type PortStance struct {
 	Speak  Transport  `json:"speak"`  // what callers with an identity speak to endpoints with one
 }
 
-// Port returns the stance of a port. A port without one is plain: nobody has decided anything about it.
+// Port returns the stance of a port. A port without one is spoken to in plain text, since nobody has decided anything about it,
+// and takes both: whoever decides may put mutual TLS in force at once, for callers that hear of it before servers do.
 func (s *Stance) Port(number int) PortStance {
 	if s != nil {
 		for _, p := range s.Ports {
@@ -58,7 +59,7 @@ func (s *Stance) Port(number int) PortStance {
 			}
 		}
 	}
-	return PortStance{Port: number, Policy: AuthNone, Accept: Plain, Speak: Plain}
+	return PortStance{Port: number, Policy: AuthNone, Accept: Both, Speak: Plain}
 }
 
 // Admits tells whether endpoints with an identity, a SPIFFE ID, are called. One without ("") always is.

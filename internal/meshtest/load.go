@@ -93,16 +93,16 @@ func (l *Load) send(ctx context.Context, client *http.Client, url string) {
 		}
 		before := l.expected.Load()
 		// A request that was begun is finished: it must not fail because the load ends.
-		answer, err := answerOf(context.WithoutCancel(ctx), client, url)
+		answer, said := answerOf(context.WithoutCancel(ctx), client, url)
 		now := l.expected.Load()
 		l.sent.Add(1)
 		if !before.takes(answer) && !now.takes(answer) {
-			l.fail(fmt.Sprintf("%s: answered %q, %v, want %q or %q", now.phase, answer, err, before.answers, now.answers))
+			l.fail(fmt.Sprintf("%s: answered %q (%v), want %q or %q", now.phase, answer, said, before.answers, now.answers))
 		}
 	}
 }
 
-// answerOf returns the body of an answer, or its status if that is another one than 200; 0 for none.
+// answerOf returns the body of an answer, or its status if that is another one than 200 and its words as an error; 0 for none.
 func answerOf(ctx context.Context, client *http.Client, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -118,7 +118,7 @@ func answerOf(ctx context.Context, client *http.Client, url string) (string, err
 	case err != nil:
 		return Status(0), err
 	case res.StatusCode != http.StatusOK:
-		return Status(res.StatusCode), nil
+		return Status(res.StatusCode), fmt.Errorf("%.200s %v", body, res.Header)
 	default:
 		return string(body), nil
 	}

@@ -178,9 +178,13 @@ func (p *Proxy) endpointsAgain(cluster view.ID) {
 	}
 }
 
-// ready tells whether everything that a slot's newest version leads to is in force at the proxy. A cluster that was
-// refused and never there is not waited for: a request is then answered at once that it leads nowhere.
+// ready tells whether everything that a slot's newest version leads to is in force at the proxy, and nothing that it has leads
+// to what the newest version takes away. A cluster that was refused and never there is not waited for: a request is then
+// answered at once that it leads nowhere.
 func (p *Proxy) ready(s *slot) bool {
+	if e, ok := s.want.view.(view.Endpoints); ok && e.Gone && s.have != "" && p.isLeft(view.ID{Kind: view.KindCluster, Name: s.id.Name}) {
+		return false
+	}
 	for _, id := range p.aimed(s) {
 		cluster := p.slots[id]
 		endpoints, asked := p.slots[view.ID{Kind: view.KindEndpoints, Name: id.Name}]
@@ -199,6 +203,25 @@ func (p *Proxy) ready(s *slot) bool {
 		}
 	}
 	return true
+}
+
+// isLeft tells whether routes that the proxy has lead to a cluster, and will not any more when it has what it is to have.
+func (p *Proxy) isLeft(cluster view.ID) bool {
+	if s, ok := p.slots[cluster]; !ok || s.uses == 0 {
+		return false
+	}
+	leads := false
+	for id, s := range p.slots {
+		if !leading(id.Kind) {
+			continue
+		}
+		old := slices.ContainsFunc(s.versions, func(c carried) bool { return slices.Contains(p.leads(c.made), cluster) })
+		if _, stuck := p.stuck[id]; slices.Contains(p.aimed(s), cluster) || (old && (stuck || s.isRefused())) {
+			return false
+		}
+		leads = leads || old
+	}
+	return leads
 }
 
 // blocked tells whether a slot's newest version leads to something that the proxy refused and does not have, while

@@ -156,6 +156,9 @@ func (f *fold) track(all []beginning) {
 		if b.next != b.now {
 			next.Last = revision
 		}
+		if handover.Leaves(b.now, b.next) {
+			next.Stepped = revision
+		}
 		if next.Quiet && !reached {
 			next.Quiet, next.Since = false, now
 		}

@@ -324,7 +324,7 @@ func TestServiceGoesAndComesBack(t *testing.T) {
 	s.set(shop(1, mesh.AuthMutualTLS, "x"))
 	s.advance()
 	s.set(mesh.Registry{Settings: &mesh.Settings{AuthPolicy: mesh.AuthMutualTLS}})
-	if got := stance(s.Snapshot(), "s0"); got != "mtls/mtls x>x" || s.moving() != "s0" {
+	if got := stance(s.Snapshot(), "s0"); got != "both/mtls x>x" || s.moving() != "s0" {
 		t.Errorf("its service is gone: %s", got)
 	}
 	s.set(shop(1, mesh.AuthNone, "x"))

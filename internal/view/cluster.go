@@ -39,7 +39,8 @@ type Outside struct {
 // Endpoints is what the endpoints of a subset depend on.
 type Endpoints struct {
 	Subset    mesh.Subset `json:"subset"`
-	Endpoints []Endpoint  `json:"endpoints"` // sorted by address
+	Endpoints []Endpoint  `json:"endpoints"`      // sorted by address
+	Gone      bool        `json:"gone,omitempty"` // there is no such service or port
 }
 
 // Endpoint is one address of the subset.
@@ -137,10 +138,12 @@ func (r *reader) subsetEndpoints(name string) View {
 	svc := r.service(subset.Host)
 	all := r.endpoints(subset.Host)
 	if svc == nil {
+		v.Gone = true
 		return v
 	}
 	port, ok := svc.Port(subset.Port)
 	if !ok {
+		v.Gone = true
 		return v
 	}
 	stance := r.stance(subset.Host)
