@@ -1,0 +1,69 @@
+package mesh
+
+// Names of Lateen's own things on Kubernetes. What is installed, what is injected and what asks for identities agree by them.
+const (
+	// SystemNamespace is where Lateen runs.
+	SystemNamespace = "lateen-system"
+	// SystemName is the name of the control plane's ServiceAccount, Deployment, Service and PodDisruptionBudget, and of
+	// the ConfigMap with the mesh's settings.
+	SystemName = "lateen"
+	// SystemAddress is where agents and proxies find the control plane, as host and port.
+	SystemAddress = SystemName + "." + SystemNamespace + ".svc:15012"
+	// SettingsKey is the key of the settings in the ConfigMap SystemName: MeshConfig in YAML.
+	SettingsKey = "mesh"
+	// AuthoritySecret is the Secret with the certificate authority's keys and certificates.
+	AuthoritySecret = "lateen-ca"
+	// AuthorityCertificateKey is the key of the authority's certificate in AuthoritySecret, in PEM as the others.
+	AuthorityCertificateKey = "ca-cert.pem"
+	// AuthorityPrivateKeyKey is that of its private key.
+	AuthorityPrivateKeyKey = "ca-key.pem"
+	// AuthorityRootKey is that of the roots of the trust domain.
+	AuthorityRootKey = "root-cert.pem"
+	// AuthorityChainKey is that of the certificates between the authority's and a root.
+	AuthorityChainKey = "cert-chain.pem"
+	// RootConfigMap is the ConfigMap, in every namespace, with the roots of the trust domain below RootKey.
+	RootConfigMap = "lateen-root"
+	// RootKey is the key of the roots in RootConfigMap, in PEM.
+	RootKey = "root-cert.pem"
+	// TokenAudience is the audience of the ServiceAccount tokens by which agents prove their pods.
+	TokenAudience = "lateen"
+)
+
+// Names of the sidecar in a pod.
+const (
+	// ProxyContainer is the container with agent and Envoy. A pod that has one of this name, init container or not, has a
+	// proxy; every other pod has none.
+	ProxyContainer = "lateen-proxy"
+	// CaptureContainer is the init container that redirects the pod's traffic to its proxy.
+	CaptureContainer = "lateen-capture"
+	// ProxyUser is the user and the group of the proxy. Its traffic is not redirected.
+	ProxyUser = 1337
+)
+
+// Ports of a pod with a sidecar. Containers must not listen on them.
+const (
+	// OutboundPort takes what the pod sends.
+	OutboundPort = 15001
+	// InboundPort takes what is sent to the pod.
+	InboundPort = 15006
+	// AgentMetricsPort serves the agent's metrics. It is not captured.
+	AgentMetricsPort = 15020
+	// AgentHealthPort serves the health of the proxy at /healthz/ready. It is not captured.
+	AgentHealthPort = 15021
+)
+
+// Annotations and labels.
+const (
+	// InjectAnnotation says of an object whether its pods get a sidecar: y, yes, true and on mean so, everything else not.
+	InjectAnnotation = "sidecar.istio.io/inject"
+	// StatusAnnotation says that a sidecar was injected: StatusPrefix and the version.
+	StatusAnnotation = "sidecar.istio.io/status"
+	// StatusPrefix is how the value of StatusAnnotation begins.
+	StatusPrefix = "injected-version-"
+	// PreStopAnnotation is for how many seconds the containers of a pod are kept before they are told to stop, "0" for not at all.
+	PreStopAnnotation = "lateen.dev/pre-stop-sleep"
+	// NameLabel is on everything that Lateen makes in a cluster; the value is SystemName.
+	NameLabel = "app.kubernetes.io/name"
+	// PartLabel is there too, with the same value.
+	PartLabel = "app.kubernetes.io/part-of"
+)
