@@ -47,6 +47,12 @@ type Service struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	Ports     []Port `json:"ports"` // sorted by number
+	// Addresses are the service's own: IP addresses behind which its endpoints stand (ClusterIPs), the primary one first.
+	Addresses []string `json:"addresses,omitempty"`
+	// Headless tells that it has no address of its own on purpose: callers look up those of its endpoints.
+	Headless bool `json:"headless,omitempty"`
+	// External is the name outside that it stands for (ExternalName); "": none.
+	External string `json:"external,omitempty"`
 	// Identities are SPIFFE IDs that callers accept beside those of the endpoints, sorted.
 	Identities []string `json:"identities,omitempty"`
 }
@@ -88,6 +94,7 @@ type Endpoint struct {
 	Workload string         `json:"workload,omitempty"` // name of the instance, "" when not known
 	Account  string         `json:"account,omitempty"`  // service account, "" when it has no identity: it is called in plain text
 	Health   Health         `json:"health"`
+	Zone     string         `json:"zone,omitempty"` // where it is, "REGION/ZONE"; "" when not known
 }
 
 // EndpointSet holds the endpoints of one host, sorted by address and workload.

@@ -12,6 +12,8 @@ type Settings struct {
 	AuthPolicy AuthPolicy `json:"authPolicy,omitempty"`
 	// MTLSExcluded are hosts that are called without mutual TLS, sorted. Their servers take both, but where they are NONE.
 	MTLSExcluded []Host `json:"mtlsExcludedServices,omitempty"`
+	// ServiceRanges are the networks that the addresses of services are taken from, in CIDR notation, sorted.
+	ServiceRanges []string `json:"serviceRanges,omitempty"`
 }
 
 // DefaultSettings are those of a mesh that says nothing.

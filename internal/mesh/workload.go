@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -85,6 +86,12 @@ type Workload struct {
 	Upstreams []Upstream `json:"upstreams,omitempty"`
 	// Uses says which hosts its proxy is given before it asks.
 	Uses Uses `json:"uses,omitzero"`
+	// Capture tells that its connections are captured: its proxy takes those that it makes on [CaptureOutbound] and those that
+	// it is made on [CaptureInbound], whatever they are for. Outbound, Door and Upstreams mean nothing then.
+	Capture bool `json:"capture,omitempty"`
+	// Probes are the requests by which the node asks the workload how it is, sorted. They come in plain text from somebody
+	// without an identity, and get through whatever the policies say.
+	Probes []Probe `json:"probes,omitempty"`
 	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
 	// stream with the control plane is cut. Of one without a proxy nobody knows when its library connects.
 	Running bool `json:"running,omitempty"`
@@ -99,13 +106,44 @@ func (w *Workload) HasAddress(a netip.Addr) bool {
 	return err == nil && own.Unmap() == a.Unmap()
 }
 
+// Ports on which the proxy of a captured workload takes its connections.
+const (
+	CaptureOutbound = 15001
+	CaptureInbound  = 15006
+)
+
+// ProbeKind says how a node asks a workload how it is.
+type ProbeKind string
+
+// The probes that reach a port.
+const (
+	ProbeHTTP ProbeKind = "http"
+	ProbeGRPC ProbeKind = "grpc"
+	ProbeTCP  ProbeKind = "tcp"
+)
+
+// Probe is one question of a node to a workload.
+type Probe struct {
+	Port    int       `json:"port"` // of the application
+	Kind    ProbeKind `json:"kind"`
+	Path    string    `json:"path,omitempty"`    // of an HTTP probe, "/healthz?full"
+	Service string    `json:"service,omitempty"` // that a gRPC probe asks for
+}
+
+// Compare orders probes by port, kind, path and service.
+func (p Probe) Compare(o Probe) int {
+	return cmp.Or(cmp.Compare(p.Port, o.Port), cmp.Compare(p.Kind, o.Kind), cmp.Compare(p.Path, o.Path), cmp.Compare(p.Service, o.Service))
+}
+
 // Serving is one port on which a workload answers for a service.
 type Serving struct {
 	Host     Host     `json:"host"`
 	Port     int      `json:"port"` // of the service
 	Protocol Protocol `json:"protocol"`
-	Listen   int      `json:"listen"` // port on the workload's address where the proxy listens
-	Target   string   `json:"target"` // address and port of the application, "127.0.0.1:43121"
+	// Listen is the port on the workload's address where the proxy listens; with capture that of the application.
+	Listen int `json:"listen"`
+	// Target is the address and port of the application, "127.0.0.1:43121". With capture it is "": where the caller went to.
+	Target string `json:"target"`
 }
 
 // Uses says what is done with the experience of which hosts a workload calls. Hosts are written as it spells them, with
