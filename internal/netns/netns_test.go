@@ -138,6 +138,13 @@ func TestDeed(t *testing.T) {
 			select {}
 		case "freeze":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		case "leave in a pod":
+			pod := NewNetwork(t).Pod("web")
+			sleep := pod.Command(1337, "sleep", "1000")
+			if err := pod.Start(sleep); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("pid %d.", sleep.Process.Pid)
 		case "leave":
 			sleep := exec.Command("sleep", "1000")
 			if err := sleep.Start(); err != nil {
@@ -180,13 +187,15 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestNobodySurvives(t *testing.T) {
-	t.Run("the test", func(t *testing.T) {
-		out, err := again(t, "^TestDeed$", deedVariable+"=leave").CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		ends(t, process(t, strings.NewReader(string(out))))
-	})
+	for name, deed := range map[string]string{"the test": "leave", "the pod": "leave in a pod"} {
+		t.Run(name, func(t *testing.T) {
+			out, err := again(t, "^TestDeed$", deedVariable+"="+deed).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			ends(t, process(t, strings.NewReader(string(out))))
+		})
+	}
 	t.Run("the process outside", func(t *testing.T) {
 		cmd := again(t, "^TestDeed$", deedVariable+"=hang")
 		out, err := cmd.StdoutPipe()

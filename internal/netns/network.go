@@ -1,0 +1,86 @@
+package netns
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	// NodeAddress is the address of the test's own namespace on a [Network]: that of the node on which the pods are.
+	NodeAddress = "10.244.0.1"
+
+	bridge   = "pods"
+	mostPods = 200
+	// highestUID is the highest user ID that processes in pods are given.
+	highestUID = 65534
+)
+
+// Network joins pods by a bridge, as a node of Kubernetes does. The test's own namespace is that node: it has
+// [NodeAddress], and all pods lead there what they send to addresses that they do not know.
+type Network struct {
+	t    *testing.T
+	pods int
+}
+
+// NewNetwork makes a network without pods in the namespace of a test that runs in [Run]. It ends with the test. There is one
+// in a namespace at most. It takes root and `ip` of iproute2.
+func NewNetwork(t *testing.T) *Network {
+	t.Helper()
+	if os.Getenv(variable) == "" {
+		t.Fatal("netns: NewNetwork: only a test that runs in netns.Run has a network to itself")
+	}
+	if !mapped(highestUID) {
+		t.Fatal("netns: NewNetwork: processes in pods have users of their own, and this test may use only one\n" +
+			"hint: run the tests as root")
+	}
+	n := &Network{t: t}
+	n.ip("link", "add", bridge, "type", "bridge")
+	n.ip("address", "add", NodeAddress+"/24", "dev", bridge)
+	n.ip("link", "set", bridge, "up")
+	t.Cleanup(func() { n.ip("link", "delete", bridge) })
+	return n
+}
+
+// Outside gives the test's own namespace one more address, such as that of a host outside the cluster. Pods reach it.
+func (n *Network) Outside(address string) {
+	n.t.Helper()
+	n.ip("address", "add", address+"/32", "dev", bridge)
+}
+
+// ip runs iproute2 in the test's own namespace.
+func (n *Network) ip(args ...string) {
+	n.t.Helper()
+	if err := ip(args, (*exec.Cmd).Run); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// ip runs iproute2 by means of run.
+func ip(args []string, run func(*exec.Cmd) error) error {
+	var said bytes.Buffer
+	cmd := exec.Command("ip", args...)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := run(cmd); err != nil {
+		return fmt.Errorf("netns: ip %s: %w: %s (it is in the package iproute2)", strings.Join(args, " "), err, said.Bytes())
+	}
+	return nil
+}
+
+// mapped tells whether processes can be given the user IDs 0 to highest.
+func mapped(highest int) bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 3 || fields[0] != "0" {
+		return false
+	}
+	size, err := strconv.Atoi(fields[2])
+	return err == nil && size > highest
+}

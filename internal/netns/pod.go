@@ -1,0 +1,210 @@
+package netns
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pod is a network namespace on a [Network], and a view of the file system of its own. Its interfaces are lo and eth0.
+type Pod struct {
+	Name    string
+	Address string // IPv4, on the network
+
+	t       *testing.T
+	network *os.File    // the network namespace
+	work    chan func() // for the thread that starts processes
+}
+
+// Pod makes a pod. It ends with the test, and all of its processes with it.
+func (n *Network) Pod(name string) *Pod {
+	n.t.Helper()
+	if n.pods == mostPods {
+		n.t.Fatalf("netns: a network has room for %d pods", mostPods)
+	}
+	n.pods++
+	p := &Pod{Name: name, Address: fmt.Sprintf("10.244.0.%d", 1+n.pods), t: n.t, work: make(chan func())}
+	if err := p.make("pod" + strconv.Itoa(n.pods)); err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { close(p.work) })
+	return p
+}
+
+// make makes the namespaces on a thread that stays, since the kernel ends the processes when the thread ends that started
+// them. No goroutine gets the thread afterwards.
+func (p *Pod) make(interfaceName string) error {
+	made := make(chan error)
+	onThread(func() {
+		err := p.enter(interfaceName)
+		made <- err
+		if err != nil {
+			return
+		}
+		for f := range p.work {
+			f()
+		}
+		p.network.Close()
+	})
+	return <-made
+}
+
+// onThread runs f on a thread that ends with it. It is never the first thread: that one does not end, and by its namespaces the
+// process is known.
+func onThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return
+		}
+		elsewhere := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(elsewhere)
+			f()
+		}()
+		<-elsewhere
+		runtime.UnlockOSThread()
+	}()
+}
+
+// enter puts this thread into new namespaces, and joins them to the network.
+func (p *Pod) enter(interfaceName string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("netns: make a pod: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("netns: make mounts of a pod its own: %w", err)
+	}
+	var err error
+	if p.network, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())); err != nil {
+		return err
+	}
+	if err := loopbackUp(); err != nil {
+		return fmt.Errorf("netns: bring up the loopback interface: %w", err)
+	}
+	outside := strconv.Itoa(os.Getpid()) // the first thread never leaves the test's namespace
+	for _, args := range [][]string{
+		{"link", "add", "eth0", "type", "veth", "peer", "name", interfaceName, "netns", outside},
+		{"address", "add", p.Address + "/24", "dev", "eth0"},
+		{"link", "set", "eth0", "up"},
+	} {
+		if err := ip(args, (*exec.Cmd).Run); err != nil {
+			return err
+		}
+	}
+	if err := ip([]string{"link", "set", interfaceName, "master", bridge, "up"}, runOutside); err != nil {
+		return err
+	}
+	return ip([]string{"route", "add", "default", "via", NodeAddress}, (*exec.Cmd).Run)
+}
+
+// runOutside runs a command from a thread that is in the test's own namespace.
+func runOutside(cmd *exec.Cmd) error {
+	done := make(chan error)
+	go func() { done <- cmd.Run() }()
+	return <-done
+}
+
+// Command returns a command that [Pod.Start] or [Pod.Run] runs as a user, whose group has the same number. It is killed when
+// the test ends. Users but root have no capabilities.
+func (p *Pod) Command(user uint32, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(p.t.Context(), path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// Start starts a command in the pod. Any goroutine may wait for it.
+func (p *Pod) Start(cmd *exec.Cmd) error {
+	started := make(chan error)
+	p.work <- func() { started <- cmd.Start() }
+	return <-started
+}
+
+// Run runs a command in the pod and returns what it has printed to standard output and standard error.
+func (p *Pod) Run(cmd *exec.Cmd) (string, error) {
+	var output bytes.Buffer // both are the same writer, so one goroutine writes
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := p.Start(cmd); err != nil {
+		return "", err
+	}
+	err := cmd.Wait()
+	return output.String(), err
+}
+
+// Mount lets the processes that the pod starts from now on see a file or folder in the place of another one.
+func (p *Pod) Mount(file, over string) {
+	p.t.Helper()
+	mounted := make(chan error)
+	p.work <- func() { mounted <- unix.Mount(file, over, "", unix.MS_BIND, "") }
+	if err := <-mounted; err != nil {
+		p.t.Fatalf("netns: mount %s over %s: %v", file, over, err)
+	}
+}
+
+// Do runs f on a thread that is in the pod's network: sockets that f makes, itself and not through other goroutines, stay
+// there. It is root's, so that it counts as an application.
+func (p *Pod) Do(f func() error) error {
+	done := make(chan error)
+	onThread(func() {
+		if err := unix.Setns(int(p.network.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("netns: enter pod %s: %w", p.Name, err)
+			return
+		}
+		done <- f()
+	})
+	return <-done
+}
+
+// Dial dials out of the pod. The address has an IP address.
+func (p *Pod) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = p.Do(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// Listen listens for TCP in the pod until the test ends. The address has an IP address, or none for all.
+func (p *Pod) Listen(address string) net.Listener {
+	p.t.Helper()
+	var l net.Listener
+	if err := p.Do(func() (err error) {
+		l, err = new(net.ListenConfig).Listen(p.t.Context(), "tcp4", address)
+		return err
+	}); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// ListenPacket is [Pod.Listen] for UDP.
+func (p *Pod) ListenPacket(address string) net.PacketConn {
+	p.t.Helper()
+	var l net.PacketConn
+	if err := p.Do(func() (err error) {
+		l, err = new(net.ListenConfig).ListenPacket(p.t.Context(), "udp4", address)
+		return err
+	}); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// Client returns a client that calls out of the pod, with a connection of its own for each request. URLs have IP addresses.
+func (p *Pod) Client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: p.Dial, DisableKeepAlives: true}}
+}
