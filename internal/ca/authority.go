@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -119,9 +120,9 @@ func (a *Authority) Bundle() identity.Bundle {
 // Tokens returns the join tokens by which workloads prove who they are the first time.
 func (a *Authority) Tokens() *attest.Tokens { return a.tokens }
 
-// Attestor returns what the authority believes: a join token, else the certificate that is to be renewed.
-func (a *Authority) Attestor() attest.Attestor {
+// Attestor returns what the authority believes: what is given, else a join token, else the certificate that is to be renewed.
+func (a *Authority) Attestor(before ...attest.Attestor) attest.Attestor {
 	renewal := attest.NewCertificate(a.Bundle, a.c.Now)
 	renewal.Known = a.c.Known
-	return attest.First(a.tokens, renewal)
+	return attest.First(append(slices.Clone(before), a.tokens, renewal)...)
 }

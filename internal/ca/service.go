@@ -73,7 +73,9 @@ func (s *Service) serve(ctx context.Context, in *capb.SignRequest) ([]*x509.Cert
 	if err := r.check(); err != nil {
 		return nil, refusal(ReasonRequest, err)
 	}
-	who, err := s.attestor.Attest(ctx, attest.Evidence{Token: in.GetToken(), Chain: clientChain(ctx), Key: r.key, Check: r.of})
+	who, err := s.attestor.Attest(ctx, attest.Evidence{
+		Token: in.GetToken(), ServiceAccount: in.GetServiceAccountToken(), Chain: clientChain(ctx), Key: r.key, Check: r.of,
+	})
 	if err != nil {
 		if _, ok := errors.AsType[*attest.Refused](err); ok || errors.Is(err, attest.ErrNoEvidence) {
 			err = refusal(ReasonEvidence, err)
@@ -106,7 +108,9 @@ func (s *Service) refuse(ctx context.Context, err error) error {
 	refused, ok := errors.AsType[*Refusal](err)
 	if !ok {
 		s.authority.counts.refuse(ReasonFailure)
-		s.log.Error("no certificate can be given", "peer", from, "err", err)
+		if s.told.take(string(ReasonFailure)) == nil {
+			s.log.Error("no certificate can be given", "peer", from, "err", err)
+		}
 		return status.Error(codes.Unavailable, "the authority cannot give a certificate now: its log says why")
 	}
 	s.authority.counts.refuse(refused.Reason)

@@ -182,7 +182,7 @@ func TestEvidenceThatIsRefused(t *testing.T) {
 		token func(t *testing.T, r *rig, address string) string
 		want  string
 	}{
-		{"nothing", func(*testing.T, *rig, string) string { return "" }, "neither a join token nor a client certificate"},
+		{"nothing", func(*testing.T, *rig, string) string { return "" }, "neither a token nor a client certificate"},
 		{"no token", func(*testing.T, *rig, string) string { return "secret words" }, "this is no join token"},
 		{"replayed", func(t *testing.T, r *rig, address string) string {
 			token := r.token(t, p)

@@ -59,7 +59,7 @@ type Status struct {
 	TTL         time.Duration     // of a workload's certificate
 	Roots       []Certificate     // that are trusted
 	Issuing     []Certificate     // the one that signs, and those between it and the root
-	Issued      map[string]uint64 // certificates since the start, by what proved who asks: "token", "certificate"; "own": the control plane's
+	Issued      map[string]uint64 // certificates since the start, by what proved who asks: "token", "certificate", "service-account"; "own": the control plane's
 	Refused     map[Reason]uint64 // likewise, every reason with a number
 	Waiting     int               // callers that wait for their turn
 	Tokens      int               // join tokens that are out and were not used
@@ -114,7 +114,7 @@ type counts struct {
 }
 
 func newCounts() *counts {
-	c := &counts{issued: map[string]uint64{attest.ByToken: 0, attest.ByCertificate: 0, ownLeaf: 0}, refused: map[Reason]uint64{}}
+	c := &counts{issued: map[string]uint64{attest.ByToken: 0, attest.ByCertificate: 0, attest.ByServiceAccount: 0, ownLeaf: 0}, refused: map[Reason]uint64{}}
 	for _, r := range Reasons() {
 		c.refused[r] = 0
 	}

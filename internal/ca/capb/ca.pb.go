@@ -28,10 +28,13 @@ type SignRequest struct {
 	// A request for a certificate: PKCS #10 in DER, at most 8 KiB. Its key is ECDSA on P-256 or P-384, or RSA of 2048 to 4096
 	// bits. It needs no names; if it has some they are exactly those of the workload.
 	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
-	// A join token, which counts once; "" to renew with the certificate of the connection.
-	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// A join token, which counts once; "" where there is none.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// A token of a Kubernetes ServiceAccount for the audience "lateen" that is bound to the caller's pod; "" where there is none. It
+	// counts before a join token. With neither, the certificate of the connection is renewed.
+	ServiceAccountToken string `protobuf:"bytes,3,opt,name=service_account_token,json=serviceAccountToken,proto3" json:"service_account_token,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *SignRequest) Reset() {
@@ -74,6 +77,13 @@ func (x *SignRequest) GetCsr() []byte {
 func (x *SignRequest) GetToken() string {
 	if x != nil {
 		return x.Token
+	}
+	return ""
+}
+
+func (x *SignRequest) GetServiceAccountToken() string {
+	if x != nil {
+		return x.ServiceAccountToken
 	}
 	return ""
 }
@@ -146,10 +156,11 @@ var File_ca_capb_ca_proto protoreflect.FileDescriptor
 
 const file_ca_capb_ca_proto_rawDesc = "" +
 	"\n" +
-	"\x10ca/capb/ca.proto\x12\flateen.ca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n" +
+	"\x10ca/capb/ca.proto\x12\flateen.ca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n" +
 	"\vSignRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"h\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x122\n" +
+	"\x15service_account_token\x18\x03 \x01(\tR\x13serviceAccountToken\"h\n" +
 	"\fSignResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\fR\x05roots\x12,\n" +

@@ -29,8 +29,8 @@ const (
 // CertificateAuthority gives workloads the certificates that prove who they are. It is served on the TLS port of the control
 // plane.
 type CertificateAuthorityClient interface {
-	// Sign returns a certificate for the workload that the caller proves to be: by a token, or else by the certificate of the
-	// connection. Codes: INVALID_ARGUMENT (the request for a certificate breaks a rule), UNAUTHENTICATED (there is no proof, or
+	// Sign returns a certificate for the workload that the caller proves to be: by a token of one of the two kinds, or else by the
+	// certificate of the connection. Codes: INVALID_ARGUMENT (the request for a certificate breaks a rule), UNAUTHENTICATED (there is no proof, or
 	// it does not hold), PERMISSION_DENIED (it names another workload than the proof), RESOURCE_EXHAUSTED (too many; try later),
 	// UNAVAILABLE (try again).
 	Sign(ctx context.Context, in *SignRequest, opts ...grpc.CallOption) (*SignResponse, error)
@@ -61,8 +61,8 @@ func (c *certificateAuthorityClient) Sign(ctx context.Context, in *SignRequest, 
 // CertificateAuthority gives workloads the certificates that prove who they are. It is served on the TLS port of the control
 // plane.
 type CertificateAuthorityServer interface {
-	// Sign returns a certificate for the workload that the caller proves to be: by a token, or else by the certificate of the
-	// connection. Codes: INVALID_ARGUMENT (the request for a certificate breaks a rule), UNAUTHENTICATED (there is no proof, or
+	// Sign returns a certificate for the workload that the caller proves to be: by a token of one of the two kinds, or else by the
+	// certificate of the connection. Codes: INVALID_ARGUMENT (the request for a certificate breaks a rule), UNAUTHENTICATED (there is no proof, or
 	// it does not hold), PERMISSION_DENIED (it names another workload than the proof), RESOURCE_EXHAUSTED (too many; try later),
 	// UNAVAILABLE (try again).
 	Sign(context.Context, *SignRequest) (*SignResponse, error)
