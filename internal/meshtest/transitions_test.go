@@ -256,6 +256,6 @@ func (x *transitions) absences() {
 		x.to("the service is back", func() {
 			x.mesh.Edit(func(r *mesh.Registry) { r.Services, r.Endpoints = services, endpoints })
 		}, "v1")
+		x.noMoreBytes()
 	}
-	x.noMoreBytes()
 }

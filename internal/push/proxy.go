@@ -171,7 +171,8 @@ func (p *Proxy) Close() {
 }
 
 // Next returns what is to be sent now. Its order makes before it breaks: clusters, their endpoints, and only then
-// what leads to them; clusters that nothing leads to go last, after a grace.
+// what leads to them; the endpoints of a service that is gone come after what led to them, and clusters that nothing leads to
+// go last, after a grace.
 func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	changed, revision := p.engine.take(p)
 	p.before, p.taken, p.taking = p.taken, revision, true
@@ -190,7 +191,7 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	var out []*xds.Response
 	for _, kind := range []view.Kind{
 		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindRoutes,
-		view.KindVirtualHost,
+		view.KindVirtualHost, view.KindEndpoints,
 	} {
 		if session.Opened(typeOf[kind]) {
 			out = append(out, p.respond(session, kind)...)

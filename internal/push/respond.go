@@ -205,23 +205,23 @@ func (p *Proxy) ready(s *slot) bool {
 	return true
 }
 
-// isLeft tells whether routes that the proxy has lead to a cluster, and will not any more when it has what it is to have.
+// isLeft tells whether routes that the proxy was sent lead to a cluster, and none will when it was sent the newest.
 func (p *Proxy) isLeft(cluster view.ID) bool {
 	if s, ok := p.slots[cluster]; !ok || s.uses == 0 {
 		return false
 	}
-	leads := false
+	left := false
 	for id, s := range p.slots {
 		if !leading(id.Kind) {
 			continue
 		}
-		old := slices.ContainsFunc(s.versions, func(c carried) bool { return slices.Contains(p.leads(c.made), cluster) })
-		if _, stuck := p.stuck[id]; slices.Contains(p.aimed(s), cluster) || (old && (stuck || s.isRefused())) {
+		led := slices.Contains(p.leads(s.last()), cluster)
+		if _, stuck := p.stuck[id]; slices.Contains(p.aimed(s), cluster) || (led && (stuck || s.isRefused())) {
 			return false
 		}
-		leads = leads || old
+		left = left || led
 	}
-	return leads
+	return left
 }
 
 // blocked tells whether a slot's newest version leads to something that the proxy refused and does not have, while
