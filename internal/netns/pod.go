@@ -154,12 +154,20 @@ func (p *Pod) Mount(file, over string) {
 }
 
 // Do runs f on a thread that is in the pod's network: sockets that f makes, itself and not through other goroutines, stay
-// there. It is root's, so that it counts as an application.
-func (p *Pod) Do(f func() error) error {
+// there. They are root's, as those of an application.
+func (p *Pod) Do(f func() error) error { return p.DoAs(0, f) }
+
+// DoAs is [Pod.Do] for the sockets of another user, such as a proxy's.
+func (p *Pod) DoAs(user int, f func() error) error {
 	done := make(chan error)
 	onThread(func() {
 		if err := unix.Setns(int(p.network.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("netns: enter pod %s: %w", p.Name, err)
+			return
+		}
+		// It is by this one of a thread's users that the kernel tells whose a socket is.
+		if _, err := unix.SetfsuidRetUid(user); err != nil {
+			done <- fmt.Errorf("netns: be user %d: %w", user, err)
 			return
 		}
 		done <- f()

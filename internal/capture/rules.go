@@ -1,0 +1,144 @@
+package capture
+
+import (
+	"net/netip"
+)
+
+// Family is a family of addresses.
+type Family string
+
+// The families. Only IPv4 is captured.
+const (
+	IPv4 Family = "ip"
+	IPv6 Family = "ip6"
+)
+
+// Table holds the rules for one family of addresses.
+type Table struct {
+	Family Family
+	Chains []Chain
+}
+
+// Hook is where packets meet the rules of a chain.
+type Hook string
+
+// The hooks.
+const (
+	Prerouting Hook = "prerouting" // what has come, before it is decided whether it is for this host
+	Input      Hook = "input"      // what has come for this host, after it was redirected
+	Output     Hook = "output"     // what this host sends
+)
+
+// Chain is a list of rules. The first one that matches decides; without one the packet goes on as it is. Chains at Prerouting and
+// Output redirect, and see the first packet of each connection; those at Input filter.
+type Chain struct {
+	Hook  Hook
+	Rules []Rule
+}
+
+// Verdict is what a rule does.
+type Verdict int
+
+// The verdicts.
+const (
+	Leave    Verdict = iota // as it is
+	Redirect                // to a port of this host
+	Refuse                  // with a reset
+)
+
+// Rule is about TCP packets that meet all of what it says.
+type Rule struct {
+	From          netip.Prefix // source; invalid: any
+	To            netip.Prefix // destination; invalid: any
+	NotTo         netip.Prefix // the destination is none of these; invalid: any
+	ToItself      bool         // it stays on this host: its interface is the loopback one
+	Port          uint16       // of the destination; 0: any
+	User          uint32       // that owns the socket it comes from; 0: any
+	NotRedirected bool         // its connection has the destination that was dialled
+
+	Verdict    Verdict
+	RedirectTo uint16 // port
+	Why        string // for who reads the rules in the kernel
+}
+
+// addresses are those of a family that mean the host itself.
+type addresses struct {
+	loopback  netip.Prefix
+	fromProxy netip.Prefix // source of what the proxy hands to the application
+}
+
+// fromProxy is the source address of what the proxy hands to its application.
+const fromProxy = "127.0.0.6/32"
+
+func addressesOf(Family) addresses {
+	return addresses{loopback: netip.MustParsePrefix("127.0.0.0/8"), fromProxy: netip.MustParsePrefix(fromProxy)}
+}
+
+const dnsPort = 53
+
+// Tables returns the rules for a configuration, or a [*Misused] error.
+func (c Config) Tables() ([]Table, error) {
+	c.complete()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return []Table{c.table(IPv4)}, nil
+}
+
+func (c *Config) table(f Family) Table {
+	own := addressesOf(f)
+	return Table{Family: f, Chains: []Chain{
+		{Hook: Prerouting, Rules: c.prerouting()},
+		{Hook: Input, Rules: c.input()},
+		{Hook: Output, Rules: c.output(own)},
+	}}
+}
+
+// prerouting is about what comes from others.
+func (c *Config) prerouting() []Rule {
+	var rules []Rule
+	for _, port := range c.Keep {
+		rules = append(rules, Rule{Port: port, Verdict: Leave, Why: "left out"})
+	}
+	for _, port := range []uint16{c.Outbound, c.Inbound} {
+		rules = append(rules, Rule{Port: port, Verdict: Leave, Why: "refused at input"})
+	}
+	return append(rules, Rule{Verdict: Redirect, RedirectTo: c.Inbound, Why: "all else comes in through the proxy"})
+}
+
+// input refuses what the proxy would send to itself, again and again.
+func (c *Config) input() []Rule {
+	var rules []Rule
+	for _, port := range []uint16{c.Outbound, c.Inbound} {
+		rules = append(rules, Rule{Port: port, NotRedirected: true, Verdict: Refuse, Why: "nobody dials the proxy itself"})
+	}
+	return rules
+}
+
+// output is about what the workload and its proxy send.
+func (c *Config) output(own addresses) []Rule {
+	rules := []Rule{
+		{From: own.fromProxy, ToItself: true, User: c.ProxyUID, Verdict: Leave, Why: "from the proxy to the application"},
+	}
+	for _, port := range []uint16{c.Outbound, c.Inbound} {
+		rules = append(rules, Rule{ToItself: true, Port: port, Verdict: Leave, Why: "refused at input"})
+	}
+	for _, port := range c.Keep {
+		rules = append(rules, Rule{ToItself: true, User: c.ProxyUID, Port: port, Verdict: Leave, Why: "left out"})
+	}
+	rules = append(rules,
+		Rule{NotTo: own.loopback, ToItself: true, User: c.ProxyUID, Verdict: Redirect, RedirectTo: c.Inbound, Why: "a workload that calls itself comes in like others"},
+		Rule{User: c.ProxyUID, Verdict: Leave, Why: "from the proxy to others"},
+		Rule{To: own.loopback, Verdict: Leave, Why: "from the application to itself"},
+		Rule{Port: dnsPort, Verdict: Leave, Why: "DNS"},
+	)
+	all := Rule{Verdict: Redirect, RedirectTo: c.Outbound, Why: "goes out through the proxy"}
+	if len(c.Include) == 0 {
+		return append(rules, all)
+	}
+	for _, p := range c.Include {
+		all.To = p
+		rules = append(rules, all)
+	}
+	return rules
+}
