@@ -47,7 +47,7 @@ func (c *Command) print(out io.Writer) error {
 		return err
 	}
 	for _, t := range tables {
-		if _, err := io.WriteString(out, RestoreText(t, func(Hook) bool { return false })); err != nil {
+		if _, err := io.WriteString(out, RestoreText(t, func(Hook) int { return 0 })); err != nil {
 			return err
 		}
 	}

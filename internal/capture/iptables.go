@@ -57,7 +57,7 @@ func (i iptables) apply(ctx context.Context, tables []Table) error {
 		if err != nil {
 			return err
 		}
-		jumps := func(h Hook) bool { return slices.Contains(saved, jumpTo(h)) }
+		jumps := func(h Hook) int { return count(saved, jumpTo(h)) }
 		if _, err := run(ctx, RestoreText(t, jumps), i.restore, "--noflush", "--wait", lockWait); err != nil {
 			return err
 		}
@@ -90,16 +90,12 @@ func (i iptables) check(ctx context.Context, tables []Table) error {
 // compareLines compares what iptables-save says of a chain.
 func compareLines(saved []string, hook Hook, want []string) error {
 	var got []string
-	jumps := 0
 	for _, line := range saved {
 		if strings.HasPrefix(line, "-A "+chainName(hook)+" ") {
 			got = append(got, line)
 		}
-		if line == jumpTo(hook) {
-			jumps++
-		}
 	}
-	if jumps != 1 {
+	if jumps := count(saved, jumpTo(hook)); jumps != 1 {
 		return fmt.Errorf("%d rules of iptables lead to chain %s instead of one", jumps, chainName(hook))
 	}
 	if len(got) != len(want) {
@@ -111,6 +107,16 @@ func compareLines(saved []string, hook Hook, want []string) error {
 		}
 	}
 	return nil
+}
+
+func count(lines []string, wanted string) int {
+	n := 0
+	for _, line := range lines {
+		if line == wanted {
+			n++
+		}
+	}
+	return n
 }
 
 // canonical drops what the versions of iptables-save write differently: quotes around one word.

@@ -20,11 +20,26 @@ type nft struct{}
 
 func (nft) name() Backend { return NFTables }
 
+// answerRoom is what the kernel's answers to a transaction may take until they are read, in bytes.
+const answerRoom = 8 << 20
+
+// connect returns a connection to the network namespace of this thread.
+func connect() (*nftables.Conn, error) {
+	conn, err := nftables.New(nftables.WithSockOptions(makeRoom))
+	if err != nil {
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
+	return conn, nil
+}
+
+// makeRoom is an option of a connection whose type belongs to a library of the library.
+func makeRoom[C interface{ SetReadBuffer(bytes int) error }](c C) error { return c.SetReadBuffer(answerRoom) }
+
 // apply replaces the tables in one transaction.
 func (nft) apply(_ context.Context, tables []Table) error {
-	conn, err := nftables.New()
+	conn, err := connect()
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	for _, t := range tables {
 		table := &nftables.Table{Family: nftFamily(t.Family), Name: tableName}
@@ -49,9 +64,9 @@ func (nft) apply(_ context.Context, tables []Table) error {
 
 // check compares the tables with those in the kernel.
 func (nft) check(_ context.Context, tables []Table) error {
-	conn, err := nftables.New()
+	conn, err := connect()
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	for _, t := range tables {
 		table, err := conn.ListTableOfFamily(tableName, nftFamily(t.Family))
@@ -132,7 +147,7 @@ func nftChain(table *nftables.Table, c Chain) *nftables.Chain {
 	accept := nftables.ChainPolicyAccept
 	chain := &nftables.Chain{
 		Name: string(c.Hook), Table: table, Type: nftables.ChainType(kind),
-		Priority: nftables.ChainPriorityRef(nftables.ChainPriority(priority)), Policy: &accept,
+		Priority: new(nftables.ChainPriority(priority)), Policy: &accept,
 	}
 	switch c.Hook {
 	case Prerouting:
@@ -216,12 +231,18 @@ func mask(bits []byte) expr.Any {
 
 // inNetwork compares an address of the packet.
 func inNetwork(offset uint32, p netip.Prefix, op expr.CmpOp) []expr.Any {
+	// Only the bytes count that the network says something of.
+	const byteBits = 8
 	address := p.Masked().Addr().AsSlice()
+	whole := p.Bits()%byteBits == 0
+	if whole {
+		address = address[:p.Bits()/byteBits]
+	}
 	all := []expr.Any{&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(len(address))}}
-	if !p.IsSingleIP() {
+	if !whole {
 		bits := make([]byte, len(address))
 		for i := range p.Bits() {
-			bits[i/8] |= 0x80 >> (i % 8)
+			bits[i/byteBits] |= 0x80 >> (i % byteBits)
 		}
 		all = append(all, mask(bits))
 	}

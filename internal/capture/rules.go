@@ -2,6 +2,7 @@ package capture
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // Family is a family of addresses.
@@ -133,7 +134,7 @@ func (c *Config) output(own addresses) []Rule {
 		Rule{Port: dnsPort, Verdict: Leave, Why: "DNS"},
 	)
 	all := Rule{Verdict: Redirect, RedirectTo: c.Outbound, Why: "goes out through the proxy"}
-	if len(c.Include) == 0 {
+	if len(c.Include) == 0 || slices.ContainsFunc(c.Include, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
 		return append(rules, all)
 	}
 	for _, p := range c.Include {

@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -76,8 +77,8 @@ func (r Rule) words(f Family) []string {
 }
 
 // RestoreText returns the tables as iptables-restore --noflush takes them: each nat and filter table in one transaction. The
-// chains are the package's own, made anew; jump tells of those that the kernel's chains lead to them already.
-func RestoreText(t Table, jumps func(Hook) bool) string {
+// chains are the package's own, made anew; jumps says how many rules of the kernel's chains lead there already.
+func RestoreText(t Table, jumps func(Hook) int) string {
 	var b strings.Builder
 	for _, part := range []struct {
 		table string
@@ -87,8 +88,9 @@ func RestoreText(t Table, jumps func(Hook) bool) string {
 		var lines []string
 		for _, hook := range part.hooks {
 			fmt.Fprintf(&b, ":%s - [0:0]\n", chainName(hook))
-			if !jumps(hook) {
-				lines = append(lines, jumpTo(hook))
+			if n := jumps(hook); n != 1 {
+				remove := strings.Replace(jumpTo(hook), "-A", "-D", 1)
+				lines = append(append(lines, slices.Repeat([]string{remove}, n)...), jumpTo(hook))
 			}
 			lines = append(lines, t.restoreLines(hook)...)
 		}

@@ -208,7 +208,7 @@ func (p *Pod) ListenPacket(address string) net.PacketConn {
 	}); err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { l.Close() })
+	p.t.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
