@@ -3,11 +3,13 @@ package netns
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -215,4 +217,30 @@ func (p *Pod) ListenPacket(address string) net.PacketConn {
 // Client returns a client that calls out of the pod, with a connection of its own for each request. URLs have IP addresses.
 func (p *Pod) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: p.Dial, DisableKeepAlives: true}}
+}
+
+// Folder returns a folder that belongs to a user, with that user's way to it. It is removed when the test ends.
+func (p *Pod) Folder(user int) string {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o711), os.Chmod(dir, 0o700), os.Chown(dir, user, user)); err != nil { //nolint:gosec // others go through it
+		p.t.Fatal(err)
+	}
+	return dir
+}
+
+// Program returns a path by which all users of the pod reach a program, wherever it lies.
+func (p *Pod) Program(path string) string {
+	p.t.Helper()
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	dir := p.Folder(0)
+	place := filepath.Join(dir, filepath.Base(path))
+	if err := errors.Join(os.Chmod(dir, 0o711), os.WriteFile(place, nil, 0o600)); err != nil { //nolint:gosec // others go through it
+		p.t.Fatal(err)
+	}
+	p.Mount(real, place)
+	return place
 }
