@@ -45,7 +45,7 @@ func command() int {
 	var c capture.Command
 	flags := flag.NewFlagSet("capture", flag.ExitOnError)
 	c.Flags(flags)
-	_ = flags.Parse(os.Args[1:]) // an error ends the program
+	_ = flags.Parse(os.Args[1:])                                          // an error ends the program
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM) //nolint:forbidigo // this is a program
 	defer stop()
 	err := c.Run(ctx, os.Stdout, slog.New(slog.NewTextHandler(os.Stderr, nil)))
@@ -69,7 +69,9 @@ func forbidNFTables() error {
 	unless := func(value uint32, skip uint8) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
 	}
-	end := func(verdict uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: verdict} }
+	end := func(verdict uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: verdict}
+	}
 	filter := []unix.SockFilter{
 		load(number), unless(unix.SYS_SOCKET, 5),
 		load(family), unless(unix.AF_NETLINK, 3),

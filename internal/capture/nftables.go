@@ -33,7 +33,9 @@ func connect() (*nftables.Conn, error) {
 }
 
 // makeRoom is an option of a connection whose type belongs to a library of the library.
-func makeRoom[C interface{ SetReadBuffer(bytes int) error }](c C) error { return c.SetReadBuffer(answerRoom) }
+func makeRoom[C interface{ SetReadBuffer(bytes int) error }](c C) error {
+	return c.SetReadBuffer(answerRoom)
+}
 
 // apply replaces the tables in one transaction.
 func (nft) apply(_ context.Context, tables []Table) error {

@@ -232,7 +232,7 @@ func (p *Pod) Folder(user int) string {
 // Program returns a path by which all users of the pod reach a program, wherever it lies.
 func (p *Pod) Program(path string) string {
 	p.t.Helper()
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -241,6 +241,6 @@ func (p *Pod) Program(path string) string {
 	if err := errors.Join(os.Chmod(dir, 0o711), os.WriteFile(place, nil, 0o600)); err != nil { //nolint:gosec // others go through it
 		p.t.Fatal(err)
 	}
-	p.Mount(real, place)
+	p.Mount(target, place)
 	return place
 }
