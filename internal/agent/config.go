@@ -39,9 +39,12 @@ type Config struct {
 	// Of the identity.
 	ControlPlane string // HOST:PORT where the control plane answers over mutual TLS; "": [DefaultControlPlane], but for PlainXDS or Bootstrap
 	TrustDomain  string // of the identity; "": Domain
-	RootCert     string // path of a PEM file with the roots by which the control plane is trusted at first; "": the token tells
+	RootCert     string // path of a PEM file with the roots by which the control plane is trusted at first; "": the token tells. It is read anew for each request
 	TokenFile    string // path of a file with a join token; the certificate is then kept over a restart
 	InheritToken bool   // join tokens come through descriptor 3, see [GiveTokens]
+	// ServiceAccountToken is the path of a file with the token of the pod's ServiceAccount, which the kubelet renews there. It
+	// needs RootCert. The certificate is not kept over a restart: the token gives another.
+	ServiceAccountToken string
 
 	// Tokens gives join tokens to an agent that runs in the process that has them; nil: as the fields above say.
 	Tokens func(context.Context) (string, error)
@@ -68,6 +71,7 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.TrustDomain, "trust-domain", "", "trust domain of the workload and the control plane (default: that of the services)")
 	f.StringVar(&c.RootCert, "root-cert", "", "path of a PEM file with the roots by which the control plane is trusted at first (default: the one that the token names)")
 	f.StringVar(&c.TokenFile, "token-file", "", "path of a file with a join token; what it gives is kept in --dir")
+	f.StringVar(&c.ServiceAccountToken, "service-account-token", "", "path of a file with the token of a pod's ServiceAccount for the audience lateen, which is read whenever one is needed; it needs --root-cert")
 	f.BoolVar(&c.InheritToken, "inherit-token", false, "ask for join tokens through descriptor 3, for a program that starts agents")
 }
 
@@ -88,6 +92,7 @@ func (c *Config) Args() []string {
 		{"--trust-domain", c.TrustDomain},
 		{"--root-cert", c.RootCert},
 		{"--token-file", c.TokenFile},
+		{"--service-account-token", c.ServiceAccountToken},
 	} {
 		if f.value != "" {
 			args = append(args, f.name, f.value)
@@ -156,10 +161,12 @@ func (c *Config) check() error {
 		return &Misused{"nothing says which proxy this is", "name it with --node NAME.NAMESPACE --address IP, or give Envoy's whole configuration with --bootstrap"}
 	case c.ControlPlane != "" && c.PlainXDS != "":
 		return &Misused{"the control plane is to be reached with and without an identity", "give one of --control-plane and --plain-xds"}
-	case c.ControlPlane == "" && (c.TokenFile != "" || c.InheritToken || c.RootCert != ""):
+	case c.ControlPlane == "" && (c.TokenFile != "" || c.InheritToken || c.RootCert != "" || c.ServiceAccountToken != ""):
 		return &Misused{"nothing says who gives the identity", "name the control plane with --control-plane HOST:PORT"}
-	case c.TokenFile != "" && c.InheritToken:
-		return &Misused{"join tokens are to come from two places", "give one of --token-file and --inherit-token"}
+	case c.TokenFile != "" && c.InheritToken, c.ServiceAccountToken != "" && (c.TokenFile != "" || c.InheritToken):
+		return &Misused{"tokens are to come from two places", "give one of --token-file, --inherit-token and --service-account-token"}
+	case c.ServiceAccountToken != "" && c.RootCert == "":
+		return &Misused{"the token of a ServiceAccount does not say how the control plane is known", "name the file with its roots with --root-cert"}
 	}
 	if isSocket {
 		path, err := filepath.Abs(socket)

@@ -64,6 +64,8 @@ func (a *Agent) newKeeper() (*keeper, io.Closer, error) {
 		if k.tokens, closer, err = inheritedTokens(tokenDescriptor); err != nil {
 			return nil, nil, err
 		}
+	case c.ServiceAccountToken != "":
+		k.tokens, k.lasting = serviceAccountTokens(c.ServiceAccountToken), true
 	default:
 		if c.TokenFile != "" {
 			k.tokens = fileTokens(c.TokenFile, c.Log)

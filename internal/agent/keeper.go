@@ -24,6 +24,7 @@ type keeper struct {
 	trustDomain string
 	sign        signer
 	tokens      tokenSource                                   // nil: there are none
+	lasting     bool                                          // a token is good for any number of certificates, until it ends
 	sameKey     bool                                          // for all certificates
 	load        func(trustDomain string) (*credential, error) // the one of an earlier run, or nil
 	save        func(*credential) error                       // for a later run
@@ -292,10 +293,14 @@ func (k *keeper) nextToken(ctx context.Context) (string, error) {
 
 // conclude draws conclusions from how an attempt went. A token that came to nobody is still good, together with its key.
 func (k *keeper) conclude(r request, code codes.Code, err error) {
+	if k.lasting {
+		k.token = "" // there may be a newer one by then
+	}
 	switch {
 	case code == codes.ResourceExhausted:
 	case r.token == "":
 		k.turn = err != nil
+	case k.lasting:
 	case code == codes.Unavailable, code == codes.DeadlineExceeded, code == codes.Canceled:
 	default:
 		k.token, k.spent, k.spentBy = "", r.token, err

@@ -51,6 +51,21 @@ func fileTokens(path string, log *slog.Logger) tokenSource {
 	}
 }
 
+// maxServiceAccount bounds a file with the token of a ServiceAccount, in bytes.
+const maxServiceAccount = 16 << 10
+
+// serviceAccountTokens reads the token that is in a file whenever one is needed: the kubelet puts a newer one there in time.
+// Others in the container may read it, as they may read the certificate's key from the agent.
+func serviceAccountTokens(path string) tokenSource {
+	return func(context.Context) (string, error) {
+		text, err := disk.ReadFile(path, maxServiceAccount)
+		if err != nil {
+			return "", fmt.Errorf("read the token of the ServiceAccount: %w", err)
+		}
+		return checkToken(string(text))
+	}
+}
+
 // checkToken returns the token in a line.
 func checkToken(line string) (string, error) {
 	token := strings.TrimSpace(line)
@@ -58,7 +73,7 @@ func checkToken(line string) (string, error) {
 	case token == "":
 		return "", errNoToken
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", errors.New("what should be a join token is something else")
+		return "", errors.New("what should be a token is something else")
 	}
 	return token, nil
 }

@@ -1,7 +1,7 @@
 // Package enrol gets a workload its certificate from the control plane.
 //
-// What comes in: where the control plane is, how to know it, the workload's key, and a join token or the certificate that is
-// to be renewed. What goes out: a chain for that key, and the roots of the trust domain, verified against each other. The key
+// What comes in: where the control plane is, how to know it, the workload's key, and a join token, the token of a pod's
+// ServiceAccount, or the certificate that is to be renewed. What goes out: a chain for that key, and the roots of the trust domain, verified against each other. The key
 // stays where it is. The other side is always verified: as the control plane of the trust domain, by roots that are known, or by
 // the one whose pin the token has.
 package enrol
@@ -31,9 +31,11 @@ type Ask struct {
 	Trust       *identity.Bundle // roots by which the control plane is known; nil: the token's pin says which
 	Key         crypto.Signer    // of the workload. Keep it for further tries with the same token: it counts for one key
 	Workload    string           // that it is for, "reviews-v2-0.default": a token for another one is refused, and not spent; "": whichever
-	Token       string           // join token; "": Renew
-	Renew       *tls.Certificate // the certificate that is to be renewed, with its own key; nil: Token
-	Now         func() time.Time // nil: [time.Now]
+	Token       string           // join token; "": none
+	// ServiceAccount is the token of a Kubernetes ServiceAccount; it needs Trust. "": none.
+	ServiceAccount string
+	Renew          *tls.Certificate // the certificate that is to be renewed, with its own key; nil: none. One of the three is given
+	Now            func() time.Time // nil: [time.Now]
 }
 
 // Answer is what the control plane gave.
@@ -52,8 +54,8 @@ func Request(ctx context.Context, ask Ask) (Answer, error) {
 	if ask.Now == nil {
 		ask.Now = time.Now
 	}
-	if (ask.Token == "") == (ask.Renew == nil) {
-		return Answer{}, errors.New("either a join token or a certificate to renew is needed")
+	if err := ask.checkOne(); err != nil {
+		return Answer{}, err
 	}
 	if err := ask.checkRenew(); err != nil {
 		return Answer{}, err
@@ -76,11 +78,28 @@ func Request(ctx context.Context, ask Ask) (Answer, error) {
 		return Answer{}, err
 	}
 	defer connection.Close() //nolint:errcheck // the answer is there
-	out, err := capb.NewCertificateAuthorityClient(connection).Sign(ctx, &capb.SignRequest{Csr: csr, Token: ask.Token})
+	out, err := capb.NewCertificateAuthorityClient(connection).Sign(ctx, &capb.SignRequest{Csr: csr, Token: ask.Token, ServiceAccountToken: ask.ServiceAccount})
 	if err != nil {
 		return Answer{}, err
 	}
 	return ask.read(out)
+}
+
+// checkOne makes sure that there is one proof of who asks.
+func (a Ask) checkOne() error {
+	n := 0
+	for _, there := range []bool{a.Token != "", a.ServiceAccount != "", a.Renew != nil} {
+		if there {
+			n++
+		}
+	}
+	if n != 1 {
+		return errors.New("either a token or a certificate to renew is needed")
+	}
+	if a.ServiceAccount != "" && a.Trust == nil {
+		return errors.New("the token of a ServiceAccount is shown to nobody without roots by which the control plane is known")
+	}
+	return nil
 }
 
 // checkRenew looks at the certificate that is to be renewed: with one that has expired there is no connection, and no word why.

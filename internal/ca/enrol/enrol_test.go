@@ -209,8 +209,8 @@ func TestAsk(t *testing.T) {
 		ask  enrol.Ask
 		want string
 	}{
-		{"nothing to show", enrol.Ask{Trust: &trust}, "either a join token or a certificate"},
-		{"both", enrol.Ask{Trust: &trust, Token: token, Renew: &held}, "either a join token or a certificate"},
+		{"nothing to show", enrol.Ask{Trust: &trust}, "either a token or a certificate"},
+		{"both", enrol.Ask{Trust: &trust, Token: token, Renew: &held}, "either a token or a certificate"},
 		{"no token", enrol.Ask{Token: "secret words"}, "this is no join token"},
 		{"no roots to renew by", enrol.Ask{Renew: &held}, "this is no join token"},
 		{"no roots", enrol.Ask{Trust: new(identity.Bundle), Token: token}, "1 to 64 roots"},
