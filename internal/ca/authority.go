@@ -34,12 +34,16 @@ const (
 	LongestTTL  = 30 * 24 * time.Hour
 )
 
+// openBound bounds how long it takes to read what is kept, or to make it.
+const openBound = time.Minute
+
 // Config is what an Authority is made with.
 type Config struct {
 	State       string        // folder of the control plane; made if need be
 	TrustDomain string        // of all identities
 	TTL         time.Duration // how long a workload's certificate holds; 0: [DefaultTTL]
-	Plugged     Plugged       // the zero value: a root of its own
+	Plugged     Plugged       // the zero value: what the storage has, or a root of its own
+	Storage     Storage       // of the root; nil: files in State
 	// Known returns why the certificate of a workload is not to be renewed; nil: every one is that holds.
 	Known func(identity.Peer) error
 	Now   func() time.Time
@@ -61,15 +65,16 @@ func (c *Config) check() error {
 
 // Authority signs certificates. Its methods may be called from any goroutine.
 type Authority struct {
-	c      Config
-	folder *disk.Folder
-	lock   *os.File
-	keeper keeper
-	signer *signer
-	tokens *attest.Tokens
-	counts *counts
-	rate   *rates
-	slots  *semaphore.Weighted
+	c       Config
+	folder  *disk.Folder
+	lock    *os.File
+	storage Storage
+	keeper  keeper
+	signer  *signer
+	tokens  *attest.Tokens
+	counts  *counts
+	rate    *rates
+	slots   *semaphore.Weighted
 	// template says what a certificate is to be. What it says is not believed: see check.go.
 	template func(order) (*x509.Certificate, error)
 }
@@ -84,8 +89,16 @@ func Open(c Config) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	a := &Authority{c: c, folder: folder, lock: lock, counts: newCounts(), rate: newRates(c.Now, min(refill, c.TTL/4)), slots: newSlots(), template: leafTemplate}
-	if a.signer, a.keeper, err = a.load(); err != nil {
+	a := &Authority{
+		c: c, folder: folder, lock: lock, storage: c.Storage, counts: newCounts(), rate: newRates(c.Now, min(refill, c.TTL/4)), slots: newSlots(),
+		template: leafTemplate,
+	}
+	if a.storage == nil {
+		a.storage = NewFiles(folder)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openBound)
+	defer cancel()
+	if a.signer, a.keeper, err = a.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("certificate authority: %w", err), a.Close())
 	}
 	a.tokens = attest.OpenTokens(attest.TokensConfig{
@@ -107,7 +120,7 @@ func (a *Authority) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			a.look()
+			a.look(ctx)
 		}
 	}
 }

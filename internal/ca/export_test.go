@@ -1,9 +1,12 @@
 package ca
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Look looks after the files once, as [Authority.Run] does again and again.
-func (a *Authority) Look() { a.look() }
+func (a *Authority) Look() { a.look(context.Background()) }
 
 // Bound bounds guests by other numbers than those of the package.
 func (d *Door) Bound(most int32, life time.Duration) { d.guests.most, d.guests.life = most, life }

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -31,12 +32,13 @@ func Look(dir string, now time.Time) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := look(folder, now)
+	kept, err := look(context.Background(), NewFiles(folder), now)
 	return kept, errors.Join(err, folder.Close())
 }
 
-func look(folder *disk.Folder, now time.Time) (*Kept, error) {
-	known, err := readMarker(folder)
+func look(ctx context.Context, files *Files, now time.Time) (*Kept, error) {
+	a := &Authority{storage: files, c: Config{Now: func() time.Time { return now }}}
+	known, err := a.readMarker(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +49,8 @@ func look(folder *disk.Folder, now time.Time) (*Kept, error) {
 	if kept.Plugged {
 		return kept, nil
 	}
-	a := &Authority{folder: folder, c: Config{TrustDomain: known.TrustDomain, Now: func() time.Time { return now }}}
-	text, err := folder.Read(rootFile, maxRoot)
+	a.c.TrustDomain = known.TrustDomain
+	text, err := files.Read(ctx, RootPart)
 	var s *signer
 	if err == nil {
 		s, err = a.readOwn(text)

@@ -2,18 +2,15 @@ package ca
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 
-	"github.com/lateen-mesh/lateen/internal/disk"
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
-
-// markerFile remembers, apart from the folder of the root, that there is one and which.
-const markerFile = "ca.made"
 
 const (
 	markerFormat = "lateen-ca"
@@ -44,36 +41,61 @@ func newMarker(s *signer, trustDomain string, pluggedIn bool) *marker {
 func (m *marker) is(s *signer) bool { return m.Roots[0] == identity.Fingerprint(s.top) }
 
 // readMarker returns nil when there is none.
-func readMarker(folder *disk.Folder) (*marker, error) {
-	data, err := folder.Read(markerFile, maxMarker)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func (a *Authority) readMarker(ctx context.Context) (*marker, error) {
+	data, err := a.storage.Read(ctx, MarkPart)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil //nolint:nilnil // there is none
+	case errors.Is(err, ErrAway):
+		return nil, err
 	}
-	m := new(marker)
+	var m *marker
 	if err == nil {
-		decoder := json.NewDecoder(bytes.NewReader(data))
-		decoder.DisallowUnknownFields()
-		err = decoder.Decode(m)
-	}
-	if err == nil && (m.Format != markerFormat || m.Version != 1 || len(m.Roots) == 0) {
-		err = errors.New("it is not what Lateen writes there")
+		m, err = parseMarker(data)
 	}
 	if err != nil {
-		path := folder.Path(markerFile)
+		where := a.storage.Where(MarkPart)
 		return nil, &Unusable{
-			Message: fmt.Sprintf("%s, which remembers the root of the mesh, cannot be read: %v", path, err),
-			Advice:  fmt.Sprintf("if %s is the mesh's root still, or its authority is plugged in, remove %s", folder.Path(rootFile), path),
+			Message: fmt.Sprintf("%s, which remembers the root of the mesh, cannot be read: %v", where, err),
+			Advice:  fmt.Sprintf("if %s is the mesh's root still, or its authority is plugged in, remove %s", a.storage.Where(RootPart), where),
 		}
 	}
 	return m, nil
 }
 
-// writeMarker writes what is to be remembered, unless it is already, and returns the file's text.
-func writeMarker(folder *disk.Folder, before, now *marker) ([]byte, error) {
-	data, err := json.Marshal(now)
-	data = append(data, '\n')
-	if err != nil || before != nil && before.TrustDomain == now.TrustDomain && before.PluggedIn == now.PluggedIn && slices.Equal(before.Roots, now.Roots) {
-		return data, err
+func parseMarker(data []byte) (*marker, error) {
+	m := new(marker)
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(m); err != nil {
+		return nil, err
 	}
-	return data, folder.Write(markerFile, data)
+	if len(data) > maxMarker || m.Format != markerFormat || m.Version != 1 || len(m.Roots) == 0 {
+		return nil, errors.New("it is not what Lateen writes there")
+	}
+	return m, nil
+}
+
+// writeMarker writes what is to be remembered, unless it is already, and returns the text.
+func (a *Authority) writeMarker(ctx context.Context, before, now *marker) ([]byte, error) {
+	data, err := json.Marshal(now)
+	if err != nil {
+		return nil, err
+	}
+	data = append(data, '\n')
+	switch {
+	case before == nil:
+		err = a.storage.Create(ctx, MarkPart, data)
+		there, readErr := a.storage.Read(ctx, MarkPart)
+		if err != nil && readErr == nil && bytes.Equal(there, data) {
+			err = nil // another one has written the same, or the answer was lost
+		}
+	case !before.equal(now):
+		_, err = a.storage.Replace(ctx, MarkPart, data)
+	}
+	return data, err
+}
+
+func (m *marker) equal(o *marker) bool {
+	return m.TrustDomain == o.TrustDomain && m.PluggedIn == o.PluggedIn && slices.Equal(m.Roots, o.Roots)
 }

@@ -2,10 +2,12 @@ package ca
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/disk"
@@ -26,65 +28,63 @@ const maxPEM = 256 << 10
 
 func (p Plugged) used() bool { return p != Plugged{} }
 
-func (p Plugged) files() []string {
-	files := []string{p.SigningCert, p.SigningKey, p.RootCert}
-	if p.CertChain != "" {
-		files = append(files, p.CertChain)
-	}
-	return files
-}
-
-// read reads the files, in the order of files.
-func (p Plugged) read() ([][]byte, error) {
+// texts reads the files.
+func (p Plugged) texts(context.Context) (PluggedTexts, error) {
 	if p.SigningCert == "" || p.SigningKey == "" || p.RootCert == "" {
-		return nil, errors.New("an authority is plugged in with a signing certificate, its key and a root certificate: one is not given")
+		return PluggedTexts{}, errors.New("an authority is plugged in with a signing certificate, its key and a root certificate: one is not given")
 	}
-	var texts [][]byte
-	for _, path := range p.files() {
-		text, err := disk.ReadFile(path, maxPEM)
-		if err != nil {
-			return nil, err
+	var t PluggedTexts
+	for _, file := range []struct {
+		path string
+		to   *Text
+	}{{p.SigningCert, &t.Cert}, {p.SigningKey, &t.Key}, {p.RootCert, &t.Roots}, {p.CertChain, &t.Chain}} {
+		if file.path == "" {
+			continue
 		}
-		texts = append(texts, text)
+		text, err := disk.ReadFile(file.path, maxPEM)
+		if err != nil {
+			return PluggedTexts{}, err
+		}
+		*file.to = Text{file.path, text}
 	}
-	return texts, nil
+	return t, nil
 }
 
-// signer puts together what the files hold.
-func (p Plugged) signer(texts [][]byte, trustDomain string, now time.Time) (*signer, error) {
-	certs, err := parseCertificates(texts[0])
+// all lists the texts.
+func (t PluggedTexts) all() []Text { return []Text{t.Cert, t.Key, t.Roots, t.Chain} }
+
+// signer puts together what the texts hold.
+func (t PluggedTexts) signer(trustDomain string, now time.Time) (*signer, error) {
+	wrap := func(at Text, err error) error { return fmt.Errorf("%s: %w", at.Where, err) }
+	certs, err := parseCertificates(t.Cert.Text)
 	if err == nil && len(certs) == 0 {
 		err = errors.New("there is no certificate")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.SigningCert, err)
+		return nil, wrap(t.Cert, err)
 	}
-	block, rest := pem.Decode(texts[1])
+	block, rest := pem.Decode(t.Key.Text)
 	for block != nil && block.Type == "EC PARAMETERS" { // as openssl writes them before a key
 		block, rest = pem.Decode(rest)
 	}
 	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fmt.Errorf("%s: %w", p.SigningKey, errKey)
+		return nil, wrap(t.Key, errKey)
 	}
 	key, err := parseKey(block)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.SigningKey, err)
+		return nil, wrap(t.Key, err)
 	}
-	trust, err := identity.ParseBundle(trustDomain, texts[2])
+	trust, err := identity.ParseBundle(trustDomain, t.Roots.Text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.RootCert, err)
+		return nil, wrap(t.Roots, err)
 	}
-	between := certs[1:]
-	if len(texts) > 3 {
-		more, err := parseCertificates(texts[3])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.CertChain, err)
-		}
-		between = append(between, more...)
-	}
-	s, err := newSigner(certs[0], key, between, trust, now)
+	more, err := parseCertificates(t.Chain.Text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.SigningCert, err)
+		return nil, wrap(t.Chain, err)
+	}
+	s, err := newSigner(certs[0], key, slices.Concat(certs[1:], more), trust, now)
+	if err != nil {
+		return nil, wrap(t.Cert, err)
 	}
 	return s, nil
 }

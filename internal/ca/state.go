@@ -1,6 +1,8 @@
 package ca
 
 import (
+	"bytes"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,18 +17,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
 
-// Files in the state folder.
-const (
-	lockFile = "ca.lock"
-	// rootFile holds the root and its key.
-	rootFile = "ca/root.pem"
-	// foundFile is where a file goes that stood in the place of the root's and is not it; further ones get a number behind it.
-	foundFile = "ca/root.pem.found"
-	mostFound = 9
-)
-
-// maxRoot bounds the file of the root in bytes.
-const maxRoot = 64 << 10
+// lockFile is held by who uses the state folder.
+const lockFile = "ca.lock"
 
 // Unusable is the error that the authority cannot be used until somebody has decided something.
 type Unusable struct {
@@ -64,39 +56,82 @@ func unlock(lock *os.File) error {
 	return errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 }
 
-// load finds the signer: plugged in, kept, or made now.
-func (a *Authority) load() (*signer, keeper, error) {
-	known, err := readMarker(a.folder)
+// mostLoads bounds how often what is kept may change while it is read.
+const mostLoads = 5
+
+// load finds the signer: plugged in, kept, or made now. Others may make one in the same moment; then theirs is taken.
+func (a *Authority) load(ctx context.Context) (s *signer, k keeper, err error) {
+	for range mostLoads {
+		if s, k, err = a.loadOnce(ctx); !errors.Is(err, errOvertaken) {
+			break
+		}
+	}
+	return s, k, err
+}
+
+// errOvertaken is the error that somebody else has just written what was to be written.
+var errOvertaken = errors.New("what is kept of the authority was changed by somebody else")
+
+func (a *Authority) loadOnce(ctx context.Context) (*signer, keeper, error) {
+	known, err := a.readMarker(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	if a.c.Plugged.used() {
-		return a.loadPlugged(known)
+		texts, err := a.c.Plugged.texts(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return a.loadPlugged(ctx, known, texts, a.c.Plugged.texts)
 	}
-	return a.loadOwn(known)
+	if p, ok := a.storage.(Pluggable); ok {
+		texts, err := p.Plugged(ctx)
+		if err == nil {
+			return a.loadPlugged(ctx, known, texts, p.Plugged)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
+		}
+	}
+	return a.loadOwn(ctx, known)
 }
 
-func (a *Authority) loadPlugged(known *marker) (*signer, keeper, error) {
-	texts, err := a.c.Plugged.read()
-	if err != nil {
-		return nil, nil, err
+// readPlugged returns what is plugged in where the root is kept, nil for nothing that is whole.
+func (a *Authority) readPlugged(ctx context.Context) (*signer, error) {
+	p, ok := a.storage.(Pluggable)
+	if !ok {
+		return nil, nil //nolint:nilnil // nothing
 	}
-	s, err := a.c.Plugged.signer(texts, a.c.TrustDomain, a.c.Now())
+	texts, err := p.Plugged(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return texts.signer(a.c.TrustDomain, a.c.Now())
+}
+
+func (a *Authority) loadPlugged(ctx context.Context, known *marker, texts PluggedTexts, again func(context.Context) (PluggedTexts, error)) (*signer, keeper, error) {
+	s, err := texts.signer(a.c.TrustDomain, a.c.Now())
+	if err != nil && known != nil && !known.PluggedIn && !a.c.Plugged.used() {
+		return nil, nil, a.lost(known, err) // it is our own that was damaged
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	if known != nil && !known.is(s) {
 		a.c.Log.Warn("the mesh has other roots than before: workloads that trust those must be started again")
 	}
-	_, err = writeMarker(a.folder, known, newMarker(s, a.c.TrustDomain, true))
-	return s, &pluggedKeeper{plugged: a.c.Plugged, texts: texts}, err
+	_, err = a.writeMarker(ctx, known, newMarker(s, a.c.TrustDomain, true))
+	return s, &pluggedKeeper{read: again, was: texts}, err
 }
 
 // loadOwn reads the root. It is made only where there is no trace of an earlier one.
-func (a *Authority) loadOwn(known *marker) (*signer, keeper, error) {
-	text, err := a.folder.Read(rootFile, maxRoot)
+func (a *Authority) loadOwn(ctx context.Context, known *marker) (*signer, keeper, error) {
+	text, err := a.storage.Read(ctx, RootPart)
+	if errors.Is(err, ErrAway) {
+		return nil, nil, err
+	}
 	if errors.Is(err, fs.ErrNotExist) && known == nil {
-		return a.makeOwn()
+		return a.makeOwn(ctx)
 	}
 	if known != nil && known.PluggedIn {
 		return nil, nil, a.unplugged(known)
@@ -114,23 +149,25 @@ func (a *Authority) loadOwn(known *marker) (*signer, keeper, error) {
 	if known != nil && !known.is(s) {
 		return nil, nil, a.lost(known, errors.New("it is another root: "+identity.Fingerprint(s.cert)))
 	}
-	if err := a.tighten(text); err != nil {
-		return nil, nil, err
+	if !isSealed(a.storage, RootPart) {
+		a.tellOpen(a.storage.Where(RootPart))
+		if _, err := a.storage.Replace(ctx, RootPart, text); err != nil {
+			return nil, nil, err
+		}
 	}
-	return a.keep(s, text, known)
+	return a.keep(ctx, s, text, known)
 }
 
-// keep has the files of a root that is ours looked after.
-func (a *Authority) keep(s *signer, text []byte, known *marker) (*signer, keeper, error) {
-	mark, err := writeMarker(a.folder, known, newMarker(s, a.c.TrustDomain, false))
+// keep has what is kept of a root that is ours looked after.
+func (a *Authority) keep(ctx context.Context, s *signer, text []byte, known *marker) (*signer, keeper, error) {
+	mark, err := a.writeMarker(ctx, known, newMarker(s, a.c.TrustDomain, false))
+	if errors.Is(err, fs.ErrExist) {
+		return nil, nil, fmt.Errorf("%w: %w", errOvertaken, err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	stat, err := os.Lstat(a.folder.Path(rootFile))
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, &ownKeeper{folder: a.folder, files: []keptFile{{rootFile, text}, {markerFile, mark}}, owner: ownerOf(stat)}, nil
+	return s, &ownKeeper{authority: a, signer: s, parts: []keptPart{{RootPart, text}, {MarkPart, mark}}}, nil
 }
 
 func (a *Authority) readOwn(text []byte) (*signer, error) {
@@ -141,9 +178,12 @@ func (a *Authority) readOwn(text []byte) (*signer, error) {
 	return ownSigner(cert, key, a.c.TrustDomain, a.c.Now())
 }
 
-// makeOwn makes the root. The file comes first and the marker after it: a crash between the two leaves a root that is whole and
-// that the next start takes.
-func (a *Authority) makeOwn() (*signer, keeper, error) {
+// makeOwn makes the root. It comes first and the mark after it: a crash between the two leaves a root that is whole and that
+// the next start takes. Where somebody was faster, theirs is the root.
+func (a *Authority) makeOwn(ctx context.Context) (*signer, keeper, error) {
+	if err := a.checkTraces(ctx); err != nil {
+		return nil, nil, err
+	}
 	s, err := makeRoot(a.c.TrustDomain, a.c.Now())
 	if err != nil {
 		return nil, nil, err
@@ -152,21 +192,30 @@ func (a *Authority) makeOwn() (*signer, keeper, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := a.folder.Write(rootFile, text); err != nil {
-		return nil, nil, err
+	if err := a.storage.Create(ctx, RootPart, text); err != nil {
+		there, readErr := a.storage.Read(ctx, RootPart)
+		switch {
+		case readErr != nil:
+			return nil, nil, err
+		case !bytes.Equal(there, text):
+			return nil, nil, fmt.Errorf("%w: %w", errOvertaken, err)
+		} // else the answer was lost
 	}
-	a.c.Log.Info("a root was made: keep a copy of its file", "file", a.folder.Path(rootFile))
-	return a.keep(s, text, nil)
+	a.c.Log.Info("a root was made: keep a copy of its file", "file", a.storage.Where(RootPart))
+	return a.keep(ctx, s, text, nil)
 }
 
-// tighten writes the root's file anew if others may read it.
-func (a *Authority) tighten(text []byte) error {
-	stat, err := os.Stat(a.folder.Path(rootFile))
-	if err != nil || stat.Mode().Perm()&0o077 == 0 {
+// checkTraces returns an error when somebody trusts a root of which nothing is kept.
+func (a *Authority) checkTraces(ctx context.Context) error {
+	t, ok := a.storage.(Traced)
+	if !ok {
+		return nil
+	}
+	fingerprint, who, err := t.Trusted(ctx)
+	if err != nil || fingerprint == "" {
 		return err
 	}
-	a.tellOpen(a.folder.Path(rootFile))
-	return a.folder.Write(rootFile, text)
+	return a.lost(&marker{Roots: []string{fingerprint}}, fmt.Errorf("it is not there, and %s trusts it", who))
 }
 
 // lost says that the root is not there, and what can be done.
@@ -176,34 +225,35 @@ func (a *Authority) lost(known *marker, why error) error {
 		which = fmt.Sprintf(" (SHA-256 %s)", known.Roots[0])
 	}
 	u := &Unusable{
-		Message: fmt.Sprintf("the root of the mesh%s cannot be read from %s: %v", which, a.folder.Path(rootFile), why),
-		Advice:  "put the file back from a copy; if there is none, " + a.begin(rootFile, markerFile),
+		Message: fmt.Sprintf("the root of the mesh%s cannot be read from %s: %v", which, a.storage.Where(RootPart), why),
+		Advice:  "put it back from a copy; if there is none, " + a.begin(RootPart, MarkPart),
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](why); ok && invalid.Reason == x509.Expired {
-		u.Advice = "look at the clock of this machine; if it is right, " + a.begin(rootFile, markerFile)
+		u.Advice = "look at the clock of this machine; if it is right, " + a.begin(RootPart, MarkPart)
 	}
 	return u
 }
 
 // begin says how to begin with a new root.
-func (a *Authority) begin(files ...string) string {
-	for i, name := range files {
-		files[i] = a.folder.Path(name)
+func (a *Authority) begin(parts ...Part) string {
+	var where []string
+	for _, part := range parts {
+		where = append(where, a.storage.Where(part))
 	}
 	return fmt.Sprintf("stop the whole mesh, remove %s, and start it again: all workloads get certificates of a new root",
-		strings.Join(files, " and "))
+		strings.Join(where, " and "))
 }
 
 func (a *Authority) renamed(known *marker) error {
 	return &Unusable{
 		Message: fmt.Sprintf("the root of the mesh is of the trust domain %s, not of %s", known.TrustDomain, a.c.TrustDomain),
-		Advice:  fmt.Sprintf("go on with %s, or %s", known.TrustDomain, a.begin(rootFile, markerFile)),
+		Advice:  fmt.Sprintf("go on with %s, or %s", known.TrustDomain, a.begin(RootPart, MarkPart)),
 	}
 }
 
 func (a *Authority) unplugged(known *marker) error {
 	return &Unusable{
 		Message: fmt.Sprintf("the mesh has run with an authority that was plugged in (root SHA-256 %s), and none is given now", known.Roots[0]),
-		Advice:  "give its files again; to change to a root of Lateen's own, " + a.begin(markerFile),
+		Advice:  "give its files again; to change to a root of Lateen's own, " + a.begin(MarkPart),
 	}
 }

@@ -70,7 +70,7 @@ type Status struct {
 // Status returns the status of now.
 func (a *Authority) Status() Status {
 	s := Status{
-		TrustDomain: a.c.TrustDomain, PluggedIn: a.c.Plugged.used(), TTL: a.c.TTL,
+		TrustDomain: a.c.TrustDomain, PluggedIn: a.pluggedIn(), TTL: a.c.TTL,
 		Roots: describe(a.signer.roots), Issuing: describe(a.signer.chain), Tokens: a.tokens.Outstanding(),
 	}
 	if len(s.Issuing) == 0 {
@@ -81,6 +81,12 @@ func (a *Authority) Status() Status {
 		s.Problem = a.ending()
 	}
 	return s
+}
+
+// pluggedIn tells whether somebody else has made the authority.
+func (a *Authority) pluggedIn() bool {
+	_, plugged := a.keeper.(*pluggedKeeper)
+	return plugged
 }
 
 // ending says that the authority's time is nearly over: a tenth is left, or less than two certificates.

@@ -339,8 +339,8 @@ func TestIdentitiesWithoutAControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.shows(1, "check", `error: authority: the root of the mesh \(SHA-256 [0-9a-f]{64}\) cannot be read from .*ca/root\.pem: it is not there \[authority-problem\]`,
-		`  fix: put the file back from a copy; if there is none, .*`)
-	s.shows(0, "ca show", `authority +cluster\.local`, `problem +the root of the mesh .*`, `fix +put the file back from a copy; .*`, ``, `PROXY .*`)
+		`  fix: put it back from a copy; if there is none, .*`)
+	s.shows(0, "ca show", `authority +cluster\.local`, `problem +the root of the mesh .*`, `fix +put it back from a copy; .*`, ``, `PROXY .*`)
 	var all struct {
 		Note      string
 		Workloads []checkup.Identity
