@@ -10,28 +10,31 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md
+//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md --settings ../../docs/reference/meshconfig.md
 
-// newReferenceCommand writes what `--help` says of all commands into one Markdown file, and the metrics into another.
+// newReferenceCommand writes what `--help` says of all commands into one Markdown file, and the metrics and the settings into others.
 func newReferenceCommand() *cobra.Command {
-	var output, metrics string
+	var output, metrics, settings string
 	cmd := &cobra.Command{
-		Use:    "reference --output FILE --metrics FILE",
-		Short:  "Write the reference of all commands and metrics",
+		Use:    "reference --output FILE --metrics FILE --settings FILE",
+		Short:  "Write the reference of all commands, metrics and settings",
 		Hidden: true,
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(
 				os.WriteFile(output, []byte(reference(cmd.Root())), 0o644), //nolint:gosec // a document for everybody
 				os.WriteFile(metrics, []byte(metricsPage()), 0o644),        //nolint:gosec // a document for everybody
+				os.WriteFile(settings, []byte(meshconfig.Page()), 0o644),   //nolint:gosec // a document for everybody
 			)
 		},
 	}
 	cmd.Flags().StringVar(&output, "output", "commands.md", "file to write the commands to")
 	cmd.Flags().StringVar(&metrics, "metrics", "metrics.md", "file to write the metrics to")
+	cmd.Flags().StringVar(&settings, "settings", "meshconfig.md", "file to write the settings of a mesh to")
 	return cmd
 }
 

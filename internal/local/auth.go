@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -26,18 +27,6 @@ const inherits = "INHERIT"
 // CodeNoIdentity is the code of a problem: a workload cannot prove who it is, as its callers ask. It is fixed like those
 // of package config.
 const CodeNoIdentity = "no-identity"
-
-// policy reads a policy, or reports that the word is none.
-func (r *reader) policy(path, word string) mesh.AuthPolicy {
-	var words []string
-	for _, p := range mesh.AuthPolicies() {
-		if words = append(words, string(p)); word == string(p) {
-			return p
-		}
-	}
-	r.invalid(path, strconv.Quote(word)+" is no policy", config.Suggest(word, "policies", words))
-	return ""
-}
 
 // controlPlanePolicy reads how proxies and the control plane know one another. There is one way.
 func (r *reader) controlPlanePolicy(path, word string) {
@@ -94,7 +83,7 @@ func (r *reader) portPolicy(path string, s *mesh.Service, port, word string) {
 		return
 	}
 	if word != inherits {
-		s.Ports[i].AuthPolicy = r.policy(path, word)
+		s.Ports[i].AuthPolicy = meshconfig.AuthPolicy(&r.Check, path, word)
 	}
 }
 

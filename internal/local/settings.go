@@ -4,20 +4,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/disk"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 const (
-	longestConnect  = 30 * time.Second
 	mostBundle      = 4 << 20
-	dnsPort         = 53
 	caBundleVarName = "SSL_CERT_FILE"
 )
 
@@ -52,42 +48,21 @@ func (r *reader) settings(s *settingsSpec) {
 	r.hasSettings = true
 	set := mesh.DefaultSettings
 	if s.ConnectTimeout != nil {
-		bound := r.Span("spec.settings.connectTimeout", s.ConnectTimeout)
-		if bound > longestConnect {
-			r.Tell(mesh.Problem{
-				Field: "spec.settings.connectTimeout", Code: config.CodeOutOfRange, Message: "a connection is waited for from 1ms to 30s",
-			})
-		}
-		set.ConnectTimeout = mesh.Duration(bound)
+		set.ConnectTimeout = meshconfig.ConnectTimeout(&r.Check, "spec.settings.connectTimeout", s.ConnectTimeout)
 	}
-	for i, text := range s.DNSResolvers {
-		address, ok := resolverAddress(text)
-		if !ok {
-			r.invalid(config.Item("spec.settings.dnsResolvers", i), "a resolver is an IP address, with or without a port", `write it as "192.0.2.1" or "192.0.2.1:53"`)
-		}
-		set.DNSResolvers = append(set.DNSResolvers, address)
-	}
+	set.DNSResolvers = meshconfig.Resolvers(&r.Check, "spec.settings.dnsResolvers", s.DNSResolvers)
 	if s.CABundle != "" {
 		set.CABundle = r.bundle("spec.settings.caBundle", s.CABundle)
 	}
 	set.NoAccessLog = s.AccessLogFile != nil && *s.AccessLogFile == ""
 	if s.AuthPolicy != nil {
-		set.AuthPolicy = r.policy("spec.settings.authPolicy", *s.AuthPolicy)
+		set.AuthPolicy = meshconfig.AuthPolicy(&r.Check, "spec.settings.authPolicy", *s.AuthPolicy)
 	}
 	if s.ControlPlaneAuthPolicy != nil {
 		r.controlPlanePolicy("spec.settings.controlPlaneAuthPolicy", *s.ControlPlaneAuthPolicy)
 	}
 	r.excludedServices("spec.settings.mtlsExcludedServices", s.MTLSExcludedServices)
 	r.mesh.Settings = set
-}
-
-// resolverAddress returns the address of a DNS server as "IP:PORT".
-func resolverAddress(text string) (string, bool) {
-	if ip, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(ip, dnsPort).String(), ip.Zone() == ""
-	}
-	address, err := netip.ParseAddrPort(text)
-	return address.String(), err == nil && address.Port() != 0 && address.Addr().Zone() == ""
 }
 
 // bundle returns the whole path of a file that must hold certificates.
