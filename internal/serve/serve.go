@@ -64,9 +64,12 @@ type Config struct {
 	Paths    []string // watched files and folders; none: no files
 	// RegistryFile holds what runs, as JSON, for a control plane without a supervisor; "": it is told over the API.
 	RegistryFile string
-	Namespace    string       // of objects that name none
-	Carried      config.Kinds // kinds that may stand in the files but mean nothing here
-	Admin        net.Listener // of health and metrics; nil: none. Run closes it
+	Namespace    string // of objects that name none
+	// Settings hands over what the place says where the settings of the mesh stand, again whenever that changes, until ctx
+	// ends. nil: settings come with the registry.
+	Settings func(ctx context.Context, sink SettingsSink) error
+	Carried  config.Kinds // kinds that may stand in the files but mean nothing here
+	Admin    net.Listener // of health and metrics; nil: none. Run closes it
 	// Secure is where agents get certificates and proxies with one their configuration, over mutual TLS; nil: there are no
 	// identities. Run closes it.
 	Secure net.Listener
@@ -97,6 +100,8 @@ type Plane struct {
 
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
+
+	badSettings bool // the document with the settings is not good now; belongs to who reads it
 }
 
 // New puts a control plane together. It starts nothing.
@@ -119,6 +124,9 @@ func New(c Config) (*Plane, error) {
 	sources := []string{stateSource, admin.RegistrySource}
 	if len(c.Paths) > 0 {
 		sources = append([]string{filesSource}, sources...)
+	}
+	if c.Settings != nil {
+		sources = append([]string{settingsSource}, sources...)
 	}
 	p.cache, err = cache.Open(cache.Config{Dir: filepath.Join(c.StateDir, "cache"), Mesh: c.Mesh, Log: c.Log})
 	if err != nil {
@@ -290,6 +298,9 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.admin.Run(ctx) })
 	if p.files != nil {
 		group.Go(func() error { return p.files.Run(ctx) })
+	}
+	if p.config.Settings != nil {
+		group.Go(func() error { return p.config.Settings(ctx, p.takeSettings) })
 	}
 	if p.registry != nil {
 		group.Go(func() error { return p.handRegistry(ctx) })
