@@ -24,6 +24,10 @@ const (
 	KindSettings  Kind = "settings"
 	KindSecret    Kind = "secret" // "default/shop-tls"
 	KindStance    Kind = "stance" // of a host
+
+	// What follows from the others: to whom an IP address belongs, and in which networks the mesh is.
+	KindAddress Kind = "address"
+	KindRanges  Kind = "ranges"
 )
 
 // Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on
@@ -35,6 +39,9 @@ type Key struct {
 
 // String returns "rules reviews.default.svc.cluster.local".
 func (k Key) String() string { return string(k.Kind) + " " + k.Name }
+
+// Follows tells whether the part says nothing of its own: it follows from others.
+func (k Key) Follows() bool { return k.Kind == KindAddress || k.Kind == KindRanges }
 
 // Compare orders keys.
 func (k Key) Compare(o Key) int {
@@ -168,6 +175,7 @@ func part[T any](s *Snapshot, k Key) *T {
 type Draft struct {
 	base    *Snapshot
 	changed map[Key]any // nil value: removed
+	quiet   bool        // the networks of the mesh are counted anew, and are the same
 }
 
 // Edit starts the next snapshot.
@@ -225,6 +233,7 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 	if len(d.changed) == 0 {
 		return d.base, nil
 	}
+	d.indexAddresses()
 	next := &Snapshot{revision: d.base.revision + 1, realm: d.base.realm, shards: d.base.shards}
 	own := map[int]bool{}
 	for k, v := range d.changed {
@@ -242,6 +251,9 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 		}
 	}
 	keys := slices.Collect(maps.Keys(d.changed))
+	if d.quiet {
+		keys = slices.DeleteFunc(keys, func(k Key) bool { return k.Kind == KindRanges })
+	}
 	if slices.ContainsFunc(keys, func(k Key) bool { return k.Kind == KindService && d.base.Has(k) != next.Has(k) }) {
 		keys = append(keys, Key{Kind: KindServices})
 	}

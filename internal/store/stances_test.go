@@ -114,6 +114,9 @@ func (s *secured) keys() string {
 	for _, p := range s.published {
 		var keys []string
 		for _, k := range p.keys {
+			if k.Follows() {
+				continue
+			}
 			name, _, _ := strings.Cut(k.Name, ".")
 			keys = append(keys, strings.TrimSpace(string(k.Kind)+" "+name))
 		}

@@ -104,7 +104,9 @@ func (b *bench) takeKeys() string {
 	var keys []string
 	for _, p := range b.published {
 		for _, k := range p.keys {
-			keys = append(keys, k.String())
+			if !k.Follows() {
+				keys = append(keys, k.String())
+			}
 		}
 	}
 	b.published = nil
