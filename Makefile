@@ -5,6 +5,9 @@ ARGS    ?=
 RACE    ?= -race
 TIMEOUT ?= 20m
 PARALLEL ?= 8
+TAG     ?= dev
+CLUSTER  = bin/kubernetes/cluster
+E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 40m $(ARGS)
 VERSION  = $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 LINT     = $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -19,7 +22,7 @@ help: ## list what can be made
 
 .PHONY: build
 build: ## bin/lateen
-	$(GO) build -trimpath -ldflags '-X github.com/lateen-mesh/lateen/internal/cli.version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X github.com/lateen-mesh/lateen/internal/cli.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: envoy
 envoy: ## bin/envoy: the pinned Envoy, unless LATEEN_ENVOY or PATH has one that will do
@@ -28,6 +31,49 @@ envoy: ## bin/envoy: the pinned Envoy, unless LATEEN_ENVOY or PATH has one that 
 .PHONY: mariadb
 mariadb: ## bin/mariadb: Debian's MariaDB server, for tests, unless PATH has one
 	@tools/mariadb/fetch
+
+.PHONY: kubernetes
+kubernetes: ## bin/kubernetes: Kubernetes and CoreDNS for tests; nothing is done if nothing has changed
+	@tools/cluster/build
+
+.PHONY: images
+images: build envoy kubernetes ## container images below bin/images, or pushed: make images PUSH=REGISTRY/PREFIX TAG=1.0
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./e2e/cmd/testapp
+	$(GO) run -C tools ./images -bin ../bin -out ../bin/images -tag '$(TAG)' $(if $(PUSH),-push '$(PUSH)')
+
+.PHONY: cluster
+cluster: images cluster-command ## a Kubernetes on this machine, with the images; needs root
+	@$(CLUSTER) up
+
+.PHONY: cluster-images
+cluster-images: images cluster-command ## build the images and give them to the cluster that is up
+	@$(CLUSTER) images
+
+.PHONY: cluster-shell
+cluster-shell: cluster-command ## a shell in the network of the cluster, with kubectl
+	@$(CLUSTER) exec $${SHELL:-sh}
+
+.PHONY: cluster-down
+cluster-down: cluster-command ## end the cluster; nothing of it is left
+	@$(CLUSTER) down
+
+.PHONY: cluster-command
+cluster-command:
+	@$(GO) build -trimpath -o bin/kubernetes/ ./e2e/cmd/cluster
+
+.PHONY: e2e
+ifdef KUBECONFIG
+e2e: ## end-to-end tests on Kubernetes: in the cluster of `make cluster`, or where KUBECONFIG leads, with images of IMAGE_REGISTRY
+	$(E2E) ./e2e
+else
+e2e: images cluster-command
+	@$(CLUSTER) with $(E2E) -exec '$(CURDIR)/$(CLUSTER) exec' ./e2e
+endif
+
+.PHONY: verify
+verify: ## all tests: e2e, test
+	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory test
 
 .PHONY: demo
 demo: build envoy ## BookInfo on this machine
