@@ -78,7 +78,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		objects: {
 			addLegacy(newCreateCommand(m)), addLegacy(newReplaceCommand(m)), addLegacy(newApplyCommand(m)),
 			addLegacy(newDeleteCommand(m, kinds)), addLegacy(newGetCommand(m, kinds)), addLegacy(newDiffCommand(m)),
-			addLegacy(newValidateCommand(validKinds())),
+			addLegacy(newValidateCommand(validKinds())), newInjectCommand(),
 		},
 		look: {
 			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),

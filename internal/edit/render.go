@@ -57,6 +57,9 @@ func fieldLines(key, value *yaml.Node, indent string) []string {
 	}
 }
 
+// Inline returns a value in one line, as YAML with brackets.
+func Inline(n *yaml.Node) string { return inline(n) }
+
 // inline returns a value in one line, as JSON but for scalars that JSON does not know.
 func inline(n *yaml.Node) string {
 	var parts []string

@@ -2,11 +2,6 @@ package inject
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/edit"
@@ -86,20 +81,9 @@ func (w *workload) missingSelector() {
 	if selector := find(w.object, "spec", "selector"); selector != nil && !edit.IsNull(selector) {
 		return
 	}
-	labels := find(w.object, "spec", "template", "metadata", "labels")
-	pairs := map[string]string{}
-	if labels != nil && labels.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(labels.Content); i += 2 {
-			pairs[labels.Content[i].Value] = labels.Content[i+1].Value
-		}
-	}
 	hint := "give the pod template labels, and write them below spec.selector.matchLabels as well"
-	if len(pairs) > 0 {
-		var all []string
-		for _, key := range slices.Sorted(maps.Keys(pairs)) {
-			all = append(all, key+": "+pairs[key])
-		}
-		hint = "write selector: {matchLabels: {" + strings.Join(all, ", ") + "}}"
+	if labels := find(w.object, "spec", "template", "metadata", "labels"); labels != nil && !hollow(labels) {
+		hint = "write selector: {matchLabels: " + edit.Inline(labels) + "}"
 		if w.version != w.kind.versions[0] {
 			hint += ", which it was by default"
 		}
