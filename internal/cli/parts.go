@@ -13,11 +13,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/bookinfo"
+	"github.com/lateen-mesh/lateen/internal/capture"
 	"github.com/lateen-mesh/lateen/internal/guard"
+	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
@@ -30,7 +33,7 @@ func newAgentCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			unix.Umask(0o077) // Envoy would let others read its logs
-			c.Log, c.Events = newLog(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
+			c.Log, c.Events = linelog.New(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
 			if c.Envoy == "" && !c.Proxyless {
 				if c.Envoy, err = findEnvoy(cmd.Context()); err != nil {
 					return err
@@ -46,6 +49,30 @@ func newAgentCommand() *cobra.Command {
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	c.Flags(flags)
 	cmd.Flags().AddGoFlagSet(flags)
+	return cmd
+}
+
+func newCaptureCommand() *cobra.Command {
+	var c capture.Command
+	cmd := &cobra.Command{
+		Use:     "capture",
+		Short:   "Redirect a workload's traffic to its Envoy",
+		Example: "  lateen capture --dry-run\n  lateen capture --include-ip-ranges 10.96.0.0/16,10.244.0.0/16\n  lateen capture --check",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := c.Run(cmd.Context(), cmd.OutOrStdout(), linelog.New(cmd.ErrOrStderr(), slog.LevelInfo))
+			if wrong, ok := errors.AsType[*capture.Misused](err); ok {
+				return misused(wrong.Advice, "%w", err)
+			}
+			return err
+		},
+	}
+	flags := flag.NewFlagSet("capture", flag.ContinueOnError)
+	c.Flags(flags)
+	cmd.Flags().AddGoFlagSet(flags)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		f.Hidden = capture.Alias(f.Name)
+	})
 	return cmd
 }
 
@@ -84,7 +111,7 @@ func newBookinfoCommand() *cobra.Command {
 		},
 		ValidArgs: bookinfo.Services(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.Logger = newLog(cmd.ErrOrStderr(), slog.LevelInfo)
+			c.Logger = linelog.New(cmd.ErrOrStderr(), slog.LevelInfo)
 			handler, err := bookinfo.New(args[0], c)
 			if err != nil {
 				return misused("", "%w", err)

@@ -83,7 +83,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		look: {
 			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
 		},
-		parts: {newServeCommand(m), newAgentCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
+		parts: {newServeCommand(m), newAgentCommand(), newCaptureCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

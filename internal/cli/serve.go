@@ -18,6 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/serve"
 	"github.com/lateen-mesh/lateen/internal/unixsocket"
@@ -69,7 +70,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			return noArguments(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log := newLog(cmd.ErrOrStderr(), s.level)
+			log := linelog.New(cmd.ErrOrStderr(), s.level)
 			log.Info("version", "version", version, "go", runtime.Version(), "envoy", agent.Versions)
 			log.Info("flags", flagsSet(cmd)...)
 			c, err := s.config(cmd.Context(), m, log)

@@ -18,6 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/serve"
@@ -145,7 +146,7 @@ func (u *up) run(cmd *cobra.Command, fallback string, urls func(d local.Door, to
 	if err != nil {
 		return failed("", "find this program: %w", err)
 	}
-	log := newLog(cmd.ErrOrStderr(), slog.LevelInfo)
+	log := linelog.New(cmd.ErrOrStderr(), slog.LevelInfo)
 	return local.New(local.Config{
 		Name: name, StateDir: dir, TrustDomain: u.trustDomain, Source: u.source(log),
 		Executable: program, ServeArgs: u.serveArgs(dir, name), AdminPort: u.adminPort, IngressPort: u.ingressPort, HTTPSPort: u.httpsPort,

@@ -1,4 +1,4 @@
-package cli
+package linelog
 
 import (
 	"log/slog"
@@ -9,7 +9,7 @@ import (
 func TestLog(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	log := newLog(&out, slog.LevelInfo).With("part", "serve")
+	log := New(&out, slog.LevelInfo).With("part", "serve")
 	log.Debug("unseen")
 	log.Info("proxy connected", "proxy", "reviews-v1-0.default")
 	log.Error("read file", "err", "no such file: \"x y\"", "n", 3)

@@ -1,4 +1,8 @@
-package cli
+// Package linelog writes a log for people: a line for each record.
+//
+// What comes in are records of log/slog, what goes out are lines of level, message and values. The time is left to whoever collects
+// the lines. The text of a problem stands alone, as everywhere else.
+package linelog
 
 import (
 	"context"
@@ -9,9 +13,8 @@ import (
 	"sync"
 )
 
-// newLog returns a logger that writes for people: level, message and values, a line for each record; the time is left
-// to whoever collects the lines. The text of a problem stands alone, as everywhere else.
-func newLog(w io.Writer, level slog.Level) *slog.Logger {
+// New returns a logger that writes the records of a level and those above.
+func New(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(&lineHandler{out: w, level: level, mu: &sync.Mutex{}})
 }
 
