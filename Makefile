@@ -10,6 +10,8 @@ CLUSTER  = bin/kubernetes/cluster
 E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 40m $(ARGS)
 VERSION  = $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
+SETVERSION = $(foreach package,cli sidecar,-X github.com/lateen-mesh/lateen/internal/$(package).version=$(VERSION))
+
 LINT     = $(GO) tool -modfile=tools/go.mod golangci-lint
 GOLDEN   = $(shell grep -rl --include='*_test.go' '"github.com/lateen-mesh/lateen/internal/golden"' . | xargs -r -n1 dirname | sort -u)
 
@@ -21,8 +23,8 @@ help: ## list what can be made
 	@echo "PKG=./internal/plan chooses packages, ARGS='-run Weights -v' is handed on (test, golden, bench, soak, demo)."
 
 .PHONY: build
-build: ## bin/lateen
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X github.com/lateen-mesh/lateen/internal/cli.version=$(VERSION)' -o bin/ ./cmd/...
+build: ## bin/lateen, bin/lateen-agent
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(SETVERSION)' -o bin/ ./cmd/...
 
 .PHONY: envoy
 envoy: ## bin/envoy: the pinned Envoy, unless LATEEN_ENVOY or PATH has one that will do

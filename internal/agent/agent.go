@@ -51,7 +51,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer a.admin.close()
-	stop, err := a.serveHealth(ctx)
+	stop, err := a.servePages(ctx)
 	if err != nil {
 		return err
 	}

@@ -380,7 +380,8 @@ func TestArgs(t *testing.T) {
 	want := Config{
 		Name: "a.b", Envoy: "/e", Bootstrap: "/b c", Dir: "/d", AdminSocket: "/s", DrainTime: 3 * time.Second, Health: "127.0.0.1:15021",
 		Node: "a.default", Type: "sidecar", Address: "127.0.0.2", PlainXDS: "unix:/x", Proxyless: true,
-		ControlPlane: "127.0.0.1:15012", TrustDomain: "mesh", RootCert: "/r", TokenFile: "/t", InheritToken: true,
+		ControlPlane: "127.0.0.1:15012", TrustDomain: "mesh", RootCert: "/r", TokenFile: "/t", InheritToken: true, Metrics: "/m",
+		Domain: "example.org", ServiceAccountToken: "/a",
 	}
 	var got Config
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)

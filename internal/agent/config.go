@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,6 +28,7 @@ type Config struct {
 	AdminSocket string        // where Envoy's admin interface listens; "": DIR/admin.sock
 	DrainTime   time.Duration // how long connections are asked to go before new ones are refused; whole seconds
 	Health      string        // where the agent tells how Envoy is: HOST:PORT, or the path of a Unix socket; "": nowhere
+	Metrics     string        // where it tells its metrics and Envoy's, likewise
 	Proxyless   bool          // there is no Envoy: a program with a gRPC library is told where its identity is
 
 	// Of the configuration that the agent writes itself.
@@ -62,10 +64,12 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.AdminSocket, "admin-socket", "", "path of the socket of Envoy's admin interface (default: admin.sock in --dir)")
 	f.DurationVar(&c.DrainTime, "drain-time", 5*time.Second, "how long to drain Envoy, in whole seconds")
 	f.StringVar(&c.Health, "health-address", "", "HOST:PORT, or path of a Unix socket, for /healthz, /healthz/ready and /metrics (default: none)")
+	f.StringVar(&c.Metrics, "metrics-address", "", "HOST:PORT, or path of a Unix socket, for /metrics, and /stats/prometheus with Envoy's too (default: none)")
 	f.BoolVar(&c.Proxyless, "proxyless", false, "run no Envoy, and keep the certificate in --dir for a program with a gRPC library")
 	f.StringVar(&c.Node, "node", "", "proxy as the control plane knows it, NAME.NAMESPACE")
 	f.StringVar(&c.Type, "type", string(mesh.Sidecar), "what the proxy is, sidecar or ingress")
 	f.StringVar(&c.Address, "address", "", "IP address of the workload")
+	f.StringVar(&c.Domain, "domain", cmp.Or(c.Domain, DefaultDomain), "DNS suffix of the cluster's services")
 	f.StringVar(&c.PlainXDS, "plain-xds", "", "where the control plane answers proxies without an identity, HOST:PORT or unix:PATH, instead of --control-plane")
 	f.StringVar(&c.ControlPlane, "control-plane", "", "HOST:PORT where the control plane answers over mutual TLS (default: "+DefaultControlPlane+")")
 	f.StringVar(&c.TrustDomain, "trust-domain", "", "trust domain of the workload and the control plane (default: that of the services)")
@@ -84,9 +88,11 @@ func (c *Config) Args() []string {
 		{"--bootstrap", c.Bootstrap},
 		{"--admin-socket", c.AdminSocket},
 		{"--health-address", c.Health},
+		{"--metrics-address", c.Metrics},
 		{"--node", c.Node},
 		{"--type", c.Type},
 		{"--address", c.Address},
+		{"--domain", c.Domain},
 		{"--plain-xds", c.PlainXDS},
 		{"--control-plane", c.ControlPlane},
 		{"--trust-domain", c.TrustDomain},
@@ -125,6 +131,9 @@ func (e *Misused) Hint() string { return e.Advice }
 
 // DefaultControlPlane is where a control plane on the same machine answers over mutual TLS, unless it was told another place.
 const DefaultControlPlane = "127.0.0.1:15012"
+
+// DefaultDomain is the DNS suffix of services where nobody says another.
+const DefaultDomain = "cluster.local"
 
 // complete fills in what follows from the rest.
 func (c *Config) complete() error {

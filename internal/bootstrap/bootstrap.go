@@ -132,7 +132,10 @@ func deltaADS() object {
 	}
 }
 
-func ads() object { return object{"resource_api_version": "V3", "ads": object{}} }
+// ads is what comes over that stream. Until it is there for the first time an Envoy is not ready, however long that takes.
+func ads() object {
+	return object{"resource_api_version": "V3", "ads": object{}, "initial_fetch_timeout": "0s"}
+}
 
 // source is an address from which connections are made, from any port.
 func source(ip string) object { return object{"address": ip, "port_value": 0} }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -33,6 +34,10 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 )
+
+// mostProcessors bounds what runs at the same time, and with that the memory that Go keeps for each processor: an agent has little
+// to do, and nodes have many of them.
+const mostProcessors = 2
 
 // program is the name that errors begin with.
 const program = "lateen-agent"
@@ -56,6 +61,9 @@ func commands() []command {
 
 // Main runs the program with arguments, without its name, and returns its exit code. SIGINT and SIGTERM end a command in order.
 func Main(ctx context.Context, args []string, o Output) int {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(min(mostProcessors, runtime.GOMAXPROCS(0)))
+	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if len(args) > 0 {
