@@ -463,11 +463,13 @@ func TestInAPod(t *testing.T) {
 			t.Errorf("a new connection while it drains: %q, %v", got, err)
 		}
 		close(release)
+		released := time.Now()
 		if err := <-answered; err != nil {
 			t.Errorf("a request that was under way: %v", err)
 		}
 		if err := <-ended; err != nil {
 			t.Errorf("it ends with %v\n%s", err, s.output)
 		}
+		t.Logf("it ended %v after its last request", time.Since(released).Round(time.Millisecond))
 	})
 }
