@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"net/netip"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -26,7 +27,7 @@ const (
 
 func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 	c := &clusterv3.Cluster{
-		Name:           p.Subset.String(),
+		Name:           cmp.Or(p.Name, p.Subset.String()),
 		ConnectTimeout: duration(p.ConnectTimeout),
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
 			// A mesh whose probes all fail must not turn into a mesh that tries dead endpoints.
@@ -35,6 +36,11 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 			UpdateMergeWindow: durationpb.New(0),
 		},
 		Metadata: metadata(map[string]string{"host": string(p.Subset.Host)}),
+	}
+	if p.Split {
+		c.CommonLbConfig.LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
+		}
 	}
 	if err := balance(c, p.Balancer); err != nil {
 		return nil, err
@@ -101,6 +107,10 @@ func find(c *clusterv3.Cluster, p plan.Cluster) error {
 		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()}
 		return nil
 	}
+	if p.Find == plan.FindOriginal {
+		c.ClusterDiscoveryType, c.LbPolicy = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, clusterv3.Cluster_CLUSTER_PROVIDED
+		return nil
+	}
 	c.UpstreamBindConfig = anySource()
 	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
 		ClusterName: c.GetName(),
@@ -143,7 +153,9 @@ func inner(p plan.InnerCluster) *clusterv3.Cluster {
 }
 
 func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
-	c := &clusterv3.Cluster{Name: p.Name, CircuitBreakers: unbounded(), ConnectTimeout: duration(p.ConnectTimeout)}
+	c := &clusterv3.Cluster{
+		Name: p.Name, CircuitBreakers: unbounded(), ConnectTimeout: duration(p.ConnectTimeout), UpstreamBindConfig: from(p.Source),
+	}
 	if p.Target == "" {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST} // the one in [targetState]
 		c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
@@ -170,12 +182,21 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 
 func endpoints(p plan.Endpoints) (*endpointv3.ClusterLoadAssignment, error) {
 	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: p.Subset.String()}
-	if len(p.Endpoints) == 0 {
-		return assignment, nil
+	locality, err := localityOf(p.Endpoints)
+	if locality != nil {
+		assignment.Endpoints = []*endpointv3.LocalityLbEndpoints{locality}
+	}
+	return assignment, err
+}
+
+// localityOf puts endpoints into one locality. It is nil without endpoints.
+func localityOf(list []plan.Endpoint) (*endpointv3.LocalityLbEndpoints, error) {
+	if len(list) == 0 {
+		return nil, nil
 	}
 	// gRPC refuses a locality that does not say which it is.
 	locality := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{}, LoadBalancingWeight: wrapperspb.UInt32(1)}
-	for _, e := range p.Endpoints {
+	for _, e := range list {
 		if _, err := netip.ParseAddr(e.Address); err != nil {
 			return nil, err
 		}
@@ -189,8 +210,7 @@ func endpoints(p plan.Endpoints) (*endpointv3.ClusterLoadAssignment, error) {
 			Metadata:       endpointMetadata(e.Workload, e.Version, e.Proves),
 		})
 	}
-	assignment.Endpoints = []*endpointv3.LocalityLbEndpoints{locality}
-	return assignment, nil
+	return locality, nil
 }
 
 // endpointMetadata says who an endpoint is, and whether it takes mutual TLS.

@@ -8,6 +8,7 @@ package envoy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -49,7 +50,7 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	switch p := p.(type) {
 	case plan.Cluster:
 		msg, err := subsetCluster(p)
-		return p.Subset.String(), msg, err
+		return cmp.Or(p.Name, p.Subset.String()), msg, err
 	case plan.Endpoints:
 		msg, err := endpoints(p)
 		return p.Subset.String(), msg, err
@@ -92,7 +93,7 @@ func build(p plan.Plan) (string, proto.Message, error) {
 	case plan.Secret:
 		return p.Name, secret(p), nil
 	default:
-		return "", nil, fmt.Errorf("no message for it")
+		return buildCaptured(p)
 	}
 }
 

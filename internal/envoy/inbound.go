@@ -43,7 +43,10 @@ const (
 func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	l := listener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND)
 	l.FilterChains = nil
-	if !p.HTTP {
+	if p.Captured {
+		l.BindToPort = wrapperspb.Bool(false)
+	}
+	if !p.HTTP && !p.Original {
 		if err := checkTarget(p.Target); err != nil {
 			return nil, err
 		}
@@ -77,6 +80,13 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		}
 		l.FilterChains = append(l.FilterChains, chain)
 	}
+	if len(p.Probes) > 0 {
+		chain, err := probing(p)
+		if err != nil {
+			return nil, err
+		}
+		l.FilterChains = append(l.FilterChains, chain)
+	}
 	if p.TrustDomain == "" {
 		return l, nil
 	}
@@ -94,7 +104,7 @@ func checkTarget(target string) error {
 
 // unprovenFilters returns the filters for callers that prove nothing, where nothing need be proven: they get to the target.
 func unprovenFilters(p plan.InboundListener, last *listenerv3.Filter) ([]*listenerv3.Filter, error) {
-	if p.HTTP {
+	if p.HTTP || p.Original {
 		return []*listenerv3.Filter{last}, nil
 	}
 	state, err := setState([]stateValue{{targetState, targetKind, p.Target}}, nil)
@@ -157,16 +167,20 @@ func provenChain(p plan.InboundListener) (*listenerv3.FilterChain, error) {
 // one. A certificate that names no address holds anywhere. Who comes from elsewhere gets no target.
 func provenStates(p plan.InboundListener) []stateValue {
 	is := func(condition, then, otherwise string) string {
-		return "%CEL(" + condition + " ? '" + then + "' : '" + otherwise + "')%"
+		return "%CEL(" + condition + " ? " + then + " : '" + otherwise + "')%"
+	}
+	target := "'" + p.Target + "'"
+	if p.Original {
+		target = "destination.address"
 	}
 	state := func(key string) string { return "filter_state['" + key + "']" }
 	states := []stateValue{
 		{provenState, textKind, "%DOWNSTREAM_PEER_IP_SAN%"},
 		{remoteState, textKind, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
-		{placeState, textKind, is(state(provenState)+" == b'-' || "+state(provenState)+" == "+state(remoteState), ownPlace, anotherPlace)},
+		{placeState, textKind, is(state(provenState)+" == b'-' || "+state(provenState)+" == "+state(remoteState), "'"+ownPlace+"'", anotherPlace)},
 	}
 	if !p.HTTP {
-		states = append(states, stateValue{targetState, targetKind, is(inPlace(ownPlace), p.Target, "-")})
+		states = append(states, stateValue{targetState, targetKind, is(inPlace(ownPlace), target, "-")})
 	}
 	return states
 }
@@ -197,11 +211,16 @@ func inboundFilter(p plan.InboundListener, name string, proven bool) (*listenerv
 	if !p.HTTP {
 		return inboundBytes(p, name, proven)
 	}
+	return inboundRequests(p, name, proven, []plan.Route{p.Route})
+}
+
+// inboundRequests hands on requests as the routes say.
+func inboundRequests(p plan.InboundListener, name string, proven bool, planned []plan.Route) (*listenerv3.Filter, error) {
 	hcm, err := connectionManager(name, p.NoLog, inboundPlace(p, proven))
 	if err != nil {
 		return nil, err
 	}
-	list, err := routes([]plan.Route{p.Route})
+	list, err := routes(planned)
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +231,9 @@ func inboundFilter(p plan.InboundListener, name string, proven bool) (*listenerv
 	}}
 	hcm.PreserveExternalRequestId = true
 	hcm.SkipXffAppend = true
+	if p.Captured {
+		hcm.HttpProtocolOptions = oldHTTP()
+	}
 	if proven { // what a caller says of itself in that header is replaced by what it has proven; else it is removed
 		hcm.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
 		hcm.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Uri: true, Dns: true}
@@ -261,6 +283,9 @@ func inboundPlace(p plan.InboundListener, proven bool) map[string]string {
 		// Not the address that x-forwarded-for says.
 		"source": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "destination": string(p.Host), "version": p.Version,
 		"peer": "%DOWNSTREAM_PEER_URI_SAN%", "tls": "%DOWNSTREAM_TLS_VERSION%",
+	}
+	if p.Host == "" {
+		place["destination"] = dialledValue
 	}
 	if proven {
 		place["source"] = "%DOWNSTREAM_PEER_DNS_SAN%"

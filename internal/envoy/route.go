@@ -52,11 +52,18 @@ func onDemandRoutes(p plan.OnDemandRoutes) *routev3.RouteConfiguration {
 
 func localRoutes(p plan.LocalRoutes) (*routev3.RouteConfiguration, error) {
 	list, err := routes(p.Routes)
-	return &routev3.RouteConfiguration{
+	config := &routev3.RouteConfiguration{
 		Name:             p.Name,
 		VirtualHosts:     []*routev3.VirtualHost{{Name: p.Name, Domains: []string{"*"}, Routes: list}},
 		ValidateClusters: wrapperspb.Bool(false),
-	}, err
+	}
+	if p.Captured {
+		config.RequestHeadersToRemove = []string{dialledHeader}
+		for _, r := range list {
+			waitNoLonger(r.GetRoute())
+		}
+	}
+	return config, err
 }
 
 func routes(planned []plan.Route) ([]*routev3.Route, error) {

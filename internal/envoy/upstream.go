@@ -120,6 +120,12 @@ func protocolOptions(speak plan.Speech, bounds poolBounds) (map[string]*anypb.An
 	switch speak {
 	case plan.SpeakNegotiated:
 		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{}}
+	case plan.SpeakSame:
+		options.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
+				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+			},
+		}
 	case plan.SpeakHTTP2:
 		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},

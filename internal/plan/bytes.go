@@ -23,13 +23,21 @@ type LocalBytes struct {
 // Needs returns the subsets that connections go to.
 func (b LocalBytes) Needs() []mesh.Subset { return needs([]Route{{Shares: b.Shares}}) }
 
-// localBytes takes the first rule that concerns connections from the caller's address.
+// localBytes takes the first rule that concerns connections from the caller's address to a local one.
 func localBytes(v view.LocalBytes) LocalBytes {
+	address, _ := netip.ParseAddr(v.Address)
+	dialled := v
+	dialled.Rules = dial(v.Rules, address)
+	return steerBytes(dialled)
+}
+
+// steerBytes takes the first rule that concerns connections from the caller's address, whatever it has dialled.
+func steerBytes(v view.LocalBytes) LocalBytes {
 	r := router{host: v.Host, port: v.Port, raw: true, policies: v.Policies}
 	p := LocalBytes{Name: v.Name, Host: v.Host, Rule: DefaultRoute, Shares: r.whole(), Idle: idleTimeout, NoLog: v.NoLog}
 	address, _ := netip.ParseAddr(v.Address)
 	for _, rule := range v.Rules {
-		if !aboutBytes(rule) || !fromAndTo(rule.TCP, address) {
+		if !aboutBytes(rule) || (rule.TCP != nil && len(rule.TCP.Sources) > 0 && !within(address, rule.TCP.Sources)) {
 			continue
 		}
 		p.Rule, p.Origin, p.Shares = rule.Object.Path(), rule.Origin, nil
@@ -44,11 +52,4 @@ func localBytes(v view.LocalBytes) LocalBytes {
 		return p
 	}
 	return p
-}
-
-// fromAndTo tells whether a match takes connections from a workload's address to one of its local addresses, which is
-// on the same IP address.
-func fromAndTo(m *mesh.TCPMatch, address netip.Addr) bool {
-	return m == nil || ((len(m.Sources) == 0 || within(address, m.Sources)) &&
-		(len(m.Destinations) == 0 || within(address, m.Destinations)))
 }

@@ -17,6 +17,8 @@ const (
 	FindAsk     Finding = "ask"
 	FindDNS     Finding = "dns"
 	FindAddress Finding = "address"
+	// FindOriginal is where each connection was going to before it was captured.
+	FindOriginal Finding = "original"
 )
 
 // Speech says what is spoken to the endpoints of a cluster.
@@ -27,10 +29,13 @@ const (
 	SpeakHTTP1      Speech = "http1"
 	SpeakHTTP2      Speech = "http2"
 	SpeakNegotiated Speech = "negotiated"
+	// SpeakSame is what the caller speaks: to a port of which nobody has said that it speaks HTTP.
+	SpeakSame Speech = "same"
 )
 
 // Cluster is the endpoints of a subset as something to send requests to.
 type Cluster struct {
+	Name           string        `json:"name,omitempty"` // of one for an address that is dialled; "": that of the subset
 	Subset         mesh.Subset   `json:"subset"`
 	Find           Finding       `json:"find"`
 	Resolvers      []string      `json:"resolvers,omitempty"` // "IP:PORT"; none: those of the system
@@ -40,6 +45,7 @@ type Cluster struct {
 	Balancer       mesh.Balancer `json:"balancer"`
 	Breaker        *mesh.Breaker `json:"breaker,omitempty"` // nil: the proxy's own bounds
 	Mutual         *MutualTLS    `json:"mutual,omitempty"`  // nil: plain text to endpoints of the mesh
+	Split          bool          `json:"split,omitempty"`   // the endpoints are in groups with weights
 }
 
 // MutualTLS is how the proxy speaks to endpoints that prove who they are. To others it speaks plain text.
@@ -84,8 +90,11 @@ func cluster(v view.Cluster) Cluster {
 		Subset: v.Subset, Find: FindAsk, Speak: SpeakHTTP1, ConnectTimeout: v.ConnectTimeout, Balancer: mesh.RoundRobin,
 		Breaker: v.Breaker, Mutual: mutualTLS(v.Mutual),
 	}
-	if v.Protocol.IsHTTP2() {
+	switch {
+	case v.Protocol.IsHTTP2():
 		p.Speak = SpeakHTTP2
+	case !v.Protocol.IsHTTP() && v.Outside == nil:
+		p.Speak = SpeakSame
 	}
 	if v.Balancer != "" {
 		p.Balancer = v.Balancer

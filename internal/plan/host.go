@@ -23,11 +23,14 @@ type LocalRoutes struct {
 	Name   string    `json:"name"`
 	Host   mesh.Host `json:"host"`
 	Routes []Route   `json:"routes"`
+	// Captured tells that they are for a captured workload, whose requests wait for them.
+	Captured bool `json:"captured,omitempty"`
 }
 
 // Words in angle brackets stand where no object decides.
 const (
 	tunnelRoute    = "<tunnel>"     // CONNECT: what is sent through it is steered by itself
+	probeRoute     = "<probe>"      // a question of the node
 	noServiceRoute = "<no-service>" // no service of this name and port
 	noEgressRoute  = "<no-egress>"  // a host outside the mesh that no EgressRule allows
 )
@@ -101,7 +104,7 @@ func (r router) tunnels(rules []*mesh.RouteRule) []Route {
 			Retry: unsentOnly,
 		}
 		if rule.TCP != nil {
-			p.Sources = rule.TCP.Sources
+			p.Sources, p.Dialled = rule.TCP.Sources, rule.TCP.Destinations
 		}
 		routes = append(routes, p)
 		if rule.CatchesAll() {
@@ -147,7 +150,26 @@ func within(address netip.Addr, networks []string) bool {
 
 func localRoutes(v view.LocalRoutes) LocalRoutes {
 	r := router{host: v.Host, port: v.Port, policies: v.Policies}
-	return LocalRoutes{Name: v.Name, Host: v.Host, Routes: r.routes(v.Rules)}
+	p := LocalRoutes{Name: v.Name, Host: v.Host, Captured: isCaptured(v.Name)}
+	if p.Routes = r.routes(v.Rules); v.Bytes {
+		p.Routes = r.asBytes(v.Rules)
+	}
+	return p
+}
+
+func isCaptured(name string) bool {
+	_, _, captured := view.CapturedHost(view.ID{Kind: view.KindRoutes, Name: name})
+	return captured
+}
+
+// asBytes returns the routes for requests to a port whose bytes are not known to be requests: they go where its bytes do, and
+// nothing bounds them.
+func (r router) asBytes(rules []*mesh.RouteRule) []Route {
+	routes := r.tunnels(rules)
+	for i := range routes {
+		routes[i].Connect, routes[i].Tunnel, routes[i].Path = false, false, anyPath
+	}
+	return routes
 }
 
 // TooManyHosts answers a name beyond the limit of names that one proxy may hold.

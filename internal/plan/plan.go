@@ -16,7 +16,8 @@ import (
 
 // Plan is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
 // [Target], [CallRoutes], [Listing],
-// [OnDemandRoutes], [Door], [InboundCluster], [InnerCluster] or one of the listeners.
+// [OnDemandRoutes], [Door], [InboundCluster], [InnerCluster], one of captured workloads ([Scope], [OriginalCluster],
+// [DialledEndpoints]) or one of the listeners.
 type Plan interface {
 	// Needs lists the subsets that must be ready at a proxy before it may be told this plan, sorted, without repetition.
 	Needs() []mesh.Subset
@@ -35,6 +36,8 @@ func Of(v view.View) Plan {
 		return localRoutes(v)
 	case view.LocalBytes:
 		return localBytes(v)
+	case view.CapturedOutbound, view.CapturedInbound, view.OriginalCluster, view.Scope, view.DialledCluster, view.DialledEndpoints:
+		return captured(v)
 	case view.Target:
 		return target(v)
 	case view.CallRoutes:
@@ -74,9 +77,31 @@ func Of(v view.View) Plan {
 	}
 }
 
+// captured returns the plan for what only captured workloads have.
+func captured(v view.View) Plan {
+	switch v := v.(type) {
+	case view.CapturedOutbound:
+		return capturedOutbound(v)
+	case view.CapturedInbound:
+		return capturedInbound(v)
+	case view.OriginalCluster:
+		return originalCluster(v)
+	case view.Scope:
+		return Scope{Name: v.Name, Routes: v.Routes, Pressed: v.Pressed}
+	case view.DialledCluster:
+		return dialledCluster(v)
+	case view.DialledEndpoints:
+		return dialledEndpoints(v)
+	default:
+		return nil
+	}
+}
+
 const (
 	// connectTimeout bounds how long a connection to an application beside the proxy may take to come about.
 	connectTimeout = mesh.Duration(time.Second)
+	// passTimeout is the same for a connection that is passed on as it is to somebody of whom nothing is known.
+	passTimeout = mesh.Duration(10 * time.Second)
 	// firstRequestTimeout bounds how long a request waits for the control plane to name its host.
 	firstRequestTimeout = mesh.Duration(10 * time.Second)
 	// beginTimeout bounds the time until a response begins, where no rule says otherwise: what the documentation of
@@ -92,6 +117,9 @@ const (
 // Endpoints lists the addresses of a subset.
 type Endpoints view.Endpoints
 
+// Endpoint is one address of a subset.
+type Endpoint = view.Endpoint
+
 // InboundCluster is the application behind a served port.
 type InboundCluster struct {
 	Name           string        `json:"name"`
@@ -99,6 +127,7 @@ type InboundCluster struct {
 	HTTP2          bool          `json:"http2,omitempty"`
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 	IdleTimeout    mesh.Duration `json:"idleTimeout"`
+	Source         string        `json:"source,omitempty"` // address that is bound as source
 }
 
 // OnDemandRoutes is a set of virtual hosts of which a proxy asks for those that it needs.
@@ -166,6 +195,12 @@ type InboundListener struct {
 	Accept      mesh.Transport `json:"accept"`
 	TrustDomain string         `json:"trustDomain,omitempty"`
 	Longest     mesh.Duration  `json:"longest,omitempty"`
+	// Captured tells that it has no socket of its own: connections come from the [CapturedInbound]. Of callers that prove nothing,
+	// where that is needed, the routes are taken that let probes through.
+	Captured bool    `json:"captured,omitempty"`
+	Probes   []Route `json:"probes,omitempty"`
+	// Original tells that bytes go where they were going to, instead of to Target.
+	Original bool `json:"original,omitempty"`
 }
 
 func inboundListener(v view.InboundListener) InboundListener {
@@ -173,6 +208,7 @@ func inboundListener(v view.InboundListener) InboundListener {
 		Name: v.Name, Workload: v.Workload, Host: v.Serving.Host, Version: v.Version,
 		Address: v.Address, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
 		NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL),
+		Captured: v.Captured, Probes: probeRoutes(v),
 	}
 	if l.HTTP {
 		// The caller's side decides how long a request may take; this side only passes it on.
@@ -189,6 +225,9 @@ func inboundCluster(v view.InboundCluster) InboundCluster {
 	}
 	if v.Serving.Protocol.IsHTTP() {
 		c.Target = v.Serving.Target
+	}
+	if v.Captured {
+		c.Source = fromProxy
 	}
 	return c
 }

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -121,13 +120,7 @@ func (r router) subset(h mesh.Host, labels mesh.Labels) mesh.Subset {
 	}
 	// Only a service of the mesh that answers for its own name is surely not outside.
 	s := mesh.Subset{Host: h, Port: r.port, Labels: labels, Raw: r.raw && (r.pattern != "" || h != r.host)}
-	var names []string
-	for _, p := range r.policies {
-		if p.Host == h && (len(p.Labels) == 0 || p.Labels.String() == labels.String()) {
-			names = append(names, p.Object.Path())
-		}
-	}
-	s.Policies = strings.Join(names, ",")
+	s.Policies = view.PolicyNames(r.policies, h, labels)
 	return s
 }
 

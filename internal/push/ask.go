@@ -128,7 +128,7 @@ func (e *Engine) streams(id mesh.ProxyID) []*Proxy {
 
 // holdings lists what the proxy is to have.
 func (p *Proxy) holdings() []Sent {
-	list := make([]Sent, 0, len(p.slots))
+	list := p.heldScopes()
 	for id, s := range p.slots {
 		h := Sent{Resource: id, Type: typeOf[id.Kind], Sent: s.have, Confirmed: s.acked, want: s.want}
 		if s.want != nil {

@@ -74,6 +74,9 @@ func (p *Proxy) confirmed() int64 {
 
 // acked takes the confirmation of a response.
 func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
+	if kind == view.KindScope {
+		p.confirmedScopes(d.Nonce)
+	}
 	for name, version := range d.Sent {
 		s, ok := p.slots[view.ID{Kind: kind, Name: name}]
 		if !ok || !s.carried(d.Nonce) {
@@ -97,6 +100,9 @@ const addressInUse = "ddress already in use"
 // refused takes the refusal of a response: nothing of it counts as sent. A resource that was refused alone, or by name, is
 // set aside in this version; of those refused together without a name each is sent again alone, to find out which it was.
 func (p *Proxy) refused(kind view.Kind, d *xds.Delivery, reason string) {
+	if kind == view.KindScope {
+		p.refusedScopes(d)
+	}
 	names := slices.Sorted(maps.Keys(d.Sent))
 	named := func(name string) bool { return xds.Named(reason, name) }
 	someNamed := slices.ContainsFunc(names, named)

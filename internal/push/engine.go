@@ -72,6 +72,7 @@ type Engine struct {
 	byID      map[mesh.ProxyID]map[*Proxy]struct{}
 	progress  *progress
 	learned   learned
+	scopes    scopes
 	rejected  rejected
 	strangers map[*stranger]struct{}     // streams of proxies whose workload is not known
 	absent    map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
@@ -95,6 +96,7 @@ func NewEngine(c Config) *Engine {
 		byID:      map[mesh.ProxyID]map[*Proxy]struct{}{},
 		progress:  newProgress(),
 		strangers: map[*stranger]struct{}{},
+		scopes:    newScopes(),
 		learned:   newLearned(c.Uses, c.Learned),
 		rejected:  newRejected(c.Rejected, c.Refused),
 		absent:    map[mesh.ProxyID]time.Time{},
@@ -133,6 +135,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	for g := range groups {
 		e.regroup(g, concerned)
 	}
+	var turned []*entry // scopes, which all captured workloads have alike
 	for en := range entries {
 		if en.group.entries[en.class] != en {
 			continue // its group was divided anew
@@ -141,8 +144,19 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 		if e.cut(en); sameBytes(before, en.made) {
 			continue
 		}
+		if en.group.key.ID.Kind == view.KindScope {
+			turned = append(turned, en)
+		}
 		for p := range en.subscribers {
 			e.mark(p, en, concerned)
+		}
+	}
+	if e.turnScopes(keys, turned) {
+		for p := range e.scopes.readers {
+			p.scoped = true
+			p.rouse()
+			concerned[p] = struct{}{}
+			e.counters.Marks.Add(1)
 		}
 	}
 	for p := range concerned {
@@ -191,12 +205,13 @@ func (e *Engine) signal() {
 	e.changed = make(chan struct{})
 }
 
-// take returns the resources of the proxy that changed since it last asked, as they are now (nil: gone), and the
-// revision that they belong to.
-func (e *Engine) take(p *Proxy) (map[view.ID]*made, int64) {
+// take returns the resources of the proxy that changed since it last asked, as they are now (nil: gone), whether scopes did, and
+// the revision that they belong to.
+func (e *Engine) take(p *Proxy) (changed map[view.ID]*made, scoped bool, revision int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	changed := make(map[view.ID]*made, len(p.dirty))
+	scoped, p.scoped = p.scoped, false
+	changed = make(map[view.ID]*made, len(p.dirty))
 	for en := range p.dirty {
 		changed[en.group.key.ID] = en.made
 		if s, ok := p.slots[en.group.key.ID]; ok {
@@ -204,5 +219,5 @@ func (e *Engine) take(p *Proxy) (map[view.ID]*made, int64) {
 		}
 	}
 	clear(p.dirty)
-	return changed, e.snapshot.Revision()
+	return changed, scoped, e.snapshot.Revision()
 }

@@ -41,7 +41,14 @@ func (en *entry) read() *[]mesh.Key { return &en.reads }
 func (e *Engine) subscribe(p *Proxy, id view.ID) (*made, view.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key := view.GroupOf(p.caller, id)
+	g := e.groupOf(view.GroupOf(p.caller, id))
+	en := e.entryOf(g, p.caller, nil)
+	en.subscribers[p] = struct{}{}
+	return en.made, g.key.ID
+}
+
+// groupOf finds or makes a group. The lock is held.
+func (e *Engine) groupOf(key view.Group) *group {
 	g := e.groups[key]
 	if g == nil {
 		key.ID.Name = strings.Clone(key.ID.Name) // else it keeps the whole request in memory
@@ -51,9 +58,7 @@ func (e *Engine) subscribe(p *Proxy, id view.ID) (*made, view.ID) {
 		e.index(g, reads)
 		e.groups[key] = g
 	}
-	en := e.entryOf(g, p.caller, nil)
-	en.subscribers[p] = struct{}{}
-	return en.made, g.key.ID
+	return g
 }
 
 // entryOf finds or makes the entry of a group for a caller, which has had something until now, or nothing (nil). The lock
@@ -92,7 +97,7 @@ func (e *Engine) remove(p *Proxy, id view.ID) {
 	if en := g.entries[g.classes.Of(p.caller)]; en != nil {
 		delete(en.subscribers, p)
 		delete(p.dirty, en)
-		if len(en.subscribers) == 0 {
+		if len(en.subscribers) == 0 && en.group.key.ID.Kind != view.KindScope { // which are there for all
 			e.drop(en)
 			delete(g.entries, en.class)
 		}

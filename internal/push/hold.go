@@ -52,6 +52,13 @@ func (p *Proxy) asked(id view.ID, have string) {
 	case !p.walks && id.Kind == view.KindEndpoints && p.held[id.Kind] > p.held[view.KindCluster]+spareEndpoints:
 		return // no Envoy asks for the endpoints of clusters that it does not have
 	}
+	if id.IsDialled() && id.Kind == view.KindCluster {
+		if p.dialled >= maxHosts {
+			p.gone[id.Kind] = append(p.gone[id.Kind], id.Name)
+			return
+		}
+		p.dialled++
+	}
 	s := p.hold(id, have)
 	if cluster, ok := p.slots[view.ID{Kind: view.KindCluster, Name: id.Name}]; ok && !p.walks && id.Kind == view.KindEndpoints && cluster.sentAt >= 0 {
 		// The cluster was sent anew before its endpoints were asked for, as on a reconnection: it warms until they come.
@@ -78,6 +85,9 @@ func (p *Proxy) dropped(id view.ID) {
 		p.letGo(p.leads(c.made))
 	}
 	p.open.remove(s)
+	if id.IsDialled() && id.Kind == view.KindCluster {
+		p.dialled--
+	}
 	delete(p.slots, id)
 	p.held[id.Kind]--
 	p.behind.remove(s)
@@ -130,7 +140,7 @@ func (p *Proxy) aim(s *slot, m *made) {
 	if s.wished && !s.learned {
 		p.engine.learn(p, s) // its service may have come later than the wish
 	}
-	if m == nil && s.have != "" && (p.walks || listed(s.id.Kind)) {
+	if m == nil && s.have != "" && (p.walks || listed(s.id.Kind) || s.id.Kind == view.KindScope) {
 		p.gone[s.id.Kind] = append(p.gone[s.id.Kind], s.id.Name)
 		p.leaving[s.id.Kind] = cmp.Or(p.leaving[s.id.Kind], p.current())
 		s.have, s.acked = "", ""

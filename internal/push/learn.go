@@ -2,6 +2,7 @@ package push
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -234,20 +235,49 @@ func (e *Engine) learn(p *Proxy, s *slot) {
 	if s.want == nil || s.learned {
 		return
 	}
-	v, ok := s.want.view.(view.VirtualHost)
-	if !ok || v.Protocol == "" {
+	name, ok := spelled(s.id)
+	if v, isHost := s.want.view.(view.VirtualHost); !ok || (isHost && v.Protocol == "") {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if w := e.snapshot.Workload(p.id); w == nil || w.Uses.Forbids(v.Domain) {
+	if w := e.snapshot.Workload(p.id); w == nil || w.Uses.Forbids(name) {
 		return
 	}
-	s.learned = e.learned.ask(p, v.Domain, time.Now())
+	if h, port, captured := view.CapturedHost(s.id); captured {
+		svc := e.snapshot.Service(h)
+		if svc == nil {
+			return
+		}
+		if _, known := svc.Port(port); !known {
+			return
+		}
+	}
+	s.learned = e.learned.ask(p, name, time.Now())
+}
+
+// spelled returns the host with its port of which routes are learned: as it is spelled, under capture by its full name.
+func spelled(id view.ID) (string, bool) {
+	if h, port, ok := view.CapturedHost(id); ok {
+		return fmt.Sprintf("%s:%d", h, port), true
+	}
+	return view.HostOf(id)
+}
+
+// wishes tells whether the proxy asks for such a resource since its workload calls, and not since it was told to.
+func (p *Proxy) wishes(id view.ID) bool {
+	h, port, captured := view.CapturedHost(id)
+	if !captured {
+		return id.Kind == view.KindVirtualHost
+	}
+	return !slices.ContainsFunc(p.engine.scopesCalled(p, fmt.Sprintf("%s:%d", h, port)), func(scope view.ID) bool {
+		_, pressed := p.scopes.pressed[scope.Name]
+		return pressed
+	})
 }
 
 // unlearn notes that the proxy is gone, or does not want the host any more. The lock is held.
 func (e *Engine) unlearn(p *Proxy, id view.ID, now time.Time) {
-	name, _ := view.HostOf(id)
+	name, _ := spelled(id)
 	e.learned.leave(p, name, now)
 }

@@ -121,11 +121,11 @@ var (
 	kindOf = map[xds.Type]view.Kind{
 		xds.ListenerType: view.KindListener, xds.RouteType: view.KindRoutes, xds.VirtualHostType: view.KindVirtualHost,
 		xds.ClusterType: view.KindCluster, xds.EndpointsType: view.KindEndpoints,
-		xds.SecretType: view.KindSecret, xds.FilterType: view.KindFilter,
+		xds.SecretType: view.KindSecret, xds.FilterType: view.KindFilter, xds.ScopeType: view.KindScope,
 	}
 	typeOf = map[view.Kind]xds.Type{
 		view.KindListener: xds.ListenerType, view.KindRoutes: xds.RouteType, view.KindVirtualHost: xds.VirtualHostType,
 		view.KindCluster: xds.ClusterType, view.KindEndpoints: xds.EndpointsType,
-		view.KindSecret: xds.SecretType, view.KindFilter: xds.FilterType,
+		view.KindSecret: xds.SecretType, view.KindFilter: xds.FilterType, view.KindScope: xds.ScopeType,
 	}
 )

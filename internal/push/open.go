@@ -116,7 +116,7 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 		engine:    e,
 		id:        n.ID(),
 		typ:       n.Type,
-		habits:    habitsOf(n.Type, peer.Only),
+		habits:    habitsOf(w, peer.Only),
 		caller:    caller,
 		callerKey: caller.Key(),
 		scope:     scopeOf(caller),
@@ -169,6 +169,7 @@ func (e *Engine) forget(p *Proxy, subscriptions, learned []view.ID) {
 		e.unlearn(p, id, now)
 	}
 	delete(e.proxies, p)
+	delete(e.scopes.readers, p)
 	p.seat.proxy = nil
 	delete(e.byID[p.id], p)
 	if len(e.byID[p.id]) == 0 {
@@ -186,6 +187,11 @@ func (e *Engine) forget(p *Proxy, subscriptions, learned []view.ID) {
 // mark tells the proxy that a resource of its changed. The engine's lock is held.
 func (p *Proxy) mark(en *entry) {
 	p.dirty[en] = struct{}{}
+	p.rouse()
+}
+
+// rouse has the proxy's stream look what there is to send. The engine's lock is held.
+func (p *Proxy) rouse() {
 	if p.evicted {
 		return
 	}

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -15,6 +16,8 @@ import (
 type Proxy struct {
 	seat     *seat
 	dirty    map[*entry]struct{}
+	scoped   bool  // some scope has changed
+	scopesAt int64 // how far it was told of scopes
 	wake     chan struct{}
 	evicted  bool
 	marked   int64             // revision of the last change that concerned it
@@ -51,17 +54,19 @@ type Proxy struct {
 	unknown  map[view.ID]struct{}
 	idle     slotSet // clusters that nothing leads to
 	gone     map[view.Kind][]string
-	extra    map[view.ID]struct{}               // virtual hosts that are too many, or names that are no hosts: answered and forgotten
-	greet    map[view.Kind]bool                 // to be answered even with nothing
-	held     map[view.Kind]int                  // slots by kind
-	sore     map[view.ID]struct{}               // slots of which some version was refused
-	taken    int64                              // revision of what was last taken from the engine
-	before   int64                              // the one before
-	taking   bool                               // what was taken is just being noted
-	back     bool                               // it has come back with what it had on an earlier stream
-	begun    bool                               // it was settled once
-	nowhere  int                                // virtual hosts that it has and that lead nowhere
-	complete bool                               // it has asked for everything that its type asks for
+	extra    map[view.ID]struct{} // virtual hosts that are too many, or names that are no hosts: answered and forgotten
+	greet    map[view.Kind]bool   // to be answered even with nothing
+	held     map[view.Kind]int    // slots by kind
+	sore     map[view.ID]struct{} // slots of which some version was refused
+	taken    int64                // revision of what was last taken from the engine
+	before   int64                // the one before
+	taking   bool                 // what was taken is just being noted
+	back     bool                 // it has come back with what it had on an earlier stream
+	begun    bool                 // it was settled once
+	nowhere  int                  // virtual hosts that it has and that lead nowhere
+	complete bool                 // it has asked for everything that its type asks for
+	scopes   told
+	dialled  int                                // clusters for addresses that its workload dials
 	lists    map[view.Kind]map[view.ID]struct{} // of kinds of which it has asked for everything: what there is
 	bridges  map[view.ID]struct{}               // slots whose newest version waits for what goes before it
 	now      func() time.Time
@@ -89,11 +94,12 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 		p.refused(kind, e.Refused, e.Reason)
 	}
 	switch {
+	case kind == view.KindScope: // all are sent, whichever are asked for
 	case !listed(kind):
 		for _, name := range e.Subscribed {
 			id := view.ID{Kind: kind, Name: name}
 			p.asked(id, e.Held[name])
-			if s, ok := p.slots[id]; ok && kind == view.KindVirtualHost {
+			if s, ok := p.slots[id]; ok && p.wishes(id) {
 				s.wished = true
 				p.engine.learn(p, s)
 			}
@@ -103,6 +109,12 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 		}
 	case p.walks:
 		p.walk(kind, e)
+	case p.dials && kind == view.KindCluster:
+		for _, name := range e.Subscribed {
+			if id := (view.ID{Kind: kind, Name: name}); id.IsDialled() {
+				p.asked(id, e.Held[name])
+			}
+		}
 	default: // sent whether asked for or not
 	}
 }
@@ -119,6 +131,12 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 	if p.walks && listed(kind) {
 		return // what it asks for says what it has
 	}
+	if kind == view.KindScope {
+		if p.dials {
+			p.openScopes(held)
+		}
+		return
+	}
 	p.greet[kind] = len(held) == 0 && listed(kind)
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		id := view.ID{Kind: kind, Name: name}
@@ -126,6 +144,8 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 		_, err := mesh.ParseSubset(name)
 		switch {
 		case own:
+		case id.IsDialled() && kind == view.KindCluster && p.dials:
+			p.asked(id, held[name])
 		case kind == view.KindCluster && err == nil && p.held[kind] < mostHeld(kind):
 			// Which routes lead to it is known when the proxy has asked for them again: it is kept meanwhile.
 			if s := p.hold(id, held[name]); s.uses == 0 {
@@ -174,7 +194,7 @@ func (p *Proxy) Close() {
 // what leads to them; the endpoints of a service that is gone come after what led to them, and clusters that nothing leads to
 // go last, after a grace.
 func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
-	changed, revision := p.engine.take(p)
+	changed, scoped, revision := p.engine.take(p)
 	p.before, p.taken, p.taking = p.taken, revision, true
 	for id, m := range changed {
 		if s, ok := p.slots[id]; ok {
@@ -183,6 +203,9 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 			p.relist(id, m, nil)
 		}
 	}
+	if scoped {
+		p.leaving[view.KindScope] = cmp.Or(p.leaving[view.KindScope], p.current())
+	}
 	p.taking = false
 	p.cross()
 	if p.whole(session) {
@@ -190,10 +213,13 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	}
 	var out []*xds.Response
 	for _, kind := range []view.Kind{
-		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindRoutes,
-		view.KindVirtualHost, view.KindEndpoints,
+		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindScope,
+		view.KindRoutes, view.KindVirtualHost, view.KindEndpoints,
 	} {
 		if session.Opened(typeOf[kind]) {
+			if kind == view.KindScope {
+				out = append(out, p.respondScopes(session)...)
+			}
 			out = append(out, p.respond(session, kind)...)
 		}
 	}

@@ -17,15 +17,20 @@ type habits struct {
 	walks bool
 	finds bool       // looks up the endpoints of clusters that say so
 	needs []xds.Type // what it asks for before anybody can tell whether it has the newest state
+	// dials tells that it asks for clusters too, beside those that it is sent: for the addresses that its workload dials.
+	dials bool
 }
 
 // habitsOf returns the habits of a proxy whose stream is for one type, or for all ("").
-func habitsOf(t mesh.ProxyType, only xds.Type) habits {
+func habitsOf(w *mesh.Workload, only xds.Type) habits {
+	t := w.Type
 	switch {
 	case t == mesh.Proxyless:
 		return habits{walks: true}
 	case only != "": // what this stream's proxy is told on others, nobody knows here
 		return habits{walks: true, finds: true, needs: []xds.Type{only}}
+	case t == mesh.Sidecar && w.Capture:
+		return habits{finds: true, dials: true, needs: []xds.Type{xds.ClusterType, xds.ListenerType, xds.ScopeType}}
 	case t == mesh.Sidecar:
 		return habits{finds: true, needs: []xds.Type{xds.ClusterType, xds.ListenerType, xds.RouteType, xds.VirtualHostType}}
 	default:

@@ -57,6 +57,9 @@ func (c Caller) Project(id ID) Caller {
 	switch {
 	case c.own(id):
 		return Caller{Proxy: c.Proxy, Plain: c.Plain}
+	case id.IsDialled(): // which rules may match by its address
+		c.Proxy, c.Plain = "", c.Plain && id.Kind == KindCluster
+		return c
 	case id.Kind == KindCluster && !id.isList():
 		return Caller{Plain: c.Plain}
 	case id.isList():

@@ -23,6 +23,8 @@ func GroupOf(c Caller, id ID) Group {
 	switch {
 	case c.own(id):
 		return Group{ID: id, Proxy: c.Proxy, Plain: c.Plain}
+	case id.IsDialled():
+		return Group{ID: id, Type: c.Type, Namespace: c.Namespace, Plain: c.Plain && id.Kind == KindCluster}
 	case id.Kind == KindCluster && !id.isList():
 		return Group{ID: id, Plain: c.Plain}
 	case id.isList() || id.Kind == KindListener:
@@ -53,6 +55,12 @@ func ClassesOf(s *mesh.Snapshot, g Group) (Classes, []mesh.Key) {
 		return Classes{whole: true}, nil
 	case g.Type == "" || g.ID.Kind == KindSecret || g.ID.Kind == KindListener:
 		return classes, nil
+	case g.ID.IsDialled():
+		if at, ok := parseDialled(g.ID.Name); ok {
+			if host, _ := r.serviceAt(at); host != "" {
+				classes.read(r, host)
+			}
+		}
 	case g.ID == InitHost():
 	case g.ID.Kind == KindVirtualHost:
 		v := VirtualHost{}
@@ -61,13 +69,13 @@ func ClassesOf(s *mesh.Snapshot, g Group) (Classes, []mesh.Key) {
 		}
 		classes.read(r, v.ruleHosts()...)
 	default:
-		for _, prefix := range []string{localPrefix, callPrefix} {
+		for _, prefix := range []string{localPrefix, callPrefix, capturedPrefix} {
 			if host, _, ok := parsePlace(g.ID.Name, prefix); ok {
 				classes.read(r, host)
 			}
 		}
 	}
-	classes.address = classes.address && (g.ID.Kind == KindFilter || g.Type == mesh.Proxyless) // no other view reads it
+	classes.address = classes.address && (g.ID.Kind == KindFilter || g.ID.IsDialled() || g.Type == mesh.Proxyless) // no other view reads it
 	return classes, slices.SortedFunc(maps.Keys(r.keys), mesh.Key.Compare)
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // View is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
-// [Target], [CallRoutes], [Listing], [OnDemandRoutes], [Door], [Secret], [InboundCluster], [InnerCluster] or one of the listeners.
+// [Target], [CallRoutes], [Listing], [OnDemandRoutes], [Door], [Secret], [InboundCluster], [InnerCluster], one of captured workloads
+// ([Scope], [DialledCluster], [DialledEndpoints], [OriginalCluster]) or one of the listeners.
 type View interface{ view() }
 
 // OnDemandRoutes is the frame in which a sidecar's virtual hosts stand. It depends on nothing.
@@ -21,6 +22,8 @@ type OnDemandRoutes struct {
 type InboundCluster struct {
 	Name    string       `json:"name"`
 	Serving mesh.Serving `json:"serving"`
+	// Captured tells that what goes to the application must be told from what is captured on the way to it.
+	Captured bool `json:"captured,omitempty"`
 }
 
 // InboundListener takes requests for one served port.
@@ -36,6 +39,9 @@ type InboundListener struct {
 	Accept      mesh.Transport `json:"accept"`
 	TrustDomain string         `json:"trustDomain,omitempty"`
 	CertTTL     mesh.Duration  `json:"certTTL,omitempty"`
+	// Captured tells that connections come from the [CapturedInbound]. Probes are let through whatever is accepted.
+	Captured bool         `json:"captured,omitempty"`
+	Probes   []mesh.Probe `json:"probes,omitempty"`
 }
 
 // OutboundListener takes the workload's own requests, as an HTTP proxy.
@@ -135,6 +141,10 @@ func (r *reader) cut(c Caller, id ID) View {
 		return r.virtualHost(c, id.Name)
 	case id.Kind == KindRoutes && id.Name == OutboundRoutes && c.Type == mesh.Sidecar:
 		return OnDemandRoutes{Name: id.Name}
+	case id.Kind == KindScope:
+		return r.scope(id.Name)
+	case id.Kind == KindRoutes && strings.HasPrefix(id.Name, capturedPrefix) && c.Type == mesh.Sidecar:
+		return r.capturedRoutes(c, id.Name)
 	case id.Kind == KindRoutes && strings.HasPrefix(id.Name, localPrefix) && c.Type == mesh.Sidecar:
 		return r.localRoutes(c, id.Name)
 	case id.Kind == KindFilter && strings.HasPrefix(id.Name, localPrefix) && c.Type == mesh.Sidecar:
@@ -143,6 +153,12 @@ func (r *reader) cut(c Caller, id ID) View {
 		return r.door(c)
 	case id.Kind == KindSecret && c.Type == mesh.Ingress && !c.Plain: // whoever proves nothing gets no key
 		return r.secret(id.Name)
+	case id.IsDialled() && c.Type != mesh.Sidecar:
+		return nil
+	case id.IsDialled() && id.Kind == KindCluster:
+		return r.dialledCluster(c, id.Name)
+	case id.IsDialled():
+		return r.dialledEndpoints(c, id.Name)
 	case id.Kind == KindCluster:
 		return r.cluster(c, id.Name)
 	case id.Kind == KindEndpoints:
@@ -154,8 +170,11 @@ func (r *reader) cut(c Caller, id ID) View {
 
 func (r *reader) ownResource(c Caller, id ID) View {
 	w := r.workload(c.Proxy)
-	if w == nil {
+	switch {
+	case w == nil:
 		return nil
+	case w.Type == mesh.Sidecar && w.Capture:
+		return r.ownCaptured(c, w, id)
 	}
 	switch {
 	case id == ID{KindListener, outbound} && w.Type == mesh.Sidecar:

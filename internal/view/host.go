@@ -35,11 +35,13 @@ type Policy struct {
 	Labels mesh.Labels   `json:"labels,omitempty"`
 }
 
-// LocalRoutes is what the routes behind a local address of a workload depend on, where the port speaks HTTP.
+// LocalRoutes is what the routes behind a local address of a workload depend on, where the port speaks HTTP, and those of a captured
+// workload to a port of a service.
 type LocalRoutes struct {
 	Name     string            `json:"name"`
 	Host     mesh.Host         `json:"host"`
 	Port     int               `json:"port"`
+	Bytes    bool              `json:"bytes,omitempty"` // of a captured workload: the port speaks something else
 	Rules    []*mesh.RouteRule `json:"rules,omitempty"`
 	Policies []Policy          `json:"policies,omitempty"`
 }

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +21,7 @@ const (
 	KindVirtualHost Kind = "virtual-host"
 	KindSecret      Kind = "secret" // a certificate with its key
 	KindFilter      Kind = "filter" // what a listener for bytes does with them
+	KindScope       Kind = "scope"  // which routes hold for an address of a service, for captured workloads
 )
 
 // ID names one resource as proxies know it.
@@ -40,6 +43,11 @@ const (
 	localPrefix     = "local|"
 	inboundPrefix   = "inbound|"
 	callPrefix      = "call|"
+	capturedPrefix  = "captured|"   // routes of captured workloads
+	DialledPrefix   = "dialled|"    // begins the name of the cluster for an address that a captured workload dials, and of its endpoints
+	Passthrough     = "passthrough" // cluster: where a captured connection was going to
+	Inbound         = "inbound"     // listener for what is made to a captured workload, and the cluster for what it passes on
+	Probes          = "probes"      // cluster for the probes that a captured workload lets through
 	everything      = "*"
 	virtualHostRoot = OutboundRoutes + "/"
 	initName        = "_init"
@@ -89,6 +97,29 @@ func CallRoutesOf(h mesh.Host, port int) ID {
 	return ID{KindRoutes, callPrefix + strconv.Itoa(port) + "|" + string(h)}
 }
 
+// CapturedRoutesOf names the routes of captured workloads to a port of a host.
+func CapturedRoutesOf(h mesh.Host, port int) ID {
+	return ID{KindRoutes, capturedPrefix + strconv.Itoa(port) + "|" + string(h)}
+}
+
+// CapturedHost returns the host and port for which the routes of captured workloads are, or false for any other resource.
+func CapturedHost(id ID) (h mesh.Host, port int, ok bool) {
+	h, port, ok = parsePlace(id.Name, capturedPrefix)
+	return h, port, ok && id.Kind == KindRoutes
+}
+
+// IsDialled tells whether a cluster, or its endpoints, is for an address that captured workloads dial.
+func (id ID) IsDialled() bool {
+	return (id.Kind == KindCluster || id.Kind == KindEndpoints) && strings.HasPrefix(id.Name, DialledPrefix)
+}
+
+// parseDialled returns the address for which a dialled cluster is.
+func parseDialled(name string) (netip.AddrPort, bool) {
+	rest, ok := strings.CutPrefix(name, DialledPrefix)
+	at, err := netip.ParseAddrPort(rest)
+	return at, ok && err == nil && at.Port() != 0 && at.String() == rest
+}
+
 // TargetOf names the listener by which a client without a proxy finds a host as it spells it, port included.
 func TargetOf(spelling string) ID { return ID{KindListener, spelling} }
 
@@ -106,16 +137,29 @@ func parsePlace(name, prefix string) (h mesh.Host, port int, ok bool) {
 	return mesh.Host(host), port, found && whole && err == nil && host != "" && port > 0 && port < 65536
 }
 
+// ownClusters are those of a proxy alone, beside those of its ports.
+var ownClusters = []string{Inner, Inbound, Probes, Passthrough}
+
 // own tells whether the resource belongs to the caller's proxy alone. A client without a proxy has none of its own.
 func (c Caller) own(id ID) bool {
-	return c.Type != mesh.Proxyless && !id.isList() && (id.Kind == KindListener || (id.Kind == KindCluster && (id.Name == Inner || strings.HasPrefix(id.Name, inboundPrefix))))
+	if c.Type == mesh.Proxyless || id.isList() {
+		return false
+	}
+	return id.Kind == KindListener || (id.Kind == KindCluster && (slices.Contains(ownClusters, id.Name) || strings.HasPrefix(id.Name, inboundPrefix)))
 }
 
 // Own lists the resources that belong to the proxy of a workload alone: what it listens on and the application behind.
 func Own(w *mesh.Workload) []ID {
 	var ids []ID
-	if w.Type == mesh.Proxyless {
+	switch {
+	case w.Type == mesh.Proxyless:
 		return nil
+	case w.Type == mesh.Sidecar && w.Capture:
+		for _, port := range takenPorts(w) {
+			ids = append(ids, ID{KindCluster, inboundName(port)}, ID{KindListener, inboundName(port)})
+		}
+		return append(ids, ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough},
+			ID{KindListener, Inbound}, ID{KindListener, outbound})
 	}
 	for _, s := range w.Serves {
 		ids = append(ids, ID{KindCluster, inboundName(s.Port)}, ID{KindListener, inboundName(s.Port)})

@@ -49,6 +49,18 @@ func Owners(v View) []Owner {
 		o.orService(v.Subset.Host)
 	case Endpoints:
 		o.orService(v.Subset.Host)
+	case DialledCluster:
+		o.rules(v.Rules)
+		o.policies(v.Policies)
+		for _, way := range v.Ways {
+			o.destinationPolicies(way.Policies)
+		}
+		o.orService(v.Host)
+	case DialledEndpoints:
+		o.rules(v.Rules)
+		o.orService(v.Host)
+	case Scope:
+		o.orService(v.Host)
 	case Secret:
 		namespace, name, _ := strings.Cut(v.Name, "/")
 		o.add(mesh.Ref{Kind: "Secret", Namespace: namespace, Name: name}, mesh.Position{}, v.Chain+v.Key.String())
@@ -59,6 +71,10 @@ func Owners(v View) []Owner {
 		}
 		o.orWorkload(v.Workload)
 	case InboundListener:
+		o.orWorkload(v.Workload)
+	case CapturedInbound:
+		o.orWorkload(v.Workload)
+	case CapturedOutbound:
 		o.orWorkload(v.Workload)
 	case OutboundListener:
 		o.orWorkload(v.Workload)

@@ -28,6 +28,7 @@ const (
 	EndpointsType   Type = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	SecretType      Type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	FilterType      Type = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+	ScopeType       Type = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 )
 
 // Everything is the name by which a client asks for all listeners or clusters that there are for it.

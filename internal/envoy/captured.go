@@ -1,0 +1,341 @@
+package envoy
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/plan"
+)
+
+const (
+	// dialledHeader carries the address that a request was captured on the way to, as the key of its scope. What the application
+	// says in it is overwritten, and nobody else gets to see it.
+	dialledHeader = "x-lateen-dst"
+	dialledValue  = "%DOWNSTREAM_LOCAL_ADDRESS%"
+
+	// clusterState is where Envoy looks for the name of the cluster to which a connection's bytes go.
+	clusterState = "envoy.tcp_proxy.cluster"
+
+	originalDst   = "envoy.filters.listener.original_dst"
+	httpInspector = "envoy.filters.listener.http_inspector"
+)
+
+// requestProtocols are the words of the inspector for what it has found to be requests.
+var requestProtocols = []string{"http/1.0", "http/1.1", http2ALPN + "c"}
+
+// capturePorts are those of the proxy itself: what was going there would come back for ever, or call in the workload's name.
+var capturePorts = []int{mesh.CaptureOutbound, mesh.CaptureInbound}
+
+// buildCaptured builds what only captured workloads are told.
+func buildCaptured(p plan.Plan) (string, proto.Message, error) {
+	switch p := p.(type) {
+	case plan.CapturedOutbound:
+		msg, err := capturedOutbound(p)
+		return p.Name, msg, err
+	case plan.CapturedInbound:
+		msg, err := capturedInbound(p)
+		return p.Name, msg, err
+	case plan.OriginalCluster:
+		msg, err := originalCluster(p)
+		return p.Name, msg, err
+	case plan.Scope:
+		return p.Name, scope(p), nil
+	case plan.DialledEndpoints:
+		msg, err := dialledEndpoints(p)
+		return p.Name, msg, err
+	default:
+		return "", nil, fmt.Errorf("no message for it")
+	}
+}
+
+// scope is kept small: every captured workload has one for each address and port of a service.
+func scope(p plan.Scope) *routev3.ScopedRouteConfiguration {
+	return &routev3.ScopedRouteConfiguration{
+		Name: p.Name, OnDemand: !p.Pressed, RouteConfigurationName: p.Routes,
+		Key: &routev3.ScopedRouteConfiguration_Key{Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{{
+			Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: p.Name},
+		}}},
+	}
+}
+
+// capturedOutbound has a filter chain for each network, so that one that comes leaves the connections of others alone.
+func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
+	l := listener(p.Name, address("0.0.0.0", p.Port), corev3.TrafficDirection_OUTBOUND)
+	l.FilterChains = nil
+	for _, port := range capturePorts {
+		l.FilterChains = append(l.FilterChains, closed(port))
+	}
+	requests, err := capturedRequests(p)
+	if err != nil {
+		return nil, err
+	}
+	bytes, err := capturedBytes(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, network := range p.Requests {
+		chain := &listenerv3.FilterChain{Name: "requests " + network, Filters: requests}
+		if chain.FilterChainMatch, err = matchNetwork(network); err != nil {
+			return nil, err
+		}
+		chain.FilterChainMatch.TransportProtocol, chain.FilterChainMatch.ApplicationProtocols = "raw_buffer", requestProtocols
+		l.FilterChains = append(l.FilterChains, chain)
+	}
+	for _, network := range p.Bytes {
+		chain := &listenerv3.FilterChain{Name: "bytes " + network, Filters: bytes}
+		if chain.FilterChainMatch, err = matchNetwork(network); err != nil {
+			return nil, err
+		}
+		l.FilterChains = append(l.FilterChains, chain)
+	}
+	if l.DefaultFilterChain, err = passedOn(p); err != nil {
+		return nil, err
+	}
+	for _, filter := range []struct {
+		name   string
+		config proto.Message
+	}{{originalDst, &originaldstv3.OriginalDst{}}, {httpInspector, &httpinspectorv3.HttpInspector{}}} {
+		config, err := pack(filter.config)
+		if err != nil {
+			return nil, err
+		}
+		l.ListenerFilters = append(l.ListenerFilters, &listenerv3.ListenerFilter{
+			Name: filter.name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: config},
+		})
+	}
+	l.ListenerFiltersTimeout, l.ContinueOnListenerFiltersTimeout = durationpb.New(byteWait), true
+	return l, nil
+}
+
+// closed ends connections to a port at once.
+func closed(port int) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{
+		Name:             "closed " + strconv.Itoa(port),
+		FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: portValue(port)},
+	}
+}
+
+func portValue(port int) *wrapperspb.UInt32Value {
+	return wrapperspb.UInt32(uint32(port)) //nolint:gosec // ports are checked where they enter the mesh
+}
+
+// matchNetwork matches connections that were going to a network.
+func matchNetwork(text string) (*listenerv3.FilterChainMatch, error) {
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		return nil, err
+	}
+	return &listenerv3.FilterChainMatch{PrefixRanges: []*corev3.CidrRange{{
+		AddressPrefix: network.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(network.Bits())), //nolint:gosec // 0 to 128
+	}}}, nil
+}
+
+// capturedRequests steers requests by the routes of the scope that their address has.
+func capturedRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
+	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	if err != nil {
+		return nil, err
+	}
+	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
+	hcm.HttpProtocolOptions = oldHTTP()
+	hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
+		Name: p.Name, RdsConfigSource: ads(),
+		ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
+			Type: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_{
+				HeaderValueExtractor: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
+					Name:        dialledHeader,
+					ExtractType: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{Index: 0},
+				},
+			},
+		}}},
+		ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: ads()}},
+	}}
+	mutation, err := pack(&earlymutationv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{{
+		Action: &mutationrulesv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: dialledHeader, Value: dialledValue},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}},
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
+		Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mutation,
+	}}
+	if hcm.HttpFilters, err = httpFilters(append([]string{onDemandFilter}, steering...)...); err != nil {
+		return nil, err
+	}
+	state, err := setState([]stateValue{
+		{sourceState, addressKind, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+		{dialledState, addressKind, "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"},
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pack(hcm)
+	return []*listenerv3.Filter{state, {Name: httpManager, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}}, err
+}
+
+// oldHTTP lets programs speak HTTP/1.0, who know nothing of a proxy.
+func oldHTTP() *corev3.Http1ProtocolOptions {
+	return &corev3.Http1ProtocolOptions{AcceptHttp_10: true, DefaultHostForHttp_10: "lateen.invalid"}
+}
+
+// capturedBytes hands bytes to the cluster for the address that they were going to, which is asked for when it is not there.
+func capturedBytes(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
+	state, err := setState([]stateValue{{clusterState, clusterState, p.Dialled + dialledValue}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := outboundBytes(p, "%METADATA(CLUSTER:lateen:host)%")
+	if err != nil {
+		return nil, err
+	}
+	proxy.OnDemand = &tcpproxyv3.TcpProxy_OnDemand{OdcdsConfig: ads(), Timeout: duration(p.WaitTimeout)}
+	config, err := pack(proxy)
+	return []*listenerv3.Filter{state, {Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}}, err
+}
+
+// passedOn takes connections of which the mesh knows nothing.
+func passedOn(p plan.CapturedOutbound) (*listenerv3.FilterChain, error) {
+	proxy, err := outboundBytes(p, dialledValue)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pack(proxy)
+	return &listenerv3.FilterChain{Name: p.Passthrough, Filters: []*listenerv3.Filter{
+		{Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}},
+	}}, err
+}
+
+func outboundBytes(p plan.CapturedOutbound, destination string) (*tcpproxyv3.TcpProxy, error) {
+	proxy := &tcpproxyv3.TcpProxy{
+		StatPrefix: p.Name, IdleTimeout: duration(p.Idle), MaxConnectAttempts: wrapperspb.UInt32(connectAttempts),
+		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Passthrough},
+	}
+	if p.NoLog {
+		return proxy, nil
+	}
+	log, err := accessLog(map[string]string{
+		"source":      p.Workload,
+		"destination": destination,
+		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
+		"peer":        "%UPSTREAM_PEER_URI_SAN%",
+		"tls":         "%UPSTREAM_TLS_VERSION%",
+		"rule":        "%METADATA(UPSTREAM_HOST:lateen:rule)%",
+	})
+	proxy.AccessLog = []*accesslogv3.AccessLog{log}
+	return proxy, err
+}
+
+// capturedInbound hands connections to the listeners of their ports, and passes the others on.
+func capturedInbound(p plan.CapturedInbound) (*listenerv3.Listener, error) {
+	l, err := inboundListener(p.InboundListener)
+	if err != nil {
+		return nil, err
+	}
+	for _, port := range capturePorts {
+		l.FilterChains = append(l.FilterChains, closed(port))
+	}
+	l.UseOriginalDst = wrapperspb.Bool(true)
+	// What is about to be handed on is looked at there, by a listener that knows how long to wait.
+	for _, filter := range l.ListenerFilters {
+		filter.FilterDisabled = destinationPorts(p.Ports)
+	}
+	config, err := pack(&originaldstv3.OriginalDst{})
+	l.ListenerFilters = append([]*listenerv3.ListenerFilter{{
+		Name: originalDst, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: config},
+	}}, l.ListenerFilters...)
+	return l, err
+}
+
+// destinationPorts matches connections that were going to one of the ports. It is nil without ports.
+func destinationPorts(ports []int) *listenerv3.ListenerFilterChainMatchPredicate {
+	var rules []*listenerv3.ListenerFilterChainMatchPredicate
+	for _, port := range ports {
+		rules = append(rules, &listenerv3.ListenerFilterChainMatchPredicate{
+			Rule: &listenerv3.ListenerFilterChainMatchPredicate_DestinationPortRange{
+				DestinationPortRange: &typev3.Int32Range{Start: int32(port), End: int32(port) + 1}, //nolint:gosec // a port
+			},
+		})
+	}
+	switch len(rules) {
+	case 0:
+		return nil
+	case 1:
+		return rules[0]
+	}
+	return &listenerv3.ListenerFilterChainMatchPredicate{Rule: &listenerv3.ListenerFilterChainMatchPredicate_OrMatch{
+		OrMatch: &listenerv3.ListenerFilterChainMatchPredicate_MatchSet{Rules: rules},
+	}}
+}
+
+// probing takes, where callers must prove who they are, those of the node, who cannot.
+func probing(p plan.InboundListener) (*listenerv3.FilterChain, error) {
+	only := p
+	only.HTTP, only.Accept = true, mesh.Plain
+	filter, err := inboundRequests(only, p.Name+plainChain, false, p.Probes)
+	return &listenerv3.FilterChain{Name: "probes", Filters: []*listenerv3.Filter{filter}}, err
+}
+
+// originalCluster connects to where the connection was going to, from a source by which it is known where one is said.
+func originalCluster(p plan.OriginalCluster) (*clusterv3.Cluster, error) {
+	c := &clusterv3.Cluster{
+		Name: p.Name, ConnectTimeout: duration(p.ConnectTimeout), CircuitBreakers: unbounded(), LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, UpstreamBindConfig: from(p.Source),
+	}
+	var err error
+	if p.Requests {
+		c.TypedExtensionProtocolOptions, err = protocolOptions(plan.SpeakSame, poolBounds{})
+	}
+	return c, err
+}
+
+// from binds an address as source; "": nothing.
+func from(source string) *corev3.BindConfig {
+	if source == "" {
+		return nil
+	}
+	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{Address: source, PortSpecifier: &corev3.SocketAddress_PortValue{}}}
+}
+
+// dialledEndpoints puts each group into a locality of its own, which is what Envoy can weigh.
+func dialledEndpoints(p plan.DialledEndpoints) (*endpointv3.ClusterLoadAssignment, error) {
+	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: p.Name}
+	for i, group := range p.Groups {
+		locality, err := localityOf(group.Endpoints)
+		if err != nil {
+			return nil, err
+		}
+		if locality == nil || group.Weight == 0 {
+			continue
+		}
+		locality.Locality.SubZone = strconv.Itoa(i)
+		locality.LoadBalancingWeight = wrapperspb.UInt32(uint32(group.Weight)) //nolint:gosec // 1 to 100, checked where it enters the mesh
+		for _, e := range locality.LbEndpoints {
+			e.Metadata.FilterMetadata[metadataKey].Fields["rule"] = structpb.NewStringValue(p.Rule)
+		}
+		assignment.Endpoints = append(assignment.Endpoints, locality)
+	}
+	return assignment, nil
+}

@@ -1,0 +1,235 @@
+package plan
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+)
+
+// CapturedOutbound takes every connection that a captured workload makes, told apart by where it was going to.
+type CapturedOutbound struct {
+	Name        string        `json:"name"`
+	Workload    string        `json:"workload"`
+	Port        int           `json:"port"`
+	Requests    []string      `json:"requests"`    // networks: requests to an address there are steered by the routes of its scope
+	Bytes       []string      `json:"bytes"`       // networks: other connections go to a cluster for their address, which is asked for
+	Dialled     string        `json:"dialled"`     // begins the name of that cluster; the address follows, port included
+	Passthrough string        `json:"passthrough"` // cluster for everything else
+	WaitTimeout mesh.Duration `json:"waitTimeout"` // for routes or a cluster that must be asked for
+	Idle        mesh.Duration `json:"idle"`        // of bytes: without one in either direction
+	NoLog       bool          `json:"noLog,omitempty"`
+}
+
+// CapturedInbound takes every connection that is made to a captured workload. Those for Ports go to their listeners. Others are
+// taken as the embedded listener says, and go where they were going to.
+type CapturedInbound struct {
+	InboundListener
+	Ports []int `json:"ports,omitempty"`
+}
+
+// Scope says by which routes requests to an address are steered.
+type Scope struct {
+	Name    string `json:"name"` // the address, port included
+	Routes  string `json:"routes"`
+	Pressed bool   `json:"pressed,omitempty"` // they are asked for at once, not with the first request
+}
+
+// OriginalCluster leads to where a captured connection was going to.
+type OriginalCluster struct {
+	Name           string        `json:"name"`
+	Source         string        `json:"source,omitempty"`   // address that is bound as source
+	Requests       bool          `json:"requests,omitempty"` // as the caller speaks them; else bytes
+	ConnectTimeout mesh.Duration `json:"connectTimeout"`
+}
+
+// DialledEndpoints lists the places behind an address that captured workloads dial.
+type DialledEndpoints struct {
+	Name   string        `json:"name"`
+	Rule   string        `json:"rule"` // that decides
+	Origin mesh.Position `json:"origin,omitzero"`
+	Groups []Group       `json:"groups"`
+}
+
+// Group is a part of the endpoints with its part of the connections.
+type Group struct {
+	Weight    int        `json:"weight"`
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+const (
+	// fromProxy is the source of what a proxy hands to the application beside it, by which it is told from what is to be captured.
+	fromProxy = "127.0.0.6"
+	// anyAddress is listened on to take connections whatever address they were made to.
+	anyAddress = "0.0.0.0"
+)
+
+// Needs returns nothing: routes and clusters are asked for.
+func (CapturedOutbound) Needs() []mesh.Subset { return nil }
+
+// Needs returns nothing: the routes are asked for by name.
+func (Scope) Needs() []mesh.Subset { return nil }
+
+// Needs returns nothing: it leads out of the proxy.
+func (OriginalCluster) Needs() []mesh.Subset { return nil }
+
+// Needs returns nothing.
+func (DialledEndpoints) Needs() []mesh.Subset { return nil }
+
+func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
+	p := CapturedOutbound{
+		Name: v.Name, Workload: v.Workload, Port: mesh.CaptureOutbound, Requests: v.Services, Dialled: view.DialledPrefix,
+		Passthrough: view.Passthrough,
+		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
+	}
+	p.Bytes = append(p.Bytes, v.Services...)
+	for _, network := range v.Mesh {
+		if !withinNetworks(network, v.Services) {
+			p.Bytes = append(p.Bytes, network)
+		}
+	}
+	return p
+}
+
+// withinNetworks tells whether a network lies in one of others.
+func withinNetworks(network string, others []string) bool {
+	inner, err := netip.ParsePrefix(network)
+	if err != nil {
+		return false
+	}
+	for _, text := range others {
+		if outer, err := netip.ParsePrefix(text); err == nil && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+func capturedInbound(v view.CapturedInbound) CapturedInbound {
+	return CapturedInbound{
+		InboundListener: InboundListener{
+			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: anyAddress, Port: mesh.CaptureInbound, Cluster: view.Inbound,
+			NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL), Original: true,
+		},
+		Ports: v.Ports,
+	}
+}
+
+func originalCluster(v view.OriginalCluster) OriginalCluster {
+	p := OriginalCluster{Name: v.Name, ConnectTimeout: passTimeout}
+	if v.Name != view.Passthrough {
+		p.Source, p.Requests, p.ConnectTimeout = fromProxy, v.Name == view.Probes, connectTimeout
+	}
+	return p
+}
+
+// probeRoutes returns what a port that takes only proven callers takes of others: the very requests of the node's probes. There
+// are none where nothing of that can come.
+func probeRoutes(v view.InboundListener) []Route {
+	if !v.Captured || v.Accept != mesh.TLS {
+		return nil
+	}
+	var routes []Route
+	for _, p := range v.Probes {
+		r := Route{Name: probeRoute, Path: anyPath, Cluster: view.Probes, Idle: idleTimeout}
+		switch p.Kind {
+		case mesh.ProbeHTTP:
+			r.Headers = []HeaderMatch{exactly(":method", http.MethodGet), exactly(":path", p.Path)}
+		case mesh.ProbeGRPC:
+			r.Headers = append([]HeaderMatch{exactly(":method", http.MethodPost), exactly(":path", "/grpc.health.v1.Health/Check")}, callOfGRPC...)
+		default:
+			continue // a connection is all that it wants
+		}
+		routes = append(routes, r)
+	}
+	if len(routes) == 0 {
+		return nil
+	}
+	return append(routes, Route{Name: NotProven, Path: anyPath, Answer: &Answer{
+		Status: http.StatusForbidden, Body: "lateen: this port takes mutual TLS only, and the node's own probes.\n",
+	}})
+}
+
+func exactly(header, value string) HeaderMatch {
+	return HeaderMatch{Name: header, StringMatch: mesh.StringMatch{Kind: mesh.MatchExact, Value: value}}
+}
+
+// steer returns where connections to the address go: as the first rule says that concerns them.
+func steer(d view.Dialled) (shares []Share, rule string, origin mesh.Position) {
+	address, _ := netip.ParseAddr(d.Address)
+	bytes := steerBytes(view.LocalBytes{Host: d.Host, Port: d.Port, Address: d.Source, Rules: dial(d.Rules, address), Policies: d.Policies})
+	return bytes.Shares, bytes.Rule, bytes.Origin
+}
+
+func dialledCluster(v view.DialledCluster) Cluster {
+	switch {
+	case len(v.Ways) == 0:
+		host := mesh.Host(net.JoinHostPort(v.Address, strconv.Itoa(v.Port)))
+		return Cluster{Name: v.Name, Subset: mesh.Subset{Host: host, Port: v.Port}, Find: FindOriginal, ConnectTimeout: passTimeout}
+	case v.Host == "":
+		p := cluster(v.Ways[0])
+		p.Name = v.Name
+		return p
+	}
+	ways := map[string]view.Cluster{}
+	for _, way := range v.Ways {
+		ways[way.Subset.String()] = way
+	}
+	var p Cluster
+	shares, _, _ := steer(v.Dialled)
+	for i, s := range shares {
+		way := cluster(ways[s.Subset.String()])
+		if i == 0 {
+			p = way
+			p.Name, p.Split = v.Name, len(shares) > 1
+			continue
+		}
+		p.Mutual = either(p.Mutual, way.Mutual)
+	}
+	if p.Split {
+		p.Find, p.TLS = FindAsk, nil
+	}
+	return p
+}
+
+// either is mutual TLS with whom one or the other is for.
+func either(a, b *MutualTLS) *MutualTLS {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return &MutualTLS{Identities: union(a.Identities, b.Identities), Age: min(a.Age, b.Age)}
+}
+
+func dialledEndpoints(v view.DialledEndpoints) DialledEndpoints {
+	p := DialledEndpoints{Name: v.Name, Rule: DefaultRoute}
+	if v.Host == "" {
+		for _, way := range v.Ways {
+			p.Groups = append(p.Groups, Group{Weight: 100, Endpoints: way.Endpoints})
+		}
+		return p
+	}
+	ways := map[string][]Endpoint{}
+	for _, way := range v.Ways {
+		ways[way.Subset.String()] = way.Endpoints
+	}
+	var shares []Share
+	shares, p.Rule, p.Origin = steer(v.Dialled)
+	for _, s := range shares {
+		p.Groups = append(p.Groups, Group{Weight: s.Weight, Endpoints: ways[s.Subset.String()]})
+	}
+	return p
+}
+
+// union returns the names of two sorted lists, sorted.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,317 @@
+package push
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// scopes are what all captured workloads are told alike: one for each address and port of a service. There are as many as the
+// mesh has of those, so that no proxy has a slot for one. They are kept in the order of their last change, and of a proxy it is
+// known how far in that order it was told. The engine's lock guards them.
+type scopes struct {
+	by      map[string]*scope
+	log     []turn // rising; a scope that changed again stands in it more than once
+	last    int64  // number of the last turn
+	live    int    // scopes that there are
+	readers map[*Proxy]struct{}
+}
+
+// scope is one of them, or the memory of one that is gone.
+type scope struct {
+	entry   *entry
+	turn    int64 // number of its last change
+	pressed *made // what proxies get that ask for its routes at once; nil: nobody has needed it
+}
+
+// turn is a change of a scope.
+type turn struct {
+	number int64
+	scope  *scope
+}
+
+func newScopes() scopes { return scopes{by: map[string]*scope{}, readers: map[*Proxy]struct{}{}} }
+
+// told is how far a proxy was told of scopes.
+type told struct {
+	open    bool
+	held    map[string]string   // what it brought from an earlier stream, until it is told for the first time
+	pressed map[string]struct{} // scopes whose routes it asks for at once
+	at      int64               // number of the last turn that was sent
+	flights map[int64]int64     // numbers of the last turns in responses that are not confirmed, by nonce
+	settled int64               // number of the last turn that it has confirmed
+}
+
+// readScopes has a proxy be told of scopes. The first one has them made.
+func (e *Engine) readScopes(p *Proxy) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.scopes.by) == 0 {
+		for _, h := range e.snapshot.Services() {
+			e.makeScopes(h)
+		}
+	}
+	e.scopes.readers[p] = struct{}{}
+	p.scoped = true
+}
+
+// makeScopes makes those scopes of a service that are not there yet. The lock is held.
+func (e *Engine) makeScopes(h mesh.Host) {
+	for _, id := range view.ScopesOf(e.snapshot.Service(h)) {
+		if e.scopes.by[id.Name] != nil {
+			continue // it follows what it reads
+		}
+		en := e.entryOf(e.groupOf(view.GroupOf(view.Caller{}, id)), view.Caller{}, nil)
+		e.scopes.by[id.Name] = &scope{entry: en}
+		e.scopeTurned(en)
+	}
+}
+
+// turnScopes makes what follows from changes of services, and tells whether any scope has changed.
+func (e *Engine) turnScopes(keys []mesh.Key, changed []*entry) bool {
+	if len(e.scopes.by) == 0 && len(e.scopes.readers) == 0 {
+		return false
+	}
+	before := e.scopes.last
+	for _, k := range keys {
+		if k.Kind == mesh.KindService {
+			e.makeScopes(mesh.Host(k.Name))
+		}
+	}
+	for _, en := range changed {
+		e.scopeTurned(en)
+	}
+	e.shortenScopes()
+	return e.scopes.last != before
+}
+
+// scopeTurned notes that a scope is another one now, or gone. The lock is held.
+func (e *Engine) scopeTurned(en *entry) {
+	s := e.scopes.by[en.group.key.ID.Name]
+	if s == nil {
+		return
+	}
+	e.release(s.pressed)
+	s.pressed = nil
+	e.scopes.last++
+	s.turn = e.scopes.last
+	e.scopes.log = append(e.scopes.log, turn{s.turn, s})
+}
+
+// shortenScopes takes out of the order what has changed again, and what is gone and everybody knows to be. The lock is held.
+func (e *Engine) shortenScopes() {
+	if len(e.scopes.log) < 2*len(e.scopes.by)+64 {
+		return
+	}
+	known := e.scopes.last
+	for p := range e.scopes.readers {
+		known = min(known, p.scopesAt)
+	}
+	e.scopes.log = slices.DeleteFunc(e.scopes.log, func(t turn) bool {
+		if t.number == t.scope.turn && t.scope.entry.made == nil && t.number <= known && len(t.scope.entry.subscribers) == 0 {
+			en := t.scope.entry
+			delete(e.scopes.by, en.group.key.ID.Name)
+			e.drop(en)
+			delete(en.group.entries, en.class)
+			e.index(en.group, nil)
+			delete(e.groups, en.group.key)
+			return true
+		}
+		return t.number != t.scope.turn
+	})
+}
+
+// resource returns a scope as a proxy is to have it, or nil. The lock is held.
+func (e *Engine) scopeFor(p *Proxy, name string, s *scope) *xds.Resource {
+	m := s.entry.made
+	if m == nil {
+		return nil
+	}
+	if _, pressed := p.scopes.pressed[name]; !pressed {
+		return &m.resource
+	}
+	if s.pressed == nil {
+		v, ok := m.view.(view.Scope)
+		if !ok {
+			return &m.resource
+		}
+		v.Pressed = true
+		made, err := e.make(view.KindScope, v)
+		if err != nil {
+			e.config.Log.Error("make resource", "resource", s.entry.group.key.ID.String(), "err", err)
+			return &m.resource
+		}
+		s.pressed = made
+	}
+	return &s.pressed.resource
+}
+
+// scopesFor returns what a proxy has not been told of scopes: those that changed and the names of those that are gone, both sorted,
+// and the number of the last turn.
+func (e *Engine) scopesFor(p *Proxy) (resources []*xds.Resource, removed []string, at int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if held := p.scopes.held; held != nil {
+		p.scopes.held = nil
+		return e.scopesSince(p, held)
+	}
+	first, _ := slices.BinarySearchFunc(e.scopes.log, p.scopes.at+1, func(t turn, number int64) int { return cmp.Compare(t.number, number) })
+	for _, t := range e.scopes.log[first:] {
+		if name := t.scope.entry.group.key.ID.Name; t.number != t.scope.turn || p.slots[t.scope.entry.group.key.ID] != nil {
+			continue
+		} else if r := e.scopeFor(p, name, t.scope); r != nil {
+			resources = append(resources, r)
+		} else if p.scopes.at > 0 {
+			removed = append(removed, name)
+		}
+	}
+	return sortScopes(resources), slices.Sorted(slices.Values(removed)), e.scopes.last
+}
+
+// scopesSince is scopesFor a proxy that has brought scopes from an earlier stream. The lock is held.
+func (e *Engine) scopesSince(p *Proxy, held map[string]string) (resources []*xds.Resource, removed []string, at int64) {
+	for name, s := range e.scopes.by {
+		if r := e.scopeFor(p, name, s); r != nil && r.Version != held[name] {
+			resources = append(resources, r)
+		}
+	}
+	for name := range held {
+		if s := e.scopes.by[name]; s == nil || s.entry.made == nil {
+			removed = append(removed, name)
+		}
+	}
+	return sortScopes(resources), slices.Sorted(slices.Values(removed)), e.scopes.last
+}
+
+func sortScopes(list []*xds.Resource) []*xds.Resource {
+	slices.SortFunc(list, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// openScopes takes the first request of a proxy for scopes, with those that it has from an earlier stream.
+func (p *Proxy) openScopes(held map[string]string) {
+	p.scopes = told{open: true, held: maps.Clone(held), flights: map[int64]int64{}, pressed: map[string]struct{}{}}
+	if p.scopes.held == nil {
+		p.scopes.held = map[string]string{}
+	}
+	for _, spelling := range p.engine.given(p) {
+		for _, id := range p.engine.scopesCalled(p, spelling) {
+			p.scopes.pressed[id.Name] = struct{}{}
+		}
+	}
+	p.engine.readScopes(p)
+	p.greet[view.KindScope] = len(held) == 0
+}
+
+// scopesCalled returns the scopes of a host as a proxy's workload spells it.
+func (e *Engine) scopesCalled(p *Proxy, spelling string) []view.ID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return view.ScopesCalled(e.snapshot, p.caller.Namespace, spelling)
+}
+
+// respondScopes makes the responses with the scopes that the proxy has not been told of.
+func (p *Proxy) respondScopes(session *xds.Session) []*xds.Response {
+	if !p.scopes.open || !session.Room(xds.ScopeType, maxInFlight) {
+		return nil
+	}
+	resources, removed, at := p.engine.scopesFor(p)
+	since := p.leaving[view.KindScope]
+	delete(p.leaving, view.KindScope)
+	p.scopes.at = at
+	if len(resources)+len(removed) == 0 && !p.greet[view.KindScope] {
+		return nil
+	}
+	delete(p.greet, view.KindScope)
+	var out []*xds.Response
+	for begin := true; begin || len(resources) > 0; begin = false {
+		n, size := 0, 0
+		for n < len(resources) && (n == 0 || size+len(resources[n].Body) <= xds.MaxBodies) {
+			size += len(resources[n].Body)
+			n++
+		}
+		response, delivery := session.Respond(xds.ScopeType, resources[:n], removed)
+		p.engine.counters.Sends.Add(string(view.KindScope), int64(n))
+		p.engine.counters.Bytes.Add(string(view.KindScope), int64(size))
+		resources, removed = resources[n:], nil
+		out = append(out, response)
+		p.scopes.flights[delivery.Nonce] = p.scopes.settled // all but the last one confirm nothing by themselves
+		if len(resources) == 0 {
+			p.scopes.flights[delivery.Nonce] = at
+		}
+		if since != 0 {
+			p.left[delivery.Nonce] = since
+		}
+	}
+	p.held[view.KindScope] = p.engine.scopesThere(at, p)
+	return out
+}
+
+// scopesThere counts the scopes, and notes how far a proxy was told of them.
+func (e *Engine) scopesThere(at int64, p *Proxy) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.scopesAt = at
+	n := 0
+	for _, s := range e.scopes.by {
+		if s.entry.made != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// confirmedScopes takes the confirmation of a response with scopes.
+func (p *Proxy) confirmedScopes(nonce int64) {
+	p.scopes.settled = max(p.scopes.settled, p.scopes.flights[nonce])
+	delete(p.scopes.flights, nonce)
+}
+
+// refusedScopes makes slots of the scopes of a response that was refused: from now on they go like everything else, singly and
+// set aside if need be.
+func (p *Proxy) refusedScopes(d *xds.Delivery) {
+	delete(p.scopes.flights, d.Nonce)
+	for _, name := range slices.Sorted(maps.Keys(d.Sent)) {
+		id := view.ID{Kind: view.KindScope, Name: name}
+		if p.slots[id] != nil {
+			continue
+		}
+		s := p.hold(id, "")
+		s.have, s.firstSent, s.sentAt = d.Sent[name], d.Nonce, d.Nonce
+		if s.want != nil {
+			s.versions = append(s.versions, carried{nonce: d.Nonce, made: s.want, since: cmp.Or(p.left[d.Nonce], settledForever)})
+		}
+	}
+}
+
+// heldScopes lists the scopes that the proxy is to have and no slot is for.
+func (p *Proxy) heldScopes() []Sent {
+	if !p.scopes.open {
+		return nil
+	}
+	e := p.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []Sent
+	for name, s := range e.scopes.by {
+		id := s.entry.group.key.ID
+		r := e.scopeFor(p, name, s)
+		if r == nil || p.slots[id] != nil {
+			continue
+		}
+		h := Sent{Resource: id, Type: xds.ScopeType, Wanted: r.Version, want: &made{resource: *r}}
+		if s.turn <= p.scopes.at {
+			h.Sent = r.Version
+		}
+		if s.turn <= p.scopes.settled {
+			h.Confirmed = r.Version
+		}
+		list = append(list, h)
+	}
+	return list
+}

@@ -1,0 +1,429 @@
+package view
+
+import (
+	"cmp"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// CapturedOutbound takes every connection that a captured workload makes, whatever it is for.
+type CapturedOutbound struct {
+	Name     string   `json:"name"`
+	Workload string   `json:"workload"`
+	Services []string `json:"services"` // networks in which services have their addresses
+	Mesh     []string `json:"mesh"`     // networks in which endpoints and workloads are
+	NoLog    bool     `json:"noLog,omitempty"`
+}
+
+// CapturedInbound takes every connection that is made to a captured workload, hands it to the [InboundListener] of its port, and
+// passes on what is for a port of which nobody has said anything.
+type CapturedInbound struct {
+	Name        string         `json:"name"`
+	Workload    string         `json:"workload"`
+	Version     string         `json:"version,omitempty"`
+	Ports       []int          `json:"ports,omitempty"` // that have a listener of their own, sorted
+	NoLog       bool           `json:"noLog,omitempty"`
+	Accept      mesh.Transport `json:"accept"`
+	TrustDomain string         `json:"trustDomain,omitempty"`
+	CertTTL     mesh.Duration  `json:"certTTL,omitempty"`
+}
+
+// OriginalCluster leads to where a captured connection was going to.
+type OriginalCluster struct {
+	Name string `json:"name"` // [Passthrough], [Inbound] or [Probes]
+}
+
+// Scope tells captured workloads by which routes requests to one address and port of a service are steered.
+type Scope struct {
+	Name    string    `json:"name"` // "10.96.1.10:9080"
+	Host    mesh.Host `json:"host"`
+	Routes  string    `json:"routes"`            // name of the routes
+	Pressed bool      `json:"pressed,omitempty"` // the routes are asked for at once, not with the first request
+}
+
+// Dialled is what connections to an address depend on, as far as they are steered. Host is "" where no rule can hold.
+type Dialled struct {
+	Name     string            `json:"name"`
+	Address  string            `json:"address"` // as the caller dials it
+	Host     mesh.Host         `json:"host,omitempty"`
+	Port     int               `json:"port"`             // of the host, or else as dialled
+	Source   string            `json:"source,omitempty"` // address of the caller, where rules ask for it
+	Rules    []*mesh.RouteRule `json:"rules,omitempty"`
+	Policies []Policy          `json:"policies,omitempty"`
+}
+
+// DialledCluster is what the cluster for an address depends on. Without ways connections go to the address itself.
+type DialledCluster struct {
+	Dialled
+	Ways           []Cluster     `json:"ways,omitempty"` // to each subset that rules may choose, the whole host first
+	ConnectTimeout mesh.Duration `json:"connectTimeout"`
+}
+
+// DialledEndpoints is what the endpoints behind an address depend on.
+type DialledEndpoints struct {
+	Dialled
+	Ways []Endpoints `json:"ways,omitempty"` // as those of the [DialledCluster]
+}
+
+func (CapturedOutbound) view() {}
+func (CapturedInbound) view()  {}
+func (OriginalCluster) view()  {}
+func (Scope) view()            {}
+func (DialledCluster) view()   {}
+func (DialledEndpoints) view() {}
+
+// ScopesOf names the scopes of a service: one for each of its addresses and ports.
+func ScopesOf(svc *mesh.Service) []ID {
+	if svc == nil {
+		return nil
+	}
+	var ids []ID
+	for _, text := range svc.Addresses {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" {
+			continue
+		}
+		for _, p := range svc.Ports {
+			ids = append(ids, ID{KindScope, net.JoinHostPort(address.Unmap().String(), strconv.Itoa(p.Number))})
+		}
+	}
+	return ids
+}
+
+// ScopesCalled names the scopes of a service's port as a workload in a namespace spells it, "reviews:9080".
+func ScopesCalled(s *mesh.Snapshot, namespace, spelling string) []ID {
+	host, port, ok := splitAuthority(spelling)
+	if !ok {
+		return nil
+	}
+	for _, candidate := range mesh.Candidates(host, namespace, s.Domain()) {
+		if svc := s.Service(candidate); svc != nil {
+			suffix := ":" + strconv.Itoa(port)
+			return slices.DeleteFunc(ScopesOf(svc), func(id ID) bool { return !strings.HasSuffix(id.Name, suffix) })
+		}
+	}
+	return nil
+}
+
+func (r *reader) address(ip netip.Addr) *mesh.Address {
+	r.note(mesh.KindAddress, ip.String())
+	return r.snapshot.Address(ip.String())
+}
+
+// serviceAt returns the port of the service that has the address, or "".
+func (r *reader) serviceAt(at netip.AddrPort) (mesh.Host, mesh.Port) {
+	a := r.address(at.Addr())
+	if a == nil {
+		return "", mesh.Port{}
+	}
+	for _, h := range a.Services {
+		if svc := r.service(h); svc != nil {
+			if port, ok := svc.Port(int(at.Port())); ok {
+				return h, port
+			}
+		}
+	}
+	return "", mesh.Port{}
+}
+
+func (r *reader) scope(name string) View {
+	at, err := netip.ParseAddrPort(name)
+	if err != nil {
+		return nil
+	}
+	host, port := r.serviceAt(at)
+	if host == "" {
+		return nil
+	}
+	return Scope{Name: name, Host: host, Routes: CapturedRoutesOf(host, port.Number).Name}
+}
+
+// capturedRoutes cuts the routes of a captured workload to one port of a host. Where the port speaks something else, requests to
+// it are steered as its bytes are.
+func (r *reader) capturedRoutes(c Caller, name string) View {
+	host, port, ok := parsePlace(name, capturedPrefix)
+	if !ok {
+		return nil
+	}
+	v := LocalRoutes{Name: name, Host: host, Port: port, Rules: r.rules(c, host)}
+	v.Policies = r.policies(c, host, v.Rules)
+	if svc := r.service(host); svc != nil {
+		p, known := svc.Port(port)
+		v.Bytes = known && !p.Protocol.IsHTTP()
+	}
+	return v
+}
+
+// dialled finds out whose an address is, and what steers the caller there.
+func (r *reader) dialled(c Caller, name string) (d Dialled, at netip.AddrPort, ok bool) {
+	at, ok = parseDialled(name)
+	if !ok {
+		return d, at, false
+	}
+	d = Dialled{Name: name, Address: at.Addr().String(), Port: int(at.Port())}
+	if d.Host, _ = r.serviceAt(at); d.Host == "" {
+		return d, at, true
+	}
+	d.Rules = r.rules(c, d.Host)
+	d.Policies = r.policies(c, d.Host, d.Rules)
+	if slices.ContainsFunc(d.Rules, func(rule *mesh.RouteRule) bool { return rule.TCP != nil }) {
+		d.Source = c.Address
+	}
+	return d, at, true
+}
+
+// ways lists the subsets that connections may go to, the whole host first.
+func (d *Dialled) ways() []mesh.Subset {
+	ways := []mesh.Subset{{Host: d.Host, Port: d.Port, Policies: PolicyNames(d.Policies, d.Host, nil)}}
+	known := map[string]bool{ways[0].String(): true}
+	for _, rule := range d.Rules {
+		for _, to := range rule.Routes {
+			s := mesh.Subset{Host: to.Host, Port: d.Port, Labels: to.Labels, Policies: PolicyNames(d.Policies, to.Host, to.Labels)}
+			s.Raw = to.Host != d.Host
+			if !known[s.String()] {
+				known[s.String()] = true
+				ways = append(ways, s)
+			}
+		}
+	}
+	return ways
+}
+
+// PolicyNames names the policies that hold for endpoints of a host with labels, as [mesh.Subset.Policies].
+func PolicyNames(policies []Policy, h mesh.Host, labels mesh.Labels) string {
+	names := ""
+	for _, p := range policies {
+		if p.Host == h && (len(p.Labels) == 0 || p.Labels.String() == labels.String()) {
+			if names != "" {
+				names += ","
+			}
+			names += p.Object.Path()
+		}
+	}
+	return names
+}
+
+func (r *reader) dialledCluster(c Caller, name string) View {
+	d, at, ok := r.dialled(c, name)
+	if !ok {
+		return nil
+	}
+	v := DialledCluster{Dialled: d, ConnectTimeout: r.settings().ConnectTimeout}
+	if d.Host == "" {
+		if way, _ := r.place(c, at); way != nil {
+			v.Ways = []Cluster{*way}
+		}
+		return v
+	}
+	for _, s := range d.ways() {
+		if way, ok := r.cluster(c, s.String()).(Cluster); ok {
+			v.Ways = append(v.Ways, way)
+		}
+	}
+	return v
+}
+
+func (r *reader) dialledEndpoints(c Caller, name string) View {
+	d, at, ok := r.dialled(c, name)
+	if !ok {
+		return nil
+	}
+	v := DialledEndpoints{Dialled: d}
+	if d.Host == "" {
+		if way, endpoint := r.place(c, at); way != nil {
+			v.Ways = []Endpoints{{Subset: way.Subset, Endpoints: []Endpoint{endpoint}}}
+		}
+		return v
+	}
+	for _, s := range d.ways() {
+		if way, ok := r.subsetEndpoints(s.String()).(Endpoints); ok {
+			v.Ways = append(v.Ways, way)
+		}
+	}
+	return v
+}
+
+// place returns the way to exactly one place: that of a workload, or of an endpoint without one. It is nil where nobody of the mesh
+// is. Of who is there it is known who that is, so that nobody else is taken for it.
+func (r *reader) place(c Caller, at netip.AddrPort) (*Cluster, Endpoint) {
+	a := r.address(at.Addr())
+	if a == nil {
+		return nil, Endpoint{}
+	}
+	for _, id := range a.Workloads {
+		if w := r.workload(id); w != nil && w.Type == mesh.Sidecar {
+			host, port, speak := r.servedAt(w, int(at.Port()))
+			identity := r.snapshot.Realm().IdentityOf(w.Namespace, w.Account)
+			e := Endpoint{Workload: w.Name, Version: w.Labels["version"]}
+			return r.placeOf(c, at, mesh.Subset{Host: host, Port: port}, speak, identity, e)
+		}
+	}
+	for _, h := range a.Endpoints {
+		svc := r.service(h)
+		if svc == nil {
+			continue
+		}
+		for _, e := range r.endpoints(h) {
+			for _, port := range svc.Ports {
+				if own, err := netip.ParseAddr(e.Address); err == nil && own.Unmap() == at.Addr() && e.Ports[port.Name] == int(at.Port()) {
+					identity := r.snapshot.Realm().IdentityOf(svc.Namespace, e.Account)
+					found := Endpoint{Workload: e.Workload, Version: e.Labels["version"]}
+					return r.placeOf(c, at, mesh.Subset{Host: h, Port: port.Number}, r.stance(h).Port(port.Number).Speak, identity, found)
+				}
+			}
+		}
+	}
+	return nil, Endpoint{}
+}
+
+func (r *reader) placeOf(c Caller, at netip.AddrPort, s mesh.Subset, speak mesh.Transport, identity string, e Endpoint) (*Cluster, Endpoint) {
+	way := &Cluster{Subset: s, Protocol: mesh.TCP, ConnectTimeout: r.settings().ConnectTimeout}
+	e.Address, e.Port, e.Health = at.Addr().String(), int(at.Port()), mesh.Healthy
+	if speak == mesh.TLS && identity != "" && !c.Plain {
+		way.Mutual = &Mutual{Identities: []string{identity}, CertTTL: r.snapshot.Realm().CertTTL}
+		e.Proves = true
+	}
+	return way, e
+}
+
+// servedAt returns for which port of which host a workload listens on a port, and what is spoken there. Of a port of which nobody
+// has said anything, a captured workload takes both.
+func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, speak mesh.Transport) {
+	h, port, speak = mesh.Host(w.ID()), listen, mesh.Plain
+	named := false
+	for _, s := range w.Serves {
+		if s.Listen != listen {
+			continue
+		}
+		if !named {
+			h, port, named = s.Host, s.Port, true
+		}
+		if r.stance(s.Host).Port(s.Port).Speak == mesh.TLS {
+			speak = mesh.TLS
+		}
+	}
+	if !named && w.Capture && r.settings().Policy(mesh.Port{}) != mesh.AuthNone {
+		speak = mesh.TLS
+	}
+	return h, port, speak
+}
+
+// takenPorts returns, sorted, the ports of a captured workload of which somebody has said something: services or probes.
+func takenPorts(w *mesh.Workload) []int {
+	ports := map[int]struct{}{}
+	for _, s := range w.Serves {
+		ports[s.Listen] = struct{}{}
+	}
+	for _, p := range w.Probes {
+		ports[p.Port] = struct{}{}
+	}
+	delete(ports, 0)
+	return slices.Sorted(maps.Keys(ports))
+}
+
+// takenAt returns what a captured workload serves on one of its ports: as the first service says, or as bytes if they differ.
+func takenAt(w *mesh.Workload, listen int) mesh.Serving {
+	taken := mesh.Serving{Port: listen, Protocol: mesh.TCP}
+	serves := slices.Clone(w.Serves)
+	slices.SortFunc(serves, func(a, b mesh.Serving) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port)) })
+	first := true
+	for _, s := range serves {
+		switch {
+		case s.Listen != listen:
+		case first:
+			taken, first = s, false
+		case s.Protocol.IsHTTP() != taken.Protocol.IsHTTP() || s.Protocol.IsHTTP2() != taken.Protocol.IsHTTP2():
+			taken.Protocol = mesh.TCP
+		}
+	}
+	taken.Listen, taken.Target = listen, net.JoinHostPort(w.Address, strconv.Itoa(listen))
+	return taken
+}
+
+// acceptAt returns what callers of a captured workload's port may speak. Several services on one port agree on what keeps the promises
+// of the strictest, unless another one's callers can only speak plain text.
+func (r *reader) acceptAt(w *mesh.Workload, listen int) mesh.Transport {
+	all := map[mesh.Transport]bool{}
+	for _, s := range w.Serves {
+		if s.Listen == listen {
+			all[r.stance(s.Host).Port(s.Port).Accept] = true
+		}
+	}
+	switch {
+	case len(all) == 0 && r.settings().Policy(mesh.Port{}) == mesh.AuthMutualTLS:
+		return mesh.TLS
+	case len(all) == 0, all[mesh.Plain] && len(all) > 1:
+		return mesh.Both
+	case all[mesh.TLS]:
+		return mesh.TLS
+	case all[mesh.Plain]:
+		return mesh.Plain
+	default:
+		return mesh.Both
+	}
+}
+
+// ownCaptured cuts a resource that belongs to the proxy of a captured workload alone.
+func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
+	switch id {
+	case ID{KindListener, outbound}:
+		return r.capturedOutbound(w)
+	case ID{KindListener, Inbound}:
+		v := CapturedInbound{
+			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
+			Accept: mesh.Plain,
+		}
+		if !c.Plain {
+			v.Accept = r.acceptAt(w, 0)
+			v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
+		}
+		return v
+	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough}:
+		return OriginalCluster{Name: id.Name}
+	}
+	for _, listen := range takenPorts(w) {
+		if id.Name != inboundName(listen) {
+			continue
+		}
+		if s := takenAt(w, listen); id.Kind == KindCluster {
+			return InboundCluster{Name: id.Name, Serving: s, Captured: true}
+		} else {
+			return r.capturedPort(c, w, s)
+		}
+	}
+	return nil
+}
+
+func (r *reader) capturedOutbound(w *mesh.Workload) View {
+	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
+	r.note(mesh.KindRanges, "")
+	if ranges := r.snapshot.Ranges(); ranges != nil {
+		v.Mesh = ranges.Networks
+	}
+	return v
+}
+
+// capturedPort cuts the listener for one port of a captured workload.
+func (r *reader) capturedPort(c Caller, w *mesh.Workload, s mesh.Serving) View {
+	v := InboundListener{
+		Name: inboundName(s.Listen), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Serving: s,
+		NoLog: r.settings().NoAccessLog, Accept: mesh.Plain, Captured: true,
+	}
+	if c.Plain {
+		return v
+	}
+	v.Accept = r.acceptAt(w, s.Listen)
+	v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
+	for _, p := range w.Probes {
+		if p.Port == s.Listen {
+			v.Probes = append(v.Probes, p)
+		}
+	}
+	return v
+}
