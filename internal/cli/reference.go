@@ -10,22 +10,36 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
+	"github.com/lateen-mesh/lateen/internal/crd"
 	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md --settings ../../docs/reference/meshconfig.md
+//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md --settings ../../docs/reference/meshconfig.md --crds ../../deploy/chart/templates/crds.yaml
 
-// newReferenceCommand writes what `--help` says of all commands into one Markdown file, and the metrics and the settings into others.
+// module is the import path of the sources, two folders up when files are generated.
+const module = "github.com/lateen-mesh/lateen"
+
+// newReferenceCommand writes what is made from the program itself: what `--help` says of all commands, the metrics, the
+// settings, and the definitions of our kinds for Kubernetes.
 func newReferenceCommand() *cobra.Command {
-	var output, metrics, settings string
+	var output, metrics, settings, definitions string
 	cmd := &cobra.Command{
-		Use:    "reference --output FILE --metrics FILE --settings FILE",
-		Short:  "Write the reference of all commands, metrics and settings",
+		Use:    "reference --output FILE --metrics FILE --settings FILE --crds FILE",
+		Short:  "Write the reference of all commands, metrics and settings, and the CustomResourceDefinitions",
 		Hidden: true,
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			comments, err := crd.ReadComments(os.DirFS("../.."), module, "internal")
+			if err != nil {
+				return err
+			}
+			crds, err := crd.Definitions(serve.Kinds(), comments)
+			if err != nil {
+				return err
+			}
 			return errors.Join(
+				os.WriteFile(definitions, crds, 0o644),                     //nolint:gosec // for everybody
 				os.WriteFile(output, []byte(reference(cmd.Root())), 0o644), //nolint:gosec // a document for everybody
 				os.WriteFile(metrics, []byte(metricsPage()), 0o644),        //nolint:gosec // a document for everybody
 				os.WriteFile(settings, []byte(meshconfig.Page()), 0o644),   //nolint:gosec // a document for everybody
@@ -35,6 +49,7 @@ func newReferenceCommand() *cobra.Command {
 	cmd.Flags().StringVar(&output, "output", "commands.md", "file to write the commands to")
 	cmd.Flags().StringVar(&metrics, "metrics", "metrics.md", "file to write the metrics to")
 	cmd.Flags().StringVar(&settings, "settings", "meshconfig.md", "file to write the settings of a mesh to")
+	cmd.Flags().StringVar(&definitions, "crds", "crds.yaml", "file to write the CustomResourceDefinitions to")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,11 +17,23 @@ type Kind struct {
 	Short       []string // further names on the command line
 	Fields      []string // that its objects have beside those that every object has
 
+	// Spec is the Go type that the kind decodes the spec of its objects into. A cluster needs a definition of it; nil: it
+	// knows the kind by itself, or never sees it.
+	Spec    reflect.Type
+	Columns []Column // what lists show of an object beside its name
+
 	Confidential bool // its objects hold secrets
 
 	// Translate checks the object and says what it means. It reports all that it finds; with an error among the
 	// problems the meaning is not used. It is nil for a kind whose objects say nothing about traffic.
 	Translate func(*Object) (Meaning, []mesh.Problem)
+}
+
+// Column is one column of a list of objects.
+type Column struct {
+	Name string // "Destination"
+	Type string // as in OpenAPI: "string", "integer"
+	Path string // of the value in an object, as kubectl writes paths: ".spec.precedence"
 }
 
 // Meaning is what one object says, in the mesh's words.

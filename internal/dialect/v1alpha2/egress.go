@@ -10,11 +10,11 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// egressRule is the spec of an EgressRule.
+// egressRule is the spec of an EgressRule, which opens a way to hosts outside the mesh.
 type egressRule struct {
-	Destination    *outsideHost `yaml:"destination"`
-	Ports          []egressPort `yaml:"ports"`
-	UseEgressProxy bool         `yaml:"useEgressProxy"`
+	Destination    *outsideHost `yaml:"destination"`    // the hosts outside the mesh: a name, a wildcard or a network, as service
+	Ports          []egressPort `yaml:"ports"`          // the ports that may be called
+	UseEgressProxy bool         `yaml:"useEgressProxy"` // false is accepted; true is not supported
 }
 
 // outsideHost may say no more than service; the other fields are known so that they can be told.
@@ -24,8 +24,8 @@ type outsideHost istioService
 func (outsideHost) Example() string { return "{service: httpbin.org}" }
 
 type egressPort struct {
-	Port     *int32 `yaml:"port"`
-	Protocol string `yaml:"protocol"`
+	Port     *int32 `yaml:"port"`     // 1 to 65535
+	Protocol string `yaml:"protocol"` // http, https, http2, grpc or tcp
 }
 
 // Example shows both parts.

@@ -12,6 +12,8 @@
 package v1alpha2
 
 import (
+	"reflect"
+
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -32,14 +34,22 @@ func Kinds(domain string) config.Kinds {
 			return meaning, t.Problems
 		}
 	}
+	destination := config.Column{Name: "Destination", Type: "string", Path: ".spec.destination['name','service']"}
 	return config.Kinds{{
-		Name: "RouteRule", APIVersions: []string{apiVersion}, Type: "route-rule", Plural: "routerules",
+		Name: "RouteRule", APIVersions: []string{apiVersion}, Type: "route-rule", Plural: "routerules", Short: []string{"rr"},
+		Spec:      reflect.TypeFor[routeRule](),
+		Columns:   []config.Column{destination, {Name: "Precedence", Type: "integer", Path: ".spec.precedence"}},
 		Translate: bind((*translator).routeRule),
 	}, {
 		Name: "DestinationPolicy", APIVersions: []string{apiVersion, samplesVersion},
-		Type: "destination-policy", Plural: "destinationpolicies", Translate: bind((*translator).destinationPolicy),
+		Type: "destination-policy", Plural: "destinationpolicies", Short: []string{"dp"},
+		Spec:      reflect.TypeFor[destinationPolicy](),
+		Columns:   []config.Column{destination},
+		Translate: bind((*translator).destinationPolicy),
 	}, {
-		Name: "EgressRule", APIVersions: []string{apiVersion}, Type: "egress-rule", Plural: "egressrules",
+		Name: "EgressRule", APIVersions: []string{apiVersion}, Type: "egress-rule", Plural: "egressrules", Short: []string{"er"},
+		Spec:      reflect.TypeFor[egressRule](),
+		Columns:   []config.Column{destination},
 		Translate: bind((*translator).egressRule),
 	}}
 }

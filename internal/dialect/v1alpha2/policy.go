@@ -11,39 +11,39 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// destinationPolicy is the spec of a DestinationPolicy.
+// destinationPolicy is the spec of a DestinationPolicy, which says how requests to a service are spread and bounded.
 type destinationPolicy struct {
-	Destination    *istioService   `yaml:"destination"`
-	Source         *istioService   `yaml:"source"`
-	LoadBalancing  *loadBalancing  `yaml:"loadBalancing"`
-	CircuitBreaker *circuitBreaker `yaml:"circuitBreaker"`
+	Destination    *istioService   `yaml:"destination"`    // the service to which requests are sent; with labels, only the endpoints that a route selects with the same
+	Source         *istioService   `yaml:"source"`         // the callers that are meant; missing: every one
+	LoadBalancing  *loadBalancing  `yaml:"loadBalancing"`  // how an endpoint is chosen
+	CircuitBreaker *circuitBreaker `yaml:"circuitBreaker"` // bounds on what callers send, and when an endpoint is set aside
 }
 
 type loadBalancing struct {
-	Name   word       `yaml:"name"`
-	Custom *yaml.Node `yaml:"custom"`
+	Name   word       `yaml:"name"`   // ROUND_ROBIN, LEAST_CONN or RANDOM
+	Custom *yaml.Node `yaml:"custom"` // not supported
 }
 
 // Example shows the form that people forget.
 func (loadBalancing) Example() string { return "{name: RANDOM}" }
 
 type circuitBreaker struct {
-	Simple *simpleBreaker `yaml:"simpleCb"`
-	Custom *yaml.Node     `yaml:"custom"`
+	Simple *simpleBreaker `yaml:"simpleCb"` // the bounds
+	Custom *yaml.Node     `yaml:"custom"`   // not supported
 }
 
 // Example shows the form that people forget.
 func (circuitBreaker) Example() string { return "{simpleCb: {maxConnections: 100}}" }
 
 type simpleBreaker struct {
-	MaxConnections               *int32           `yaml:"maxConnections"`
-	HTTPMaxPendingRequests       *int32           `yaml:"httpMaxPendingRequests"`
-	HTTPMaxRequests              *int32           `yaml:"httpMaxRequests"`
-	SleepWindow                  *config.Duration `yaml:"sleepWindow"`
-	HTTPConsecutiveErrors        *int32           `yaml:"httpConsecutiveErrors"`
-	HTTPDetectionInterval        *config.Duration `yaml:"httpDetectionInterval"`
-	HTTPMaxRequestsPerConnection *int32           `yaml:"httpMaxRequestsPerConnection"`
-	HTTPMaxEjectionPercent       *int32           `yaml:"httpMaxEjectionPercent"`
+	MaxConnections               *int32           `yaml:"maxConnections"`               // of each caller's proxy; missing: 1024
+	HTTPMaxPendingRequests       *int32           `yaml:"httpMaxPendingRequests"`       // of each caller's proxy; missing: 1024
+	HTTPMaxRequests              *int32           `yaml:"httpMaxRequests"`              // of each caller's proxy, open at the same time; missing: 1024
+	SleepWindow                  *config.Duration `yaml:"sleepWindow"`                  // for how long an endpoint is set aside the first time; missing: 30s
+	HTTPConsecutiveErrors        *int32           `yaml:"httpConsecutiveErrors"`        // failures in a row after which an endpoint is set aside; missing: 5
+	HTTPDetectionInterval        *config.Duration `yaml:"httpDetectionInterval"`        // between two looks at all endpoints; missing: 10s
+	HTTPMaxRequestsPerConnection *int32           `yaml:"httpMaxRequestsPerConnection"` // then the connection is closed; 0 or missing: no bound
+	HTTPMaxEjectionPercent       *int32           `yaml:"httpMaxEjectionPercent"`       // of the endpoints, that may be set aside at the same time; missing: 10
 }
 
 // destinationPolicy checks a DestinationPolicy and says what it means.
