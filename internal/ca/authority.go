@@ -96,7 +96,7 @@ func Open(c Config) (*Authority, error) {
 	if a.storage == nil {
 		a.storage = NewFiles(folder)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), openBound)
+	ctx, cancel := context.WithTimeout(context.Background(), openBound) //nolint:forbidigo // nothing goes on before it is open, and it is bounded
 	defer cancel()
 	if a.signer, a.keeper, err = a.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("certificate authority: %w", err), a.Close())

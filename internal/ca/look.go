@@ -32,7 +32,7 @@ func Look(dir string, now time.Time) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := look(context.Background(), NewFiles(folder), now)
+	kept, err := look(context.Background(), NewFiles(folder), now) //nolint:forbidigo // files do not wait
 	return kept, errors.Join(err, folder.Close())
 }
 

@@ -2,8 +2,10 @@
 package attesttest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,8 +26,12 @@ type Subject struct {
 	Prove func(peer identity.Peer, life time.Duration, key []byte) (attest.Evidence, error)
 	// Spoil returns what evidence can be made into by somebody who may not give any out: none of it may hold.
 	Spoil func(attest.Evidence) []attest.Evidence
-	// Once: evidence counts for one key. Other evidence shows by itself that its sender has the key.
+	// Once: evidence counts for one key. Other evidence shows by itself that its sender has the key, or is good for any.
 	Once bool
+	// Placed: a workload has an address, always, and its name is that of one at a time: evidence of the one before holds no more.
+	Placed bool
+	// Namespace is that of the workloads; "": default.
+	Namespace string
 }
 
 // Clock is the time of the attestors under test.
@@ -76,14 +82,18 @@ func Run(t *testing.T, subject func(t *testing.T, clock *Clock) Subject) {
 		t.Parallel()
 		clock := NewClock()
 		here, elsewhere := subject(t, clock), subject(t, clock)
-		refused(t, here, prove(t, elsewhere, peer("reviews", "v1", ""), time.Hour))
+		refused(t, here, prove(t, elsewhere, elsewhere.peer("reviews", "v1", ""), time.Hour))
 	})
 }
 
-func peer(account, version, address string) identity.Peer {
+func (s Subject) peer(account, version, address string) identity.Peer {
+	namespace := cmp.Or(s.Namespace, "default")
 	p := identity.Peer{
-		ID:       identity.ID{TrustDomain: TrustDomain, Namespace: "default", Account: account},
-		Workload: account + "-" + version + "-0.default",
+		ID:       identity.ID{TrustDomain: TrustDomain, Namespace: namespace, Account: account},
+		Workload: account + "-" + version + "-0." + namespace,
+	}
+	if s.Placed && address == "" {
+		address = "127.9.8.9"
 	}
 	if address != "" {
 		if err := p.Address.UnmarshalText([]byte(address)); err != nil {
@@ -112,8 +122,10 @@ func refused(t *testing.T, s Subject, e attest.Evidence) {
 		t.Errorf("it is %s, %v; want it refused", who.Peer, err)
 		return
 	}
-	if e.Token != "" && strings.Contains(err.Error(), e.Token) {
-		t.Errorf("the error tells the token: %v", err)
+	for _, token := range []string{e.Token, e.ServiceAccount} {
+		if token != "" && strings.Contains(err.Error(), token) {
+			t.Errorf("the error tells the token: %v", err)
+		}
 	}
 }
 
@@ -128,17 +140,26 @@ func accepted(t *testing.T, s Subject, e attest.Evidence, want identity.Peer) {
 // ownNames has peers that differ in one thing each.
 func ownNames(t *testing.T, s Subject, _ *Clock) {
 	peers := []identity.Peer{
-		peer("reviews", "v1", "127.9.8.1"), peer("reviews", "v1", "127.9.8.2"), peer("reviews", "v1", ""), peer("reviews", "v2", ""),
-		peer("ratings", "v1", ""), peer("reviews", "v1", "fd00::1"),
+		s.peer("reviews", "v1", "127.9.8.1"), s.peer("reviews", "v1", "127.9.8.2"), s.peer("reviews", "v1", ""), s.peer("reviews", "v2", ""),
+		s.peer("ratings", "v1", ""), s.peer("reviews", "v1", "fd00::1"),
 	}
-	other := peer("reviews", "v1", "")
+	other := s.peer("reviews", "v1", "")
 	other.ID.Account = "ratings"
 	peers = append(peers, other)
 	var evidence []attest.Evidence
 	for _, p := range peers {
-		evidence = append(evidence, prove(t, s, p, time.Hour))
+		e := prove(t, s, p, time.Hour)
+		evidence = append(evidence, e)
+		if s.Placed {
+			accepted(t, s, e, p)
+		}
 	}
 	for i, p := range peers {
+		before := slices.ContainsFunc(peers[i+1:], func(o identity.Peer) bool { return o.Workload == p.Workload })
+		if s.Placed && before {
+			refused(t, s, evidence[i])
+			continue
+		}
 		accepted(t, s, evidence[i], p)
 	}
 }
@@ -152,7 +173,7 @@ func noEvidence(t *testing.T, s Subject, _ *Clock) {
 }
 
 func expires(t *testing.T, s Subject, clock *Clock) {
-	p := peer("reviews", "v1", "")
+	p := s.peer("reviews", "v1", "")
 	short, long := prove(t, s, p, time.Minute), prove(t, s, p, time.Hour)
 	clock.Move(time.Minute - time.Second)
 	last := prove(t, s, p, time.Second)
@@ -167,7 +188,7 @@ func expires(t *testing.T, s Subject, clock *Clock) {
 
 // skewed has evidence given out while the clock was wrong by 5 minutes, and looked at when it is right.
 func skewed(t *testing.T, s Subject, clock *Clock) {
-	p := peer("reviews", "v1", "")
+	p := s.peer("reviews", "v1", "")
 	for _, by := range []time.Duration{5 * time.Minute, -5 * time.Minute} {
 		clock.Move(by)
 		e := prove(t, s, p, 10*time.Minute)
@@ -177,7 +198,7 @@ func skewed(t *testing.T, s Subject, clock *Clock) {
 }
 
 func spoiled(t *testing.T, s Subject, _ *Clock) {
-	good := prove(t, s, peer("reviews", "v1", "127.9.8.1"), time.Hour)
+	good := prove(t, s, s.peer("reviews", "v1", "127.9.8.1"), time.Hour)
 	bad := s.Spoil(good)
 	if len(bad) == 0 {
 		t.Error("nothing is spoiled")
@@ -185,11 +206,11 @@ func spoiled(t *testing.T, s Subject, _ *Clock) {
 	for i, e := range bad {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { refused(t, s, e) })
 	}
-	accepted(t, s, good, peer("reviews", "v1", "127.9.8.1"))
+	accepted(t, s, good, s.peer("reviews", "v1", "127.9.8.1"))
 }
 
 func once(t *testing.T, s Subject, _ *Clock) {
-	p := peer("reviews", "v1", "")
+	p := s.peer("reviews", "v1", "")
 	e := prove(t, s, p, time.Hour)
 	accepted(t, s, e, p)
 	accepted(t, s, e, p) // the answer was lost, and the same sender asks again
@@ -201,9 +222,9 @@ func once(t *testing.T, s Subject, _ *Clock) {
 
 func outsiders(t *testing.T, s Subject, _ *Clock) {
 	plane := identity.Peer{ID: identity.ControlPlane(TrustDomain), Workload: "lateen-0.lateen-system"}
-	elsewhere := peer("reviews", "v1", "")
+	elsewhere := s.peer("reviews", "v1", "")
 	elsewhere.ID.TrustDomain = "other.example"
-	nobody := peer("reviews", "v1", "")
+	nobody := s.peer("reviews", "v1", "")
 	nobody.Workload = ""
 	for _, p := range []identity.Peer{plane, elsewhere, nobody} {
 		if e, err := s.Prove(p, time.Hour, []byte(key)); err == nil {
@@ -217,7 +238,7 @@ func crowd(t *testing.T, s Subject, _ *Clock) {
 	const many = 64
 	var all sync.WaitGroup
 	for i := range many {
-		p := peer("reviews", fmt.Sprintf("v%d", i), "")
+		p := s.peer("reviews", fmt.Sprintf("v%d", i), "")
 		e := prove(t, s, p, time.Hour)
 		all.Go(func() { accepted(t, s, e, p) })
 	}
@@ -225,7 +246,7 @@ func crowd(t *testing.T, s Subject, _ *Clock) {
 	if !s.Once {
 		return
 	}
-	p := peer("reviews", "v1", "")
+	p := s.peer("reviews", "v1", "")
 	e := prove(t, s, p, time.Hour)
 	var mu sync.Mutex
 	taken := 0

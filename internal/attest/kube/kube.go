@@ -104,19 +104,17 @@ func (a *Attestor) peer(ctx context.Context, token string) (identity.Peer, error
 	if err != nil {
 		return identity.Peer{}, err
 	}
-	address, err := a.address(ctx, b)
-	if err != nil {
-		return identity.Peer{}, err
-	}
 	peer := identity.Peer{
 		ID:       identity.ID{TrustDomain: a.c.TrustDomain, Namespace: b.namespace, Account: b.account},
 		Workload: b.pod + "." + b.namespace,
-		Address:  address,
 	}
 	if err := attest.CheckPeer(peer); err != nil {
 		return identity.Peer{}, attest.Refuse("the pod %s of namespace %s can have no certificate: %v", b.pod, b.namespace, err)
 	}
-	return peer, nil
+	if peer.Address, err = a.address(ctx, b); err != nil {
+		return identity.Peer{}, err
+	}
+	return peer, peer.Check()
 }
 
 // bearer is whom the API server has given a token.
