@@ -34,9 +34,9 @@ func TestLastingTokens(t *testing.T) {
 			}
 			return b.direct.sign(ctx, r)
 		}
-		away := func(_ context.Context, r request) (*credential, time.Time, error) {
+		away := func(ctx context.Context, r request) (*credential, time.Time, error) {
 			shown = append(shown, r.token)
-			return refuse(codes.Unavailable, "away")(context.Background(), r)
+			return refuse(codes.Unavailable, "away")(ctx, r)
 		}
 		expect := func(what string, want ...string) {
 			t.Helper()

@@ -120,7 +120,7 @@ func (a *Authority) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			a.look(ctx)
+			a.Look(ctx)
 		}
 	}
 }

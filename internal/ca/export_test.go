@@ -1,12 +1,6 @@
 package ca
 
-import (
-	"context"
-	"time"
-)
-
-// Look looks after the files once, as [Authority.Run] does again and again.
-func (a *Authority) Look() { a.look(context.Background()) } //nolint:forbidigo // it waits for nobody
+import "time"
 
 // Bound bounds guests by other numbers than those of the package.
 func (d *Door) Bound(most int32, life time.Duration) { d.guests.most, d.guests.life = most, life }

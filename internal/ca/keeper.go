@@ -26,8 +26,8 @@ type restored struct {
 	aside Aside
 }
 
-// look looks after what is kept once, and tells what is new.
-func (a *Authority) look(ctx context.Context) {
+// Look looks after what is kept once, as [Authority.Run] does again and again, and tells what is new.
+func (a *Authority) Look(ctx context.Context) {
 	all, err := a.keeper.look(ctx)
 	for _, one := range all {
 		if one.open {

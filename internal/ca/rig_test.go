@@ -114,6 +114,9 @@ func (r *rig) stop() {
 	}
 }
 
+// Look looks after the files once.
+func (r *rig) Look() { r.Authority.Look(context.Background()) } //nolint:forbidigo // files do not wait
+
 // file returns the path of a file in the state folder.
 func (r *rig) file(name string) string { return filepath.Join(r.config.State, name) }
 

@@ -57,6 +57,15 @@ func makeRoot(trustDomain string, now time.Time) (*signer, error) {
 	return ownSigner(root, key, trustDomain, now)
 }
 
+// ParseRoot reads a root in DER.
+func ParseRoot(der []byte) (*x509.Certificate, error) {
+	root, err := x509.ParseCertificate(der)
+	if err == nil && !root.IsCA {
+		err = errors.New("it is no authority's")
+	}
+	return root, err
+}
+
 // shortName keeps a common name within its 64 bytes (RFC 5280, A.1).
 func shortName(name string) string { return name[:min(len(name), 50)] }
 

@@ -17,7 +17,7 @@ const (
 )
 
 // Storage is where an authority keeps what it must not lose: [Files], or what a cluster has. Several authorities may share one, and
-// then have one root. storagetest is what one must do. Its methods may be called from any goroutine.
+// then have one root. catest is what one must do. Its methods may be called from any goroutine.
 type Storage interface {
 	// Read returns a part. The error is [fs.ErrNotExist] when there is none, and [ErrAway] when nobody can tell now; any other
 	// says why what is there is not it.
