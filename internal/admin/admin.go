@@ -39,6 +39,7 @@ import (
 // Store is what is known of the mesh.
 type Store interface {
 	Snapshot() *mesh.Snapshot
+	Objects() []store.Stored // that hold their names
 	Problems() []mesh.Problem
 	Missing() []string    // sources that have not reported yet
 	Stale() []store.Stale // those that have not either, and whose last registry counts
@@ -100,13 +101,16 @@ type Authority interface {
 
 // Config is what a Server is made with.
 type Config struct {
-	Socket    string       // path of the API's Unix socket
-	Listener  net.Listener // of health and metrics; nil: none
-	Version   string       // of this program
-	Mesh      string       // name of the mesh; "": not known
+	Socket   string       // path of the API's Unix socket
+	Listener net.Listener // of health and metrics; nil: none
+	// Reading is where the reading part of the API is for whoever can connect; nil: nowhere.
+	Reading   net.Listener
+	Version   string // of this program
+	Mesh      string // name of the mesh; "": not known
 	Kinds     config.Kinds
 	Objects   *state.Source
-	Files     Files // nil: none
+	Files     Files    // nil: none
+	Clusters  []string // names of sources of the store whose objects are kept by the API server of a cluster
 	Store     Store
 	Registry  Registry
 	Proxies   Proxies
@@ -161,6 +165,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return serve(ctx, socket, s.api(), s.config.Log) })
 	if s.config.Listener != nil {
 		group.Go(func() error { return serve(ctx, s.config.Listener, s.health(), s.config.Log) })
+	}
+	if s.config.Reading != nil {
+		group.Go(func() error { return serve(ctx, s.config.Reading, s.reading(), s.config.Log) })
 	}
 	return group.Wait()
 }

@@ -51,6 +51,19 @@ func (s *Server) api() http.Handler {
 	return mux
 }
 
+// reading returns the part of the API that changes nothing.
+func (s *Server) reading() http.Handler {
+	all := s.api()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			s.refuse(w, r, refuse(http.StatusMethodNotAllowed, "nothing can be changed here"))
+			return
+		}
+		all.ServeHTTP(w, r)
+	})
+}
+
 // refusal is an error with the HTTP status that tells it.
 type refusal struct {
 	status int

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"cmp"
+
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -20,10 +22,25 @@ type Checked struct {
 // given one, else "default"; when one is given, those that name another are refused. `lateen validate` and the API tell
 // the same because both ask here.
 func Check(kinds config.Kinds, namespace string, files []api.File) Checked {
+	return CheckIn(kinds, Namespaces{Only: namespace}, files)
+}
+
+// Namespaces say in which namespaces objects may be.
+type Namespaces struct {
+	Only  string // that all must have which name one; "": any
+	Usual string // of those that name none, where Only says nothing; "": default
+}
+
+// Of returns the namespace of objects that name none; "": default.
+func (n Namespaces) Of() string { return cmp.Or(n.Only, n.Usual) }
+
+// CheckIn is [Check] where objects that name no namespace get another one than "default".
+func CheckIn(kinds config.Kinds, in Namespaces, files []api.File) Checked {
 	c := Checked{}
 	first := map[mesh.Ref]mesh.Position{}
+	namespace := in.Only
 	for _, f := range files {
-		objects, found := config.Parse(f.Name, []byte(f.Text), namespace)
+		objects, found := config.Parse(f.Name, []byte(f.Text), in.Of())
 		c.Problems = append(c.Problems, found...)
 		for i := range objects {
 			c.add(&objects[i], first, check(kinds, namespace, &objects[i]))
@@ -53,7 +70,7 @@ func (c *Checked) add(o *config.Object, first map[mesh.Ref]mesh.Position, found 
 func check(kinds config.Kinds, namespace string, o *config.Object) []mesh.Problem {
 	_, problems := kinds.Read(o)
 	problems = append(problems, hidden(o)...)
-	return append(problems, mismatch(namespace, o)...)
+	return append(problems, Mismatch(namespace, o)...)
 }
 
 // hidden says that an object is one that was shown without its values, which would be lost.
@@ -66,8 +83,8 @@ func hidden(o *config.Object) []mesh.Problem {
 	return []mesh.Problem{p}
 }
 
-// mismatch says that an object names another namespace than the command, if that names one.
-func mismatch(namespace string, o *config.Object) []mesh.Problem {
+// Mismatch says that an object names another namespace than the command, if that names one.
+func Mismatch(namespace string, o *config.Object) []mesh.Problem {
 	if namespace == "" || o.Namespace == namespace {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
@@ -62,7 +63,7 @@ func (s *Server) compareObjects(r *http.Request) (any, error) {
 	mesh.SortProblems(compared.Problems)
 	for _, d := range differences {
 		compared.Differences = append(compared.Differences, api.Difference{
-			Object: d.Object, Type: s.typeOf(d.Object.Kind), Before: shown(d.Object.Kind, d.Before), After: shown(d.Object.Kind, d.After),
+			Object: d.Object, Type: s.typeOf(d.Object.Kind), Before: Shown(d.Object.Kind, d.Before), After: Shown(d.Object.Kind, d.After),
 		})
 	}
 	return compared, nil
@@ -105,7 +106,7 @@ func (s *Server) deleteObjects(r *http.Request) (any, error) {
 		objects, found := config.Parse(f.Name, []byte(f.Text), request.Namespace)
 		problems = append(problems, found...)
 		for i := range objects {
-			if found := mismatch(request.Namespace, &objects[i]); found != nil {
+			if found := Mismatch(request.Namespace, &objects[i]); found != nil {
 				problems = append(problems, found...)
 				continue
 			}
@@ -180,7 +181,7 @@ func (s *Server) listObjects(r *http.Request) (any, error) {
 		}
 		list = append(list, api.Object{
 			Ref: o.Ref, APIVersion: o.APIVersion, Type: s.typeOf(o.Kind), ResourceVersion: version,
-			Origin: o.Origin, Source: source, Text: shown(o.Kind, o.Text),
+			Origin: o.Origin, Source: source, Text: Shown(o.Kind, o.Text),
 		})
 	}
 	owned := s.owned()
@@ -190,6 +191,15 @@ func (s *Server) listObjects(r *http.Request) (any, error) {
 	for _, o := range s.config.Objects.Objects() {
 		if owned[o.Ref] == nil {
 			add(&o.Object, api.SourceCommand, o.Version)
+		}
+	}
+	for _, o := range s.config.Store.Objects() {
+		if slices.Contains(s.config.Clusters, o.Source) {
+			version, err := strconv.ParseInt(o.ResourceVersion, 10, 64)
+			if err != nil {
+				version = 0 // it is a number wherever an API server keeps its objects in etcd
+			}
+			add(&o.Object, api.SourceCluster, version)
 		}
 	}
 	slices.SortFunc(list, func(a, b api.Object) int { return a.Compare(b.Ref) })

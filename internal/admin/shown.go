@@ -17,8 +17,8 @@ const kindSecret = "Secret"
 // notShown is what stands in the place of a value.
 var notShown = regexp.MustCompile(`<\d+ bytes, not shown>`)
 
-// shown returns the text of an object as it may be shown: that of a Secret without its values and its comments.
-func shown(kind, text string) string {
+// Shown returns the text of an object as it may be shown: that of a Secret without its values and its comments.
+func Shown(kind, text string) string {
 	if kind != kindSecret {
 		return text
 	}

@@ -44,14 +44,14 @@ data:
     empty:
 stringData: {text: '<6 bytes, not shown>'}
 `
-	if got := shown("Secret", secret); got != want {
+	if got := Shown("Secret", secret); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if got := shown("RouteRule", secret); got != secret {
+	if got := Shown("RouteRule", secret); got != secret {
 		t.Errorf("the text of a RouteRule is changed:\n%s", got)
 	}
 	for _, odd := range []string{"", "data: s3cret", "- s3cret: [", "stringData: &a {x: s3cret, y: *a}"} {
-		if got := shown("Secret", odd); strings.Contains(got, "s3cret") {
+		if got := Shown("Secret", odd); strings.Contains(got, "s3cret") {
 			t.Errorf("%q shows %q", odd, got)
 		}
 	}

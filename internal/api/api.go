@@ -87,14 +87,16 @@ type Object struct {
 	Type            string        `json:"type"`
 	ResourceVersion int64         `json:"resourceVersion"`
 	Origin          mesh.Position `json:"origin"`
-	Source          string        `json:"source"` // who owns it: SourceFile or SourceCommand
-	Text            string        `json:"text"`   // YAML
+	Source          string        `json:"source"`          // who owns it: SourceFile, SourceCommand or SourceCluster
+	Owner           string        `json:"owner,omitempty"` // of one in a cluster: the program that wrote it last, as the API server noted it
+	Text            string        `json:"text"`            // YAML
 }
 
 // Who owns an object.
 const (
-	SourceFile    = "file" // it stands in a watched file, and changes only there
-	SourceCommand = "api"  // it was written with a command
+	SourceFile    = "file"    // it stands in a watched file, and changes only there
+	SourceCommand = "api"     // it was written with a command
+	SourceCluster = "cluster" // it is kept by the API server of a cluster
 )
 
 // Accepted answers PUT /v1/registry, whose body is a [mesh.Registry], and PATCH /v1/registry, whose body is a

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,18 +32,33 @@ const (
 // serves there or no answer comes in time, and an [*Error] when the control plane refuses. Those that take a time to wait
 // have that much more.
 type Client struct {
-	socket      string
+	place       Place
 	http        *http.Client
 	read, write time.Duration
 }
 
+// Place is where a control plane answers.
+type Place struct {
+	Name string // for people: the path of its socket, or another way to it
+	// Dial makes a connection to it.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Advice is what to do when nobody answers there; "": what to do about a mesh on this machine.
+	Advice string
+	Slow   time.Duration // what an answer from there takes longer
+}
+
 // NewClient returns a client for the socket at this path.
 func NewClient(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return NewClientAt(Place{Name: socket, Dial: func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
-	}
-	return &Client{socket, &http.Client{Transport: &http.Transport{DialContext: dial}}, readPatience, writePatience}
+	}})
+}
+
+// NewClientAt returns a client for a place.
+func NewClientAt(p Place) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return p.Dial(ctx) }
+	return &Client{p, &http.Client{Transport: &http.Transport{DialContext: dial}}, readPatience + p.Slow, writePatience + p.Slow}
 }
 
 // ErrOtherBase is the error when the control plane has another registry than the one that an edit was made from.
@@ -53,8 +69,9 @@ var ErrSilent = errors.New("no answer in time")
 
 // Unreachable is the error when no control plane answers on a socket.
 type Unreachable struct {
-	Socket string
-	Cause  error // [ErrSilent]: somebody listens
+	Socket string // the name of the place
+	Cause  error  // [ErrSilent]: somebody listens
+	Advice string // what to do about it; "": the usual
 }
 
 func (e *Unreachable) Error() string {
@@ -62,8 +79,8 @@ func (e *Unreachable) Error() string {
 		return "the control plane on " + e.Socket + " does not answer"
 	}
 	message := "no control plane answers on " + e.Socket
-	if errors.Is(e.Cause, fs.ErrNotExist) || errors.Is(e.Cause, syscall.ECONNREFUSED) {
-		return message
+	if e.Advice == "" && (errors.Is(e.Cause, fs.ErrNotExist) || errors.Is(e.Cause, syscall.ECONNREFUSED)) {
+		return message // of a socket there is nothing more to say
 	}
 	return message + ": " + e.Cause.Error()
 }
@@ -76,7 +93,7 @@ func (e *Unreachable) Hint() string {
 	if errors.Is(e.Cause, ErrSilent) {
 		return "it hangs, is stopped, or has far too much to do: look at its process and its log; proxies go on with what they have"
 	}
-	return "start a mesh with `lateen demo` or `lateen up`"
+	return cmp.Or(e.Advice, "start a mesh with `lateen demo` or `lateen up`")
 }
 
 // Write writes objects.
@@ -216,15 +233,15 @@ func (c *Client) patience(r *http.Request) time.Duration {
 // unanswered says why there is no answer: the context's own reason comes first.
 func (c *Client) unanswered(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), ErrSilent) {
-		return &Unreachable{Socket: c.socket, Cause: ErrSilent}
+		return &Unreachable{Socket: c.place.Name, Cause: ErrSilent, Advice: c.place.Advice}
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("wait for the control plane on %s: %w", c.socket, ctx.Err())
+		return fmt.Errorf("wait for the control plane on %s: %w", c.place.Name, ctx.Err())
 	}
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		err = failed.Err // without the address, which is made up
 	}
-	return &Unreachable{Socket: c.socket, Cause: err}
+	return &Unreachable{Socket: c.place.Name, Cause: err, Advice: c.place.Advice}
 }
 
 func refusal(response *http.Response, text []byte) *Error {

@@ -44,6 +44,9 @@ Nothing is changed. The exit code is 1 if there are errors, 0 if there are warni
 			if err != nil {
 				return err
 			}
+			if t.cluster != nil {
+				return misused("--local means the mesh on this machine", "what is checked is a mesh on this machine, and %s is none", t.said())
+			}
 			where := t.checked()
 			where.Since = since
 			r, err := checkup.Run(cmd.Context(), where)

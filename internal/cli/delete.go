@@ -47,7 +47,7 @@ func newDeleteCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
 var errNoneChosen = errors.New("no object has these labels")
 
 // asked returns what asks for the deletion that the arguments mean.
-func (d *deletion) asked(cmd *cobra.Command, args []string) (func(context.Context, *api.Client) (api.Written, error), error) {
+func (d *deletion) asked(cmd *cobra.Command, args []string) (func(context.Context, target) (api.Written, error), error) {
 	if len(args) == 0 || len(d.files) > 0 {
 		return d.byFile(cmd, args)
 	}
@@ -74,7 +74,7 @@ func (d *deletion) asked(cmd *cobra.Command, args []string) (func(context.Contex
 	return d.of(api.Delete{Namespace: d.namespace, Objects: refs}), nil
 }
 
-func (d *deletion) byFile(cmd *cobra.Command, args []string) (func(context.Context, *api.Client) (api.Written, error), error) {
+func (d *deletion) byFile(cmd *cobra.Command, args []string) (func(context.Context, target) (api.Written, error), error) {
 	if d.labels != "" {
 		return nil, misused("give a kind: lateen delete KIND -l LABELS", "-l does not choose from files")
 	}
@@ -85,10 +85,10 @@ func (d *deletion) byFile(cmd *cobra.Command, args []string) (func(context.Conte
 	return d.of(api.Delete{Namespace: d.namespace, Files: files}), err
 }
 
-func (d *deletion) byLabel(kind *config.Kind) func(context.Context, *api.Client) (api.Written, error) {
-	return func(ctx context.Context, client *api.Client) (api.Written, error) {
-		q := api.Query{Kind: kind.Name, Namespace: cmp.Or(d.namespace, defaultNamespace), Labels: d.labels}
-		chosen, err := client.Objects(ctx, q)
+func (d *deletion) byLabel(kind *config.Kind) func(context.Context, target) (api.Written, error) {
+	return func(ctx context.Context, t target) (api.Written, error) {
+		q := api.Query{Kind: kind.Name, Namespace: cmp.Or(d.namespace, t.namespace()), Labels: d.labels}
+		chosen, err := t.objects.Objects(ctx, q)
 		if err != nil {
 			return api.Written{}, err
 		}
@@ -99,10 +99,10 @@ func (d *deletion) byLabel(kind *config.Kind) func(context.Context, *api.Client)
 		for _, o := range chosen {
 			request.Objects = append(request.Objects, o.Ref)
 		}
-		return client.Delete(ctx, request)
+		return t.objects.Delete(ctx, request)
 	}
 }
 
-func (d *deletion) of(request api.Delete) func(context.Context, *api.Client) (api.Written, error) {
-	return func(ctx context.Context, client *api.Client) (api.Written, error) { return client.Delete(ctx, request) }
+func (d *deletion) of(request api.Delete) func(context.Context, target) (api.Written, error) {
+	return func(ctx context.Context, t target) (api.Written, error) { return t.objects.Delete(ctx, request) }
 }

@@ -29,7 +29,7 @@ The exit code is 0 when nothing would change, 1 when something would, and more w
 			if err != nil {
 				return untold(err)
 			}
-			compared, err := t.client.Compare(cmd.Context(), api.Compare{Namespace: namespace, Files: read})
+			compared, err := t.objects.Compare(cmd.Context(), api.Compare{Namespace: namespace, Files: read})
 			if err != nil {
 				return untold(err)
 			}
@@ -37,7 +37,7 @@ The exit code is 0 when nothing would change, 1 when something would, and more w
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of objects that name none (default: default, in a cluster that of the context)")
 	return cmd
 }
 

@@ -39,15 +39,15 @@ func (w *waiting) inForce(wait, changed bool) error {
 		return err
 	case !p.Reached:
 		return failed("it will be in force when the mesh has started; its terminal says what is missing",
-			"mesh %s: the control plane is still starting after %s", w.target.name, w.timeout)
+			"%s: the control plane is still starting after %s", w.target.said(), w.timeout)
 	case len(p.Waiting) == 0 && !p.Done():
 		return failed("it goes on by itself; `lateen check` tells how far it is",
-			"mesh %s: in force in %d of %d proxies, but how ports are secured is still being changed after %s:\n  %s",
-			w.target.name, p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Handovers, "\n  "))
+			"%s: in force in %d of %d proxies, but how ports are secured is still being changed after %s:\n  %s",
+			w.target.said(), p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Handovers, "\n  "))
 	case !p.Done():
 		return failed("it will be in force when they answer; the logs of their agents are in the state folder, proxies/NAME/agent.log",
-			"mesh %s: in force in %d of %d proxies after %s, waiting for %s",
-			w.target.name, p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Waiting, ", "))
+			"%s: in force in %d of %d proxies after %s, waiting for %s",
+			w.target.said(), p.Confirmed, p.Concerned, w.timeout, strings.Join(p.Waiting, ", "))
 	case len(p.Refused) > 0:
 		w.say(fmt.Sprintf("in force in %d of %d proxies", p.Confirmed, p.Concerned))
 		return failed("they keep what they had; `lateen delete` or correct the object",
@@ -110,5 +110,5 @@ func (w *waiting) ask(wait time.Duration) (api.Progress, error) {
 }
 
 func (w *waiting) say(what string) {
-	fmt.Fprintf(w.cmd.ErrOrStderr(), "lateen: mesh %s: %s\n", w.target.name, what)
+	fmt.Fprintf(w.cmd.ErrOrStderr(), "lateen: %s: %s\n", w.target.said(), what)
 }

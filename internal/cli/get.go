@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,7 +37,7 @@ func newGetCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&g.namespace, "namespace", "n", "", "namespace (default: default)")
+	flags.StringVarP(&g.namespace, "namespace", "n", "", "namespace (default: default, in a cluster that of the context)")
 	flags.BoolVarP(&g.all, "all-namespaces", "A", false, "of every namespace")
 	addSelector(flags, &g.labels)
 	flags.StringVarP(&g.output, "output", "o", "short", "short, wide, yaml, json or name")
@@ -64,7 +65,7 @@ func (g *getting) run(cmd *cobra.Command, args []string) error {
 	}
 	var objects []api.Object
 	for _, w := range words {
-		found, err := g.fetch(cmd, t.client, w)
+		found, err := g.fetch(cmd, t, w)
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,12 @@ func (g *getting) run(cmd *cobra.Command, args []string) error {
 	if err := show(cmd.OutOrStdout(), objects, words[0].name == ""); err != nil || g.output != "wide" {
 		return err
 	}
-	return tellOf(cmd, t.client, objects)
+	err = tellOf(cmd, t.client, objects)
+	if _, away := errors.AsType[*api.Unreachable](err); away && t.cluster != nil { // the objects are there without it
+		fmt.Fprintf(cmd.ErrOrStderr(), "lateen: what is wrong with them is not known: %v\n", err)
+		return nil
+	}
+	return err
 }
 
 // tellOf tells what is wrong now with objects, such as one whose name a watched file has too.
@@ -91,29 +97,24 @@ func tellOf(cmd *cobra.Command, client *api.Client, objects []api.Object) error 
 }
 
 // fetch returns the objects that words mean. One that is named and not there is an error.
-func (g *getting) fetch(cmd *cobra.Command, client *api.Client, w words) ([]api.Object, error) {
+func (g *getting) fetch(cmd *cobra.Command, t target, w words) ([]api.Object, error) {
 	kind, err := kindOf(g.kinds, w.kind)
 	if err != nil {
 		return nil, err
 	}
-	namespace := cmp.Or(g.namespace, defaultNamespace)
+	namespace := cmp.Or(g.namespace, t.namespace())
 	if g.all {
 		namespace = ""
 	}
-	if w.name == "" {
-		return client.Objects(cmd.Context(), api.Query{Kind: kind.Name, Namespace: namespace, Labels: g.labels})
+	found, err := t.objects.Objects(cmd.Context(), api.Query{Kind: kind.Name, Namespace: namespace, Name: w.name, Labels: g.labels})
+	if err != nil || w.name == "" || len(found) > 0 {
+		return found, err
 	}
-	objects, err := client.Objects(cmd.Context(), api.Query{Kind: kind.Name})
-	if err != nil {
-		return nil, err
+	hint := ""
+	if all, err := t.objects.Objects(cmd.Context(), api.Query{Kind: kind.Name}); err == nil { // who may not see them gets no hint
+		hint = nearby(all, namespace, w.name)
 	}
-	matching := slices.DeleteFunc(slices.Clone(objects), func(o api.Object) bool {
-		return o.Name != w.name || (namespace != "" && o.Namespace != namespace)
-	})
-	if len(matching) == 0 {
-		return nil, failed(nearby(objects, namespace, w.name), "there is no %s %q in %s", kind.Type, w.name, place(namespace))
-	}
-	return matching, nil
+	return nil, failed(hint, "there is no %s %q in %s", kind.Type, w.name, place(namespace))
 }
 
 // nearby returns a hint at the object that was probably meant instead of one that is not there.

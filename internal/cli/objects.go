@@ -18,6 +18,7 @@ type change struct {
 	namespace string
 	wait      bool
 	timeout   time.Duration
+	asked     []api.File // that were read
 }
 
 const defaultTimeout = 30 * time.Second
@@ -25,7 +26,7 @@ const defaultTimeout = 30 * time.Second
 func (c *change) addTo(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&c.files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
-	flags.StringVarP(&c.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
+	flags.StringVarP(&c.namespace, "namespace", "n", "", "namespace of objects that name none (default: default, in a cluster that of the context)")
 	flags.BoolVar(&c.wait, "wait", true, "wait until the change is in force in every proxy that it concerns")
 	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long to wait")
 }
@@ -54,8 +55,9 @@ func newWriteCommand(m *meshFlags, op api.Op, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.run(cmd, "written", func(ctx context.Context, client *api.Client) (api.Written, error) {
-				return client.Write(ctx, api.Write{Op: op, Namespace: c.namespace, Files: files})
+			c.asked = files
+			return c.run(cmd, "written", func(ctx context.Context, t target) (api.Written, error) {
+				return t.objects.Write(ctx, api.Write{Op: op, Namespace: c.namespace, Files: files})
 			})
 		},
 	}
@@ -72,25 +74,32 @@ func noArguments(_ *cobra.Command, args []string) error {
 }
 
 // run asks for a change, tells what was done, and waits until it is in force.
-func (c *change) run(cmd *cobra.Command, done string, ask func(context.Context, *api.Client) (api.Written, error)) error {
+func (c *change) run(cmd *cobra.Command, done string, ask func(context.Context, target) (api.Written, error)) error {
 	deadline := time.Now().Add(c.timeout)
 	ctx, cancel := context.WithTimeout(cmd.Context(), max(c.timeout, defaultTimeout))
 	defer cancel()
-	t, err := c.mesh.find(ctx)
+	t, err := c.mesh.findToWrite(ctx)
 	if err != nil {
 		return err
 	}
-	written, err := ask(ctx, t.client)
-	if err != nil {
-		return err
-	}
-	for _, r := range written.Results {
+	written, err := ask(ctx, t)
+	for _, r := range written.Results { // also those before the error
 		fmt.Fprintln(cmd.OutOrStdout(), describe(r))
 	}
 	tell(cmd.ErrOrStderr(), written.Problems)
+	if err != nil {
+		return err
+	}
 	if len(written.Results) > 0 {
 		w := waiting{cmd: cmd, target: t, revision: written.Revision, deadline: deadline, timeout: c.timeout}
-		if err := w.inForce(c.wait, changes(written)); err != nil {
+		if t.cluster == nil {
+			err = w.inForce(c.wait, changes(written))
+		} else {
+			s := sighting{waiting: &w, results: written.Results, files: c.asked, namespace: c.namespace}
+			err = s.inForce(c.wait, changes(written))
+			written.Problems = append(written.Problems, s.found...)
+		}
+		if err != nil {
 			return err
 		}
 	}

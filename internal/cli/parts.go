@@ -49,7 +49,7 @@ func newAgentCommand() *cobra.Command {
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	c.Flags(flags)
 	cmd.Flags().AddGoFlagSet(flags)
-	return cmd
+	return addLegacy(cmd, agentFlags())
 }
 
 func newCaptureCommand() *cobra.Command {

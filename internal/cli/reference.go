@@ -15,7 +15,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md --settings ../../docs/reference/meshconfig.md --crds ../../deploy/chart/templates/crds.yaml
+//go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md --settings ../../docs/reference/meshconfig.md --legacy ../../docs/reference/legacy-flags.md --crds ../../deploy/chart/templates/crds.yaml
 
 // module is the import path of the sources, two folders up when files are generated.
 const module = "github.com/lateen-mesh/lateen"
@@ -23,9 +23,9 @@ const module = "github.com/lateen-mesh/lateen"
 // newReferenceCommand writes what is made from the program itself: what `--help` says of all commands, the metrics, the
 // settings, and the definitions of our kinds for Kubernetes.
 func newReferenceCommand() *cobra.Command {
-	var output, metrics, settings, definitions string
+	var output, metrics, settings, legacy, definitions string
 	cmd := &cobra.Command{
-		Use:    "reference --output FILE --metrics FILE --settings FILE --crds FILE",
+		Use:    "reference --output FILE --metrics FILE --settings FILE --legacy FILE --crds FILE",
 		Short:  "Write the reference of all commands, metrics and settings, and the CustomResourceDefinitions",
 		Hidden: true,
 		Args:   noArguments,
@@ -39,10 +39,11 @@ func newReferenceCommand() *cobra.Command {
 				return err
 			}
 			return errors.Join(
-				os.WriteFile(definitions, crds, 0o644),                     //nolint:gosec // for everybody
-				os.WriteFile(output, []byte(reference(cmd.Root())), 0o644), //nolint:gosec // a document for everybody
-				os.WriteFile(metrics, []byte(metricsPage()), 0o644),        //nolint:gosec // a document for everybody
-				os.WriteFile(settings, []byte(meshconfig.Page()), 0o644),   //nolint:gosec // a document for everybody
+				os.WriteFile(definitions, crds, 0o644),                      //nolint:gosec // for everybody
+				os.WriteFile(output, []byte(reference(cmd.Root())), 0o644),  //nolint:gosec // a document for everybody
+				os.WriteFile(metrics, []byte(metricsPage()), 0o644),         //nolint:gosec // a document for everybody
+				os.WriteFile(legacy, []byte(legacyPage(cmd.Root())), 0o644), //nolint:gosec // a document for everybody
+				os.WriteFile(settings, []byte(meshconfig.Page()), 0o644),    //nolint:gosec // a document for everybody
 			)
 		},
 	}
@@ -50,6 +51,7 @@ func newReferenceCommand() *cobra.Command {
 	cmd.Flags().StringVar(&metrics, "metrics", "metrics.md", "file to write the metrics to")
 	cmd.Flags().StringVar(&settings, "settings", "meshconfig.md", "file to write the settings of a mesh to")
 	cmd.Flags().StringVar(&definitions, "crds", "crds.yaml", "file to write the CustomResourceDefinitions to")
+	cmd.Flags().StringVar(&legacy, "legacy", "legacy-flags.md", "file to write the flags of old to")
 	return cmd
 }
 

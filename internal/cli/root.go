@@ -56,7 +56,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
-		PersistentPreRun: warnLegacy,
+		PersistentPreRunE: takeLegacy,
 
 		SuggestionsMinimumDistance: 2,
 	}
@@ -76,9 +76,8 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		run: {newDemoCommand(m, kill), newUpCommand(m, kill)},
 		objects: {
-			addLegacy(newCreateCommand(m)), addLegacy(newReplaceCommand(m)), addLegacy(newApplyCommand(m)),
-			addLegacy(newDeleteCommand(m, kinds)), addLegacy(newGetCommand(m, kinds)), addLegacy(newDiffCommand(m)),
-			addLegacy(newValidateCommand(validKinds())), newInjectCommand(),
+			newCreateCommand(m), newReplaceCommand(m), newApplyCommand(m), newDeleteCommand(m, kinds), newGetCommand(m, kinds),
+			newDiffCommand(m), newValidateCommand(validKinds()), newInjectCommand(),
 		},
 		look: {
 			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
@@ -87,6 +86,9 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 	} {
 		for _, c := range commands {
 			c.GroupID = group
+			if group == objects {
+				addLegacy(c, istioctlFlags())
+			}
 			root.AddCommand(c)
 		}
 	}

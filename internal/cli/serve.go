@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,9 +19,11 @@ import (
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/source/settings"
 	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
 
@@ -29,6 +32,8 @@ type serveFlags struct {
 	paths     []string
 	folders   []string
 	registry  string
+	settings  string
+	reading   string
 	namespace string
 	adminPort int
 	level     slog.Level
@@ -43,11 +48,13 @@ func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&s.paths, "filename", "f", nil, "file or folder to watch; may be given several times")
 	flags.StringArrayVar(&s.folders, "config", nil, "folder with rules to watch; the same as --filename")
 	flags.StringVar(&s.registry, "registry", "", "JSON `file` that says what runs (default: what lateen up tells)")
+	flags.StringVar(&s.settings, "meshConfig", "", "`file` with the settings of the mesh, MeshConfig in YAML, read again when it changes (default: those of a Mesh file)")
 	flags.StringVarP(&s.namespace, "namespace", "n", "", "namespace of objects that name none (default: default)")
 	flags.TextVar(&s.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&s.secure, "secure-address", "127.0.0.1:15012", "`HOST:PORT` of certificates and, over mutual TLS, of xDS; \"\" for none")
 	flags.StringVar(&s.plain, "plain-xds", "", "`HOST:PORT` or unix:PATH of xDS without any proof of who asks, and without keys (default: closed; alone: "+plainAddress+")")
 	flags.Lookup("plain-xds").NoOptDefVal = plainAddress
+	flags.StringVar(&s.reading, "api-address", "", "`HOST:PORT`, on the loopback address, of the part of the API that changes nothing, for whoever can connect there: in a pod those who may create pods/portforward (default: none)")
 	flags.StringVar(&s.trust, "trust-domain", "", "trust domain of the identities (default: "+serve.Domain+")")
 	flags.DurationVar(&s.certTTL, "cert-ttl", ca.DefaultTTL, "how long a workload's certificate holds")
 	flags.StringVar(&s.plugged.SigningCert, "signing-cert", "", "`file` with the certificate that signs, instead of a root of Lateen's own (PEM)")
@@ -85,7 +92,19 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 		},
 	}
 	s.addTo(cmd.Flags())
-	return cmd
+	return addLegacy(cmd, discoveryFlags())
+}
+
+// settingsOf returns what hands over the settings that stand in a file.
+func settingsOf(path string, log *slog.Logger) func(context.Context, serve.SettingsSink) error {
+	return func(ctx context.Context, sink serve.SettingsSink) error {
+		return settings.Watch(ctx, settings.Config{Path: path, Log: log, Sink: func(ctx context.Context, r settings.Reading) error {
+			if !r.Found && r.Err == nil {
+				log.Warn("there are no settings: those of a mesh that says nothing are in force", "path", path)
+			}
+			return sink(ctx, serve.SettingsText{Document: meshconfig.Document{Name: path, Text: r.Text}, Found: r.Found, Err: r.Err})
+		}})
+	}
 }
 
 func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger) (serve.Config, error) {
@@ -106,10 +125,19 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 		Namespace: s.namespace, Carried: config.Kinds{carried}, Version: version, Log: log,
 		TrustDomain: s.trust, CertTTL: s.certTTL, Plugged: s.plugged,
 	}
+	if s.settings != "" {
+		c.Settings, c.SettingsPlace = settingsOf(s.settings, log), s.settings
+	}
 	if c.Secure, err = listenFor(ctx, s.secure, "--secure-address"); err != nil {
 		return c, err
 	}
 	if c.PlainXDS, err = listenFor(ctx, s.plain, "--plain-xds"); err != nil {
+		return c, err
+	}
+	if s.reading != "" && !isLoopback(s.reading) {
+		return c, misused("for instance: --api-address 127.0.0.1:15013", "--api-address is on the loopback address, since it asks nobody who he is, and not %q", s.reading)
+	}
+	if c.Reading, err = listenFor(ctx, s.reading, "--api-address"); err != nil {
 		return c, err
 	}
 	if s.adminPort != 0 {
@@ -119,6 +147,12 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 		}
 	}
 	return c, nil
+}
+
+// isLoopback tells whether HOST:PORT can be reached from this machine, or this pod, only.
+func isLoopback(address string) bool {
+	at, err := netip.ParseAddrPort(address)
+	return err == nil && at.Addr().IsLoopback()
 }
 
 // plainAddress is where proxies without an identity are used to find a control plane.

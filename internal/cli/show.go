@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -21,8 +22,11 @@ func showShort(w io.Writer, objects []api.Object, _ bool) error {
 func showWide(w io.Writer, objects []api.Object, _ bool) error {
 	return table(w, []string{"NAME", "KIND", "NAMESPACE", "REVISION", "OWNER"}, objects, func(o api.Object) []string {
 		revision, owner := "-", fmt.Sprintf("%s:%d", o.Origin.File, o.Origin.Line) // of a watched file
-		if o.Source == api.SourceCommand {
+		switch o.Source {
+		case api.SourceCommand:
 			revision, owner = strconv.FormatInt(o.ResourceVersion, 10), "command"
+		case api.SourceCluster:
+			revision, owner = strconv.FormatInt(o.ResourceVersion, 10), cmp.Or(o.Owner, "-")
 		}
 		return []string{o.Name, kindWord(o), o.Namespace, revision, owner}
 	})

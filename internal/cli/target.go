@@ -16,24 +16,50 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/local"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// meshFlags say which mesh on this machine a command means.
+// meshFlags say which mesh a command means: one on this machine, or one in a cluster.
 type meshFlags struct {
 	name     string
 	stateDir string
+	local    bool
+
+	kubeconfig string
+	context    string
+	namespace  string // of the control plane in a cluster
 }
 
 func (f *meshFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.name, "mesh", "", "name of the mesh on this machine (default: the one that runs)")
 	flags.StringVar(&f.stateDir, "state-dir", "", "state folder of the mesh (default: $XDG_STATE_HOME/lateen/NAME)")
+	flags.BoolVar(&f.local, "local", false, "the mesh on this machine, where a kubeconfig names a cluster too")
+	flags.StringVarP(&f.kubeconfig, "kubeconfig", "c", "", "`file` that names the cluster (default: $KUBECONFIG, else ~/.kube/config)")
+	flags.StringVar(&f.context, "context", "", "`name` of the context of the kubeconfig (default: the current one)")
+	flags.StringVarP(&f.namespace, "istioNamespace", "i", mesh.SystemNamespace, "`namespace` of the control plane in the cluster")
 }
 
 // target is a running mesh.
 type target struct {
-	name   string
-	dir    string // its state folder
-	client *api.Client
+	name    string
+	dir     string // its state folder; "": in a cluster
+	client  *api.Client
+	objects objects  // where its objects are written and read
+	cluster *cluster // nil: on this machine
+}
+
+// objects is where the objects of a mesh are kept.
+type objects interface {
+	Write(ctx context.Context, w api.Write) (api.Written, error)
+	Delete(ctx context.Context, d api.Delete) (api.Written, error)
+	Compare(ctx context.Context, c api.Compare) (api.Compared, error)
+	Objects(ctx context.Context, q api.Query) ([]api.Object, error)
+}
+
+// onMachine returns a mesh on this machine.
+func onMachine(name, dir, socket string) target {
+	client := api.NewClient(socket)
+	return target{name: name, dir: dir, client: client, objects: client}
 }
 
 // stateHome returns the folder that holds the state folders of this user's meshes (XDG Base Directory Specification).
@@ -68,8 +94,24 @@ func (f *meshFlags) dir(fallback string) (dir, name string, err error) {
 	return filepath.Join(home, name), name, err
 }
 
-// find returns the running mesh that the flags name, else the only one that runs.
+// find returns the mesh that the flags name, for a command that changes nothing; see [meshFlags.choose].
 func (f *meshFlags) find(ctx context.Context) (target, error) {
+	if in, err := f.choose(ctx, reads); err != nil || in {
+		return f.inCluster(err)
+	}
+	return f.findLocal(ctx)
+}
+
+// findToWrite returns the mesh that the flags name, for a command that changes something there.
+func (f *meshFlags) findToWrite(ctx context.Context) (target, error) {
+	if in, err := f.choose(ctx, writes); err != nil || in {
+		return f.inCluster(err)
+	}
+	return f.findLocal(ctx)
+}
+
+// findLocal returns the running mesh on this machine that the flags name, else the only one that runs.
+func (f *meshFlags) findLocal(ctx context.Context) (target, error) {
 	if f.name == "" && f.stateDir == "" {
 		return only(ctx)
 	}
@@ -83,7 +125,7 @@ func (f *meshFlags) find(ctx context.Context) (target, error) {
 	}
 	switch {
 	case answers(ctx, socket), local.Runs(dir) && awaitPlane(ctx, socket):
-		t := target{name, dir, api.NewClient(socket)}
+		t := onMachine(name, dir, socket)
 		if f.name == "" {
 			t.name = cmp.Or(ownName(ctx, t.client), name)
 		}
@@ -98,7 +140,10 @@ func (f *meshFlags) find(ctx context.Context) (target, error) {
 // findOrLeft returns the mesh that the flags name like find, and also one that has only left its state folder: its control plane
 // is away, or does not start.
 func (f *meshFlags) findOrLeft(ctx context.Context) (target, error) {
-	t, err := f.find(ctx)
+	if in, err := f.choose(ctx, reads); err != nil || in {
+		return f.inCluster(err)
+	}
+	t, err := f.findLocal(ctx)
 	if err == nil {
 		return t, nil
 	}
@@ -121,7 +166,7 @@ func (f *meshFlags) findOrLeft(ctx context.Context) (target, error) {
 	if failed != nil {
 		return target{}, err
 	}
-	return target{name, dir, api.NewClient(socket)}, nil
+	return onMachine(name, dir, socket), nil
 }
 
 // hasState tells whether a mesh with identities has run in a state folder.
@@ -174,7 +219,7 @@ func only(ctx context.Context) (target, error) {
 		return target{}, failed("start one with `lateen demo`", "no mesh is running")
 	case 1:
 		f := meshFlags{name: names[0]}
-		return f.find(ctx)
+		return f.findLocal(ctx)
 	default:
 		return target{}, misused("choose one with --mesh NAME", "several meshes are running: %s", strings.Join(names, ", "))
 	}

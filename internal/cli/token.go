@@ -62,9 +62,13 @@ func (j *joining) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	t, err := j.mesh.find(cmd.Context())
+	t, err := j.mesh.findToWrite(cmd.Context())
 	if err != nil {
 		return err
+	}
+	if t.cluster != nil {
+		return misused("pods prove who they are by the token of their service account; --local means the mesh on this machine",
+			"join tokens are for meshes on this machine, and %s is none", t.said())
 	}
 	authority, err := t.client.Authority(cmd.Context())
 	if err != nil {

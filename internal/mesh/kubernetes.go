@@ -9,6 +9,8 @@ const (
 	SystemName = "lateen"
 	// SystemAddress is where agents and proxies find the control plane, as host and port.
 	SystemAddress = SystemName + "." + SystemNamespace + ".svc:15012"
+	// APIPort is where the control plane's pod serves the reading part of the API, on its loopback address only.
+	APIPort = 15013
 	// SettingsKey is the key of the settings in the ConfigMap SystemName: MeshConfig in YAML.
 	SettingsKey = "mesh"
 	// AuthoritySecret is the Secret with the certificate authority's keys and certificates.

@@ -67,9 +67,14 @@ type Config struct {
 	Namespace    string // of objects that name none
 	// Settings hands over what the place says where the settings of the mesh stand, again whenever that changes, until ctx
 	// ends. nil: settings come with the registry.
-	Settings func(ctx context.Context, sink SettingsSink) error
-	Carried  config.Kinds // kinds that may stand in the files but mean nothing here
-	Admin    net.Listener // of health and metrics; nil: none. Run closes it
+	Settings      func(ctx context.Context, sink SettingsSink) error
+	SettingsPlace string       // where that is, for the log
+	Carried       config.Kinds // kinds that may stand in the files but mean nothing here
+	Admin         net.Listener // of health and metrics; nil: none. Run closes it
+	// Reading is where the reading part of the API is for whoever can connect, without a token; nil: nowhere. Run closes it.
+	Reading net.Listener
+	// Clusters are names of sources of the store whose objects are kept by the API server of a cluster.
+	Clusters []string
 	// Secure is where agents get certificates and proxies with one their configuration, over mutual TLS; nil: there are no
 	// identities. Run closes it.
 	Secure net.Listener
@@ -171,6 +176,7 @@ func New(c Config) (*Plane, error) {
 	}
 	p.admin = admin.New(admin.Config{
 		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
+		Reading: c.Reading, Clusters: c.Clusters,
 		Store: p.store, Registry: p.store, Proxies: p.engine, Handovers: p.handovers, Watch: p.engine, Explain: p.engine, Work: p.engine,
 		Authority: p.authority(), Secure: addressOf(c.Secure), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})

@@ -16,8 +16,8 @@ import (
 // tellStart logs where everything comes from and where the control plane answers, and what it waits for.
 func (p *Plane) tellStart() {
 	c := p.config
-	p.config.Log.Info("sources", "files", strings.Join(c.Paths, " "), "written", filepath.Join(c.StateDir, "objects"), "registry", c.RegistryFile)
-	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "secure", addressOf(c.Secure), "plain_xds", addressOf(c.PlainXDS), "admin", addressOf(c.Admin))
+	p.config.Log.Info("sources", "files", strings.Join(c.Paths, " "), "written", filepath.Join(c.StateDir, "objects"), "registry", c.RegistryFile, "settings", c.SettingsPlace)
+	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "secure", addressOf(c.Secure), "plain_xds", addressOf(c.PlainXDS), "admin", addressOf(c.Admin), "reading", addressOf(c.Reading))
 	if c.RegistryFile == "" {
 		p.config.Log.Info("waiting for what runs", "waits", admin.RegistrySource, "hint", awaitHint(filepath.Join(c.StateDir, api.SocketName)))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -136,16 +137,29 @@ func (s *Source) write(op Op, o *config.Object) (Change, *mesh.Problem) {
 
 // refuse says why an object may not be written, or nil.
 func (s *Source) refuse(op Op, o *config.Object, old Stored, exists bool) *mesh.Problem {
+	version := ""
+	if exists {
+		version = strconv.FormatInt(old.Version, 10)
+	}
+	return Refuse(op, o, version, s.refs)
+}
+
+func (s *Source) refs() []mesh.Ref { return slices.Collect(maps.Keys(s.objects)) }
+
+// Refuse says why an object may not be written where one of its name is at a version, "" for none; or nil. It asks for the
+// names of others only to say which one may be meant.
+func Refuse(op Op, o *config.Object, version string, others func() []mesh.Ref) *mesh.Problem {
+	exists := version != ""
 	var p mesh.Problem
 	switch {
 	case op == Create && exists:
-		p = o.Problem(CodeAlreadyExists, "metadata.name", "it exists already, at revision %d", old.Version)
+		p = o.Problem(CodeAlreadyExists, "metadata.name", "it exists already, at revision %s", version)
 		p.Hint = "change it with `lateen replace` or `lateen apply`"
 	case op == Create && o.ResourceVersion != "":
 		p = o.Problem(config.CodeInvalidValue, "metadata.resourceVersion", "a new object has no resourceVersion yet")
 		p.Hint = "leave it out"
 	case op == Replace && !exists:
-		p = s.missing(o.Ref)
+		p = Missing(o.Ref, others())
 		p.Position = o.At("metadata.name")
 		if p.Hint == "" {
 			p.Hint = "write it with `lateen create` or `lateen apply`"
@@ -153,8 +167,8 @@ func (s *Source) refuse(op Op, o *config.Object, old Stored, exists bool) *mesh.
 	case o.ResourceVersion != "" && !exists:
 		p = o.Problem(CodeConflict, "metadata.resourceVersion", "revision %s was read, and the object was deleted since", o.ResourceVersion)
 		p.Hint = "leave the resourceVersion out to write it anew"
-	case o.ResourceVersion != "" && o.ResourceVersion != strconv.FormatInt(old.Version, 10):
-		p = o.Problem(CodeConflict, "metadata.resourceVersion", "revision %s was read, and the object is at revision %d now", o.ResourceVersion, old.Version)
+	case o.ResourceVersion != "" && o.ResourceVersion != version:
+		p = o.Problem(CodeConflict, "metadata.resourceVersion", "revision %s was read, and the object is at revision %s now", o.ResourceVersion, version)
 		p.Hint = "read it again with `lateen get`, or leave the resourceVersion out to overwrite it"
 	default:
 		return nil
@@ -162,11 +176,11 @@ func (s *Source) refuse(op Op, o *config.Object, old Stored, exists bool) *mesh.
 	return &p
 }
 
-// missing says that there is no such object, and which one may be meant.
-func (s *Source) missing(ref mesh.Ref) mesh.Problem {
+// Missing says that there is no such object, and which one of others may be meant.
+func Missing(ref mesh.Ref, others []mesh.Ref) mesh.Problem {
 	p := mesh.Problem{Object: ref, Code: CodeNotFound, Severity: mesh.Error, Message: "there is no such object"}
 	var names []string
-	for other := range s.objects {
+	for _, other := range others {
 		switch {
 		case other.Kind != ref.Kind:
 		case other.Name == ref.Name:
@@ -209,7 +223,7 @@ func (s *Source) store(o *config.Object, version int64) (Stored, error) {
 func (s *Source) delete(ref mesh.Ref) (Change, *mesh.Problem) {
 	old, exists := s.objects[ref]
 	if !exists {
-		p := s.missing(ref)
+		p := Missing(ref, s.refs())
 		return Change{}, &p
 	}
 	name, err := s.name(old.APIVersion, ref)
