@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/ca"
@@ -22,7 +23,9 @@ import (
 	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/local"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/source/kube"
 	"github.com/lateen-mesh/lateen/internal/source/settings"
 	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
@@ -147,6 +150,20 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 		}
 	}
 	return c, nil
+}
+
+// settingsIn returns what hands over the settings that stand in the ConfigMap of the control plane in a cluster.
+func settingsIn(client *kuberest.Config, namespace string, log *slog.Logger) func(context.Context, serve.SettingsSink) error {
+	object := mesh.Ref{Kind: "ConfigMap", Namespace: namespace, Name: mesh.SystemName}
+	return func(ctx context.Context, sink serve.SettingsSink) error {
+		return kube.WatchSettings(ctx, kube.Settings{
+			Client: client, Namespace: namespace, Name: mesh.SystemName, Key: mesh.SettingsKey, Log: log,
+			Sink: func(ctx context.Context, r kube.SettingsReading) error {
+				d := meshconfig.Document{Name: object.String() + ", " + mesh.SettingsKey, Object: object, Text: r.Text}
+				return sink(ctx, serve.SettingsText{Document: d, Found: r.Found, Err: r.Err})
+			},
+		})
+	}
 }
 
 // isLoopback tells whether HOST:PORT can be reached from this machine, or this pod, only.
