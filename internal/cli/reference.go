@@ -83,6 +83,10 @@ func reference(root *cobra.Command) string {
 		"Exit codes: 0 for success, 1 for a failure, 2 for wrong usage. Errors are told in one line on standard error,\n" +
 		"the next step in a second one.\n\nEvery command that speaks to a mesh takes these flags:\n\n")
 	flagTable(&b, root.PersistentFlags())
+	b.WriteString("Commands that may be about a mesh in a cluster also have these:\n\n")
+	inCluster := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(meshFlags).addClusterTo(inCluster)
+	flagTable(&b, inCluster)
 	for _, group := range root.Groups() {
 		fmt.Fprintf(&b, "## %s\n\n", strings.TrimSuffix(group.Title, ":"))
 		for _, c := range root.Commands() {

@@ -86,6 +86,9 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 	} {
 		for _, c := range commands {
 			c.GroupID = group
+			if group == objects || group == look {
+				m.addClusterTo(c.PersistentFlags())
+			}
 			if group == objects {
 				addLegacy(c, istioctlFlags())
 			}

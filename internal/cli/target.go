@@ -33,6 +33,10 @@ type meshFlags struct {
 func (f *meshFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.name, "mesh", "", "name of the mesh on this machine (default: the one that runs)")
 	flags.StringVar(&f.stateDir, "state-dir", "", "state folder of the mesh (default: $XDG_STATE_HOME/lateen/NAME)")
+}
+
+// addClusterTo adds the flags of the commands that may be about a mesh in a cluster.
+func (f *meshFlags) addClusterTo(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.local, "local", false, "the mesh on this machine, where a kubeconfig names a cluster too")
 	flags.StringVarP(&f.kubeconfig, "kubeconfig", "c", "", "`file` that names the cluster (default: $KUBECONFIG, else ~/.kube/config)")
 	flags.StringVar(&f.context, "context", "", "`name` of the context of the kubeconfig (default: the current one)")
