@@ -7,7 +7,7 @@ TIMEOUT ?= 20m
 PARALLEL ?= 8
 TAG     ?= dev
 CLUSTER  = bin/kubernetes/cluster
-E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 40m $(ARGS)
+E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 25m $(ARGS)
 VERSION  = $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 SETVERSION = $(foreach package,cli sidecar,-X github.com/lateen-mesh/lateen/internal/$(package).version=$(VERSION))
@@ -19,8 +19,8 @@ GOLDEN   = $(shell grep -rl --include='*_test.go' '"github.com/lateen-mesh/latee
 
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
-	@echo "PKG=./internal/plan chooses packages, ARGS='-run Weights -v' is handed on (test, golden, bench, soak, demo)."
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@echo "PKG=./internal/plan chooses packages, ARGS='-run Weights -v' is handed on (test, e2e, golden, bench, soak, demo)."
 
 .PHONY: build
 build: ## bin/lateen, bin/lateen-agent
@@ -69,20 +69,17 @@ e2e: ## end-to-end tests on Kubernetes: in the cluster of `make cluster`, or whe
 	$(E2E) ./e2e
 else
 e2e: images cluster-command
+	$(E2E) ./internal/testcluster
 	@$(CLUSTER) with $(E2E) -exec '$(CURDIR)/$(CLUSTER) exec' ./e2e
 endif
-
-.PHONY: verify
-verify: ## all tests: e2e, test
-	@$(MAKE) --no-print-directory e2e
-	@$(MAKE) --no-print-directory test
 
 .PHONY: demo
 demo: build envoy ## BookInfo on this machine
 	@exec bin/lateen demo $(ARGS)
 
 .PHONY: test
-test: build envoy mariadb cc ## every test, on real Envoys, with the race detector
+test: build envoy mariadb kubernetes cc ## every test that needs no cluster, on real Envoys, with the race detector
+	$(if $(filter ./...,$(PKG)),$(GO) test -C tools ./images)
 	$(GO) test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(ARGS) $(PKG)
 
 .PHONY: golden
@@ -114,7 +111,8 @@ generate-check: ## fail if a generated file is not current
 	@tools/unchanged $(MAKE) --no-print-directory generate
 
 .PHONY: check
-check: lint generate-check ## what CI runs: lint, generate-check, test
+check: lint generate-check ## what CI runs: lint, generate-check, e2e, test
+	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory test
 
 .PHONY: cc

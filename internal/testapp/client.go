@@ -184,7 +184,7 @@ func (c Client) askWebSocket(ctx context.Context, u *url.URL, r *Result) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer closeWith(ctx, conn)()
 	if err := websocket.Message.Send(conn, c.Body); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (c Client) grpcAsker(u *url.URL, fresh bool) (ask asker, done func(), err e
 			if err != nil {
 				return err
 			}
-			defer own.Close()
+			defer func() { _ = own.Close() }()
 			conn = own
 		}
 		var header metadata.MD
@@ -263,5 +263,5 @@ func (c Client) grpcAsker(u *url.URL, fresh bool) (ask asker, done func(), err e
 		r.Body = response.GetServerId() + ": " + string(response.GetPayload().GetBody())
 		return nil
 	}
-	return ask, func() { kept.Close() }, nil
+	return ask, func() { _ = kept.Close() }, nil
 }

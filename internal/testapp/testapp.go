@@ -20,26 +20,38 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 )
 
-const usage = `usage: testapp serve|client [FLAG]... [URL]
+const usage = `usage: testapp serve|client|print [FLAG]... [URL|FILE]
 
   testapp serve --name=NAME --version=VERSION    answer on --http, --grpc, --tcp and --first
   testapp client --count=3 http://HOST:PORT/     ask, and print each answer as JSON
   testapp client --rate=100 --duration=1m URL    ask steadily, and print a summary as JSON
-`
+  testapp print FILE                             print a file, where there is no cat`
 
 // Main runs the program with its arguments until it is done or ctx ends.
 func Main(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return fmt.Errorf("name a command\n%s", usage)
 	}
 	switch args[0] {
 	case "serve":
 		return serveMain(ctx, args[1:], out)
 	case "client":
 		return clientMain(ctx, args[1:], in, out)
+	case "print":
+		if len(args) != 2 {
+			return errors.New("name one file")
+		}
+		file, err := os.Open(args[1])
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		_, err = io.Copy(out, file)
+		return err
 	default:
 		return fmt.Errorf("there is no command %q\n%s", args[0], usage)
 	}

@@ -41,7 +41,7 @@ func startServer(t *testing.T, args ...string) started {
 		if !strings.HasPrefix(line, "reviews v2 listens: ") {
 			t.Fatalf("the first line is %q", line)
 		}
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if name, address, ok := strings.Cut(word, "="); ok {
 				s.ports[name] = address
 			}
@@ -140,7 +140,11 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%v: %+v, want %q", test.args, got, test.want)
 		}
 	}
-	for _, args := range [][]string{nil, {"nothing"}, {"client"}, {"client", "ftp://x"}, {"client", "--header=x", "http://x"}, {"serve", "--http=nowhere:x"}} {
+	var out bytes.Buffer
+	if err := Main(t.Context(), []string{"print", "testapp_test.go"}, nil, &out); err != nil || !strings.HasPrefix(out.String(), "package testapp\n") {
+		t.Errorf("print: %v", err)
+	}
+	for _, args := range [][]string{{"print"}, {"print", "nothing"}, nil, {"nothing"}, {"client"}, {"client", "ftp://x"}, {"client", "--header=x", "http://x"}, {"serve", "--http=nowhere:x"}} {
 		if err := Main(t.Context(), args, strings.NewReader(""), io.Discard); err == nil {
 			t.Errorf("%q is taken", args)
 		}

@@ -42,8 +42,14 @@ func (c Cluster) programs() (programs, error) {
 		name string
 		path *string
 	}{
-		{"etcd", &p.etcd}, {"containerd", &p.containerd}, {"ctr", &p.ctr}, {"ip", &p.ip},
-		{"runc", new(string)}, {"iptables", new(string)}, {"nsenter", new(string)}, {cniPlugins + "/bridge", new(string)},
+		{"etcd", &p.etcd},
+		{"containerd", &p.containerd},
+		{"ctr", &p.ctr},
+		{"ip", &p.ip},
+		{"runc", new(string)},
+		{"iptables", new(string)},
+		{"nsenter", new(string)},
+		{cniPlugins + "/bridge", new(string)},
 	} {
 		found, err := Program(program.name)
 		*program.path = need(found, err)

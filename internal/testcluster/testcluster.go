@@ -17,6 +17,7 @@ package testcluster
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -51,7 +52,13 @@ type Cluster struct {
 
 // Default is the cluster of a checkout: each has another folder, below that for temporary files.
 func Default(root string) Cluster {
-	return Cluster{Root: root, Dir: filepath.Join(os.TempDir(), fmt.Sprintf("lateen-cluster-%x", sha256.Sum256([]byte(root)))[:len("lateen-cluster-")+8])}
+	return Cluster{Root: root, Dir: filepath.Join(os.TempDir(), "lateen-cluster-"+short(root))}
+}
+
+// short makes a path a short name.
+func short(path string) string {
+	hash := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(hash[:4])
 }
 
 // Kubeconfig is the file of the cluster's administrator. It is of use in the cluster's network namespace only.
@@ -68,7 +75,7 @@ func (c Cluster) path(elements ...string) string {
 func (c Cluster) socket() string { return c.path("containerd.sock") }
 
 // cgroup is the one below which all pods are, in each hierarchy.
-func (c Cluster) cgroup() string { return "lateen-" + filepath.Base(c.Dir) }
+func (c Cluster) cgroup() string { return "lateen-" + short(c.Dir) }
 
 // Command returns a command that runs in the network namespace of the cluster, with KUBECONFIG set and kubectl on PATH. It is
 // an error if the cluster is not up.
