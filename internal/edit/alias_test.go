@@ -12,7 +12,7 @@ func TestAliases(t *testing.T) {
 		{
 			"what an alias stands for", "a: &a\n  b: {x: y}\nc: *a\n",
 			[]string{"a", "b"},
-			"a: &a\n  b: {\"k\": \"v\",x: y}\nc: {b: {x: y}}\n",
+			"a: &a\n  b: {\"k\": \"v\", x: y}\nc: {b: {x: y}}\n",
 		},
 		{
 			"an alias", "a: &a\n  b: {x: y}\nc: *a # c\n",
@@ -22,7 +22,7 @@ func TestAliases(t *testing.T) {
 		{
 			"a merge", "a: &a {x: y}\nb:\n  <<: *a\n  z: 1\n",
 			[]string{"a"},
-			"a: &a {\"k\": \"v\",x: y}\nb:\n  <<: {x: y}\n  z: 1\n",
+			"a: &a {\"k\": \"v\", x: y}\nb:\n  <<: {x: y}\n  z: 1\n",
 		},
 		{
 			"what is merged", "a: &a {x: {y: yes}}\nb:\n  <<: *a\n  z: 1\n",
@@ -32,7 +32,7 @@ func TestAliases(t *testing.T) {
 		{
 			"an alias in an alias", "a: &a {x: y}\nb: &b {a: *a}\nc: *b\n",
 			[]string{"a"},
-			"a: &a {\"k\": \"v\",x: y}\nb: &b {a: {x: y}}\nc: *b\n",
+			"a: &a {\"k\": \"v\", x: y}\nb: &b {a: {x: y}}\nc: *b\n",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

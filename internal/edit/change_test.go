@@ -27,7 +27,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"one line", "b: {x: y}",
-			"b: {\"k\": \"v\",x: y}",
+			"b: {\"k\": \"v\", x: y}",
 		},
 		{
 			"CR LF", "b:\r\n  x: y\r\nc:\r\n- z\r\n",
@@ -79,7 +79,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"brackets", "b: {x: y, z: 'it''s'}\nc: [z]\n",
-			"b: {\"k\": \"v\",x: y, z: 'it''s'}\nc: [{\"i\": 1},z]\n",
+			"b: {\"k\": \"v\", x: y, z: 'it''s'}\nc: [{\"i\": 1}, z]\n",
 		},
 		{
 			"spaced brackets", "b: { x: y } # c\nc: [ z ]\n",
@@ -111,7 +111,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"anchors before brackets", "b: &b {x: y}\nc: !!seq [z]\n",
-			"b: &b {\"k\": \"v\",x: y}\nc: !!seq [{\"i\": 1},z]\n",
+			"b: &b {\"k\": \"v\", x: y}\nc: !!seq [{\"i\": 1}, z]\n",
 		},
 		{
 			"document marker", "--- # doc\nb:\n  x: y\n",
@@ -119,7 +119,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"document in the line of its marker", "--- {b: {x: y}}\n",
-			"--- {b: {\"k\": \"v\",x: y}}\n",
+			"--- {b: {\"k\": \"v\", x: y}}\n",
 		},
 		{
 			"byte order mark", "\ufeffb:\n  x: y\n",
@@ -127,7 +127,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"byte order mark and brackets", "\ufeff{b: {x: y}}",
-			"\ufeff{b: {\"k\": \"v\",x: y}}",
+			"\ufeff{b: {\"k\": \"v\", x: y}}",
 		},
 		{
 			"tabs in text", "b:\n  x: \"\ty\"\t# c\n  y: a\tb\n",
@@ -135,7 +135,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"letters of several bytes", "ä: ö\nb: {ü: \"é\"}\n",
-			"ä: ö\nb: {\"k\": \"v\",ü: \"é\"}\n",
+			"ä: ö\nb: {\"k\": \"v\", ü: \"é\"}\n",
 		},
 		{
 			"other line ends", "a: \"x\u2028 y\"\nb:\n  x: \"y\u0085\n    z\"\n",

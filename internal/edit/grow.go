@@ -39,6 +39,7 @@ func (e *editor) isComment(line, margin int) bool {
 
 // insert puts lines behind a line.
 func (e *editor) insert(line int, lines []string, depth int) {
+	line = min(line, e.lines()) // a value that is not written may seem to stand behind the last
 	at, end := e.start(line+1), ending(e.line(line))
 	if end != "" {
 		e.replace(at, at, strings.Join(lines, end)+end, depth)
@@ -100,9 +101,13 @@ func (e *editor) open(n *yaml.Node, depth int, entries func(render func(*yaml.No
 		end := ending(space[:i+1])
 		render = func(v *yaml.Node) string { return pretty(v, indent, more, end) }
 	}
+	comma := ","
+	if space == "" && !e.json {
+		comma = ", " // [editor.removeInBrackets] knows
+	}
 	var b strings.Builder
 	for _, entry := range entries(render) {
-		b.WriteString(space + entry + ",")
+		b.WriteString(space + entry + comma)
 	}
 	e.replace(at, at, b.String(), depth)
 }

@@ -102,9 +102,9 @@ func pretty(n *yaml.Node, indent, more, end string) string {
 
 var (
 	// harmless is text that every parser of YAML reads as it stands, in block and flow style, unless [misread] says no.
-	harmless = regexp.MustCompile(`^[A-Za-z0-9_./+-]+$`)
+	harmless = regexp.MustCompile(`^-?[A-Za-z0-9_./+][A-Za-z0-9_./+-]*$`)
 	// plain is text that needs no quotes in block style. It may hold colons, but not before a space or at the end.
-	plain = regexp.MustCompile(`^(--?)?[A-Za-z/][A-Za-z0-9_./=@+$()-]*(:[A-Za-z0-9_./=@+$()-]+)*$`)
+	plain = regexp.MustCompile(`^(--?)?[A-Za-z/][A-Za-z0-9_./=@+$(),-]*(:[A-Za-z0-9_./=@+$(),-]+)*$`)
 )
 
 // misread is text that some parsers of YAML take for something else.

@@ -75,7 +75,11 @@ func (e *editor) removeInBrackets(n *yaml.Node, gone []int, depth int) {
 	case leading == len(entries):
 		e.replace(open, entries[leading-1].to, "", depth)
 	case leading > 0:
-		e.replace(open, entries[leading-1].to+1, "", depth) // with the comma
+		end := entries[leading-1].to + 1 // with the comma
+		if first := e.text[open]; first != ' ' && first != '\t' && breakAt(e.text[open:]) == 0 {
+			end += len(e.text[end:]) - len(strings.TrimPrefix(e.text[end:], " "))
+		}
+		e.replace(open, end, "", depth)
 	}
 	for _, i := range gone[leading:] {
 		e.replace(entries[i-1].to, entries[i].to, "", depth)
@@ -126,7 +130,7 @@ func (t *tokens) next() byte {
 	c, rest := t.text[t.at], t.text[t.at+1:]
 	space := strings.ContainsRune(" \t\r\n", rune(c))
 	switch {
-	case space || c == '#' && strings.ContainsRune(" \t\r\n", rune(t.text[t.at-1])):
+	case space || c == '#' && (!t.plain || strings.ContainsRune(" \t\r\n", rune(t.text[t.at-1]))):
 		t.at = max(skipSpace(t.text, t.at), t.at+1)
 		return ' '
 	case strings.IndexByte(",[]{}", c) >= 0:

@@ -79,7 +79,7 @@ func (r *resolver) mapping(out, n *yaml.Node, depth int) error {
 			merged = append(merged, n.Content[i+1])
 			continue
 		}
-		if key.Kind != yaml.ScalarNode || IsNull(key) {
+		if key.Kind != yaml.ScalarNode || IsNull(key) || key.Style&yaml.TaggedStyle != 0 {
 			return r.wrong(n.Content[i], BadKey, "a key must be text")
 		}
 		if first, twice := lines[key.Value]; twice {
