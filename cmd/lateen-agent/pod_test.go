@@ -269,6 +269,24 @@ func (o *output) Write(text []byte) (int, error) {
 	return o.text.Write(text)
 }
 
+// pipe returns an end of a pipe that belongs to the proxy's user, as runc makes it.
+func (o *output) pipe(t *testing.T) *os.File {
+	t.Helper()
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Chown(mesh.ProxyUser, mesh.ProxyUser); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(o, from) }()
+	t.Cleanup(func() {
+		to.Close()
+		from.Close()
+	})
+	return to
+}
+
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -296,7 +314,7 @@ func (c *cluster) start(program string, pod *netns.Pod, w *mesh.Workload) *besid
 		"PATH=" + os.Getenv("PATH"), "LATEEN_ENVOY=" + pod.Program(meshtest.Envoy(c.t)),
 		"DIR=" + dir, "TOKEN=" + token, "CAPABILITIES=", "USER_ID=" + strconv.Itoa(mesh.ProxyUser),
 	}
-	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	s.cmd.Stdout, s.cmd.Stderr = s.output.pipe(c.t), s.output.pipe(c.t)
 	if err := pod.Start(s.cmd); err != nil {
 		c.t.Fatal(err)
 	}
@@ -410,6 +428,12 @@ func TestInAPod(t *testing.T) {
 		if got, err := s.page(9080, "/"); err != nil || got != "web" {
 			t.Errorf("through the proxy came %q, %v", got, err)
 		}
+		until(t, "the request in the access log", func() error {
+			if !strings.Contains(s.output.String(), `"method":"GET","path":"/"`) {
+				return fmt.Errorf("the output is\n%s", s.output)
+			}
+			return nil
+		})
 		for path, want := range map[string][]string{
 			"/metrics":          {"lateen_agent_ready 1\n", "lateen_agent_certificate_renewals_total 1\n"},
 			"/stats/prometheus": {"lateen_agent_ready 1\n", "\nenvoy_server_live{} 1\n"},

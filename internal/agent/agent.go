@@ -107,9 +107,13 @@ func (a *Agent) runEnvoy(ctx context.Context) error {
 	if err := removeStale(a.config.AdminSocket); err != nil {
 		return err
 	}
+	inherited, err := a.leadAccessLog()
+	if err != nil {
+		return fmt.Errorf("access log: %w", err)
+	}
 	output := process.NewLines(func(line string) { a.logLine(ctx, line) })
 	envoy, err := process.Start(process.Command{
-		Path: a.config.Envoy, Args: a.envoyArgs(), Dir: a.config.Dir, Stdout: output, Stderr: output,
+		Path: a.config.Envoy, Args: a.envoyArgs(), Dir: a.config.Dir, Stdout: output, Stderr: output, Files: inherited,
 	})
 	if err != nil {
 		return fmt.Errorf("start envoy: %w", err)

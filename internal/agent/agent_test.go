@@ -361,6 +361,26 @@ func TestRotate(t *testing.T) {
 	}
 }
 
+// The access log is a file, or leads to standard output: what was there of another run is replaced.
+func TestAccessLogLeads(t *testing.T) {
+	c := Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	if err := os.WriteFile(c.AccessLog(), []byte("of before\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c.AccessLogStdout = true
+		inherited, err := New(c).leadAccessLog()
+		if to, _ := os.Readlink(c.AccessLog()); err != nil || to != "/proc/self/fd/3" || !slices.Equal(inherited, []*os.File{os.Stdout}) {
+			t.Errorf("it leads to %q, with %v (%v)", to, inherited, err)
+		}
+	}
+	c.AccessLogStdout = false
+	inherited, err := New(c).leadAccessLog()
+	if _, missing := os.Lstat(c.AccessLog()); err != nil || !os.IsNotExist(missing) || inherited != nil {
+		t.Errorf("what led to standard output is left: %v, with %v (%v)", missing, inherited, err)
+	}
+}
+
 func awaitLog(t *testing.T, path, want string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -381,7 +401,7 @@ func TestArgs(t *testing.T) {
 		Name: "a.b", Envoy: "/e", Bootstrap: "/b c", Dir: "/d", AdminSocket: "/s", DrainTime: 3 * time.Second, Health: "127.0.0.1:15021",
 		Node: "a.default", Type: "sidecar", Address: "127.0.0.2", PlainXDS: "unix:/x", Proxyless: true,
 		ControlPlane: "127.0.0.1:15012", TrustDomain: "mesh", RootCert: "/r", TokenFile: "/t", InheritToken: true, Metrics: "/m",
-		Domain: "example.org", ServiceAccountToken: "/a",
+		Domain: "example.org", AccessLogStdout: true, ServiceAccountToken: "/a",
 	}
 	var got Config
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)

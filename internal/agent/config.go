@@ -29,7 +29,9 @@ type Config struct {
 	DrainTime   time.Duration // how long connections are asked to go before new ones are refused; whole seconds
 	Health      string        // where the agent tells how Envoy is: HOST:PORT, or the path of a Unix socket; "": nowhere
 	Metrics     string        // where it tells its metrics and Envoy's, likewise
-	Proxyless   bool          // there is no Envoy: a program with a gRPC library is told where its identity is
+	// AccessLogStdout sends Envoy's access log to this program's standard output, instead of [Config.AccessLog].
+	AccessLogStdout bool
+	Proxyless       bool // there is no Envoy: a program with a gRPC library is told where its identity is
 
 	// Of the configuration that the agent writes itself.
 	Node     string // ID of the proxy, "reviews-v2-0.default"; Name, unless that is given too
@@ -65,6 +67,7 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	f.DurationVar(&c.DrainTime, "drain-time", 5*time.Second, "how long to drain Envoy, in whole seconds")
 	f.StringVar(&c.Health, "health-address", "", "HOST:PORT, or path of a Unix socket, for /healthz, /healthz/ready and /metrics (default: none)")
 	f.StringVar(&c.Metrics, "metrics-address", "", "HOST:PORT, or path of a Unix socket, for /metrics, and /stats/prometheus with Envoy's too (default: none)")
+	f.BoolVar(&c.AccessLogStdout, "access-log-stdout", c.AccessLogStdout, "write Envoy's access log to standard output, instead of access.log in --dir")
 	f.BoolVar(&c.Proxyless, "proxyless", false, "run no Envoy, and keep the certificate in --dir for a program with a gRPC library")
 	f.StringVar(&c.Node, "node", "", "proxy as the control plane knows it, NAME.NAMESPACE")
 	f.StringVar(&c.Type, "type", string(mesh.Sidecar), "what the proxy is, sidecar or ingress")
@@ -107,7 +110,7 @@ func (c *Config) Args() []string {
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"--proxyless", c.Proxyless}, {"--inherit-token", c.InheritToken}} {
+	}{{"--access-log-stdout", c.AccessLogStdout}, {"--proxyless", c.Proxyless}, {"--inherit-token", c.InheritToken}} {
 		if f.set {
 			args = append(args, f.name)
 		}

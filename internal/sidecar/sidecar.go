@@ -134,7 +134,7 @@ func parse(name string, args []string, o Output, define func(*flag.FlagSet)) err
 }
 
 func runAgent(ctx context.Context, args []string, o Output) error {
-	c := agent.Config{Log: linelog.New(o.Err, slog.LevelInfo), Events: o.Out}
+	c := agent.Config{AccessLogStdout: true, Log: linelog.New(o.Err, slog.LevelInfo), Events: o.Out}
 	if err := parse("agent", args, o, c.Flags); err != nil {
 		return err
 	}
