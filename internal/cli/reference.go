@@ -16,6 +16,7 @@ import (
 )
 
 //go:generate go run github.com/lateen-mesh/lateen/cmd/lateen reference --output ../../docs/reference/commands.md --metrics ../../docs/reference/metrics.md --settings ../../docs/reference/meshconfig.md --legacy ../../docs/reference/legacy-flags.md --crds ../../deploy/chart/templates/crds.yaml
+//go:generate go test -count 1 -run ^TestManifestsFile$ ../../deploy -update
 
 // module is the import path of the sources, two folders up when files are generated.
 const module = "github.com/lateen-mesh/lateen"

@@ -97,7 +97,7 @@ func TestServerShowsKinds(t *testing.T) {
 	const objects = `
 apiVersion: config.istio.io/v1alpha2
 kind: RouteRule
-metadata: {name: reviews}
+metadata: {name: to-reviews}
 spec: {destination: {name: reviews, colour: red}, precedence: 3, http_req_timeout: {simple_timeout: {timeout: 5}}, match: null, a: [{b: {c: 1}}]}
 ---
 apiVersion: config.istio.io/v1beta1
@@ -108,8 +108,8 @@ spec: {destination: {service: ratings.example.com}, circuitBreaker: {simpleCb: {
 	s.Kubectl(t, objects, "create", "--validate=false", "-n", namespace, "-f", "-")
 	for args, want := range map[string]string{
 		"get rr -o custom-columns=S:.spec --no-headers": "map[a:[map[b:map[c:1]]] destination:map[colour:red name:reviews] http_req_timeout:map[simple_timeout:map[timeout:5]] match:<nil> precedence:3]",
-		"get route-rule":         "reviews   reviews       3",
-		"get routerules":         "NAME      DESTINATION   PRECEDENCE   AGE",
+		"get route-rule":         "to-reviews   reviews       3",
+		"get routerules":         "NAME         DESTINATION   PRECEDENCE   AGE",
 		"get dp":                 "ratings   ratings.example.com",
 		"get destination-policy": "ratings   ratings.example.com",
 		"get destinationpolicies.v1alpha2.config.istio.io -o yaml": "colour: 1",
