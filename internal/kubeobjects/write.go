@@ -20,6 +20,9 @@ import (
 // attempts bounds how often an object is written that others write too.
 const attempts = 5
 
+// ownGroup is the group whose versions say the same: an object of another one is sent as the preferred one.
+const ownGroup = "config.istio.io"
+
 // writing is that one object is written.
 type writing struct {
 	objects *Objects
@@ -67,7 +70,8 @@ func (w *writing) prepare() error {
 	if w.kind == nil { // it would not have been good
 		return fmt.Errorf("unknown kind %q", w.object.Kind)
 	}
-	if accepted := w.kind.APIVersions[0]; w.object.APIVersion != accepted {
+	accepted := w.kind.APIVersions[0]
+	if w.object.APIVersion != accepted && group(w.kind) != ownGroup {
 		p := w.object.Problem(config.CodeUnsupportedVersion, "apiVersion", "clusters do not take %s of %q any more", w.object.Kind, w.object.APIVersion)
 		p.Hint = "write it as " + accepted
 		return &refused{p}
@@ -93,6 +97,7 @@ func (w *writing) prepare() error {
 			bare[field] = v
 		}
 	}
+	written.SetAPIVersion(accepted)
 	written.Object["metadata"] = bare
 	delete(written.Object, "status")
 	return nil
