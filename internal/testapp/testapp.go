@@ -24,11 +24,12 @@ import (
 	"strings"
 )
 
-const usage = `usage: testapp serve|client|print [FLAG]... [URL|FILE]
+const usage = `usage: testapp serve|client|sniff|print [FLAG]... [URL|FILE]
 
   testapp serve --name=NAME --version=VERSION    answer on --http, --grpc, --tcp and --first
   testapp client --count=3 http://HOST:PORT/     ask, and print each answer as JSON
   testapp client --rate=100 --duration=1m URL    ask steadily, and print a summary as JSON
+  testapp sniff --port=9080 TEXT...              count packets of a port that hold a text, until standard input ends
   testapp print FILE                             print a file, where there is no cat`
 
 // Main runs the program with its arguments until it is done or ctx ends.
@@ -41,6 +42,8 @@ func Main(ctx context.Context, args []string, in io.Reader, out io.Writer) error
 		return serveMain(ctx, args[1:], out)
 	case "client":
 		return clientMain(ctx, args[1:], in, out)
+	case "sniff":
+		return sniffMain(ctx, args[1:], in, out)
 	case "print":
 		if len(args) != 2 {
 			return errors.New("name one file")
@@ -102,12 +105,29 @@ func clientMain(ctx context.Context, args []string, in io.Reader, out io.Writer)
 	}
 	c.URL = flags.Arg(0)
 	if *untilEOF {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		go func() {
-			_, _ = io.Copy(io.Discard, in) // its end is all that counts
-			cancel()
-		}()
+		ctx = untilEnd(ctx, in)
 	}
 	return c.Run(ctx, out)
+}
+
+// untilEnd returns a context that ends with the input too.
+func untilEnd(ctx context.Context, in io.Reader) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // its end is all that counts
+		cancel()
+	}()
+	return ctx
+}
+
+func sniffMain(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+	flags := flag.NewFlagSet("sniff", flag.ContinueOnError)
+	port := flags.Uint("port", 80, "the TCP port")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *port > 0xffff {
+		return fmt.Errorf("there is no port %d", *port)
+	}
+	return Sniffer{Port: uint16(*port), Texts: flags.Args()}.Run(untilEnd(ctx, in), out)
 }
