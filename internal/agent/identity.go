@@ -101,10 +101,13 @@ func (a *Agent) keepFiles(k *keeper) {
 		if c == nil {
 			return nil // the files stay: whoever is shown the certificate sees that it has expired
 		}
-		if err := files.save(c); err != nil {
-			return err
+		return files.save(c)
+	}
+	tell := k.tell
+	k.tell = func(s Status) {
+		tell(s)
+		if k.used != nil { // now whoever asks is told the same
+			a.becomeReady.Do(func() { a.emit(Event{Event: Ready}) })
 		}
-		a.becomeReady.Do(func() { a.emit(Event{Event: Ready}) })
-		return nil
 	}
 }
