@@ -184,3 +184,44 @@ func TestRegistriesBecomeParts(t *testing.T) {
 		}
 	})
 }
+
+// Settings that do not say from which networks services have their addresses are completed by the next source that knows.
+func TestNetworksOfServicesAreThoseOfWhoKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, "first", "second")
+		set := func(source string, timeout mesh.Duration, ranges ...string) {
+			t.Helper()
+			b.setRegistry(t, source, mesh.Registry{Settings: &mesh.Settings{ConnectTimeout: timeout, ServiceRanges: ranges}})
+		}
+		check := func(timeout mesh.Duration, ranges ...string) {
+			t.Helper()
+			if s := b.Snapshot().Settings(); s.ConnectTimeout != timeout || !slices.Equal(s.ServiceRanges, ranges) {
+				t.Errorf("%d, %v; want %d, %v", s.ConnectTimeout, s.ServiceRanges, timeout, ranges)
+			}
+		}
+		set("first", 1)
+		set("second", 2, "10.96.0.0/16")
+		check(1, "10.96.0.0/16")
+		set("second", 3, "10.97.0.0/16")
+		check(1, "10.97.0.0/16")
+		set("first", 1, "10.98.0.0/16")
+		check(1, "10.98.0.0/16")
+		set("second", 3)
+		set("first", 1)
+		check(1)
+	})
+}
+
+// A workload whose connections are captured answers on one port for many services; one with a listener for each does not.
+func TestCapturedWorkloadServesManyOnOnePort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		serves := []mesh.Serving{{Host: host("a"), Port: 80, Listen: 8080}, {Host: host("b"), Port: 80, Listen: 8080}}
+		for capture, want := range map[bool]int{true: 2, false: 1} {
+			b.setRegistry(t, "local", mesh.Registry{Workloads: []*mesh.Workload{{Name: "a", Namespace: "default", Serves: serves, Capture: capture}}})
+			if got := len(b.Snapshot().Workload("a.default").Serves); got != want {
+				t.Errorf("captured %v: serves %d, want %d; %s", capture, got, want, b.problems())
+			}
+		}
+	})
+}

@@ -221,14 +221,23 @@ func (f *fold) workloadOf(id mesh.ProxyID) *mesh.Workload {
 	return nil
 }
 
-// settingsOf returns the settings of the first source that has some, or nil.
+// settingsOf returns the settings of the first source that has some, or nil. Where they say nothing of the networks of services,
+// those of the first source count that knows some.
 func (f *fold) settingsOf() *mesh.Settings {
+	var first *mesh.Settings
 	for _, source := range f.ranked {
-		if s := f.registries[source].settings; s != nil {
-			return s
+		s := f.registries[source].settings
+		switch {
+		case s == nil:
+		case first == nil:
+			first = s
+		case len(first.ServiceRanges) == 0 && len(s.ServiceRanges) > 0:
+			merged := *first
+			merged.ServiceRanges = s.ServiceRanges
+			return &merged
 		}
 	}
-	return nil
+	return first
 }
 
 // registeredCertificate returns the certificate that the first source knows which has one of this path, or nil.

@@ -138,9 +138,10 @@ func badPort(ports map[string]int) (bad string, found bool) {
 }
 
 // soundWorkload returns the workload without what it serves on a port that it serves already: itself if there is nothing
-// of the kind. Both would be one listener.
+// of the kind. Both would be one listener; a workload whose connections are captured has none for each, and may answer on one
+// port for many services.
 func soundWorkload(w *mesh.Workload) (*mesh.Workload, []mesh.Problem) {
-	if len(w.Serves) < 2 {
+	if len(w.Serves) < 2 || w.Capture {
 		return w, nil
 	}
 	var problems []mesh.Problem
