@@ -50,8 +50,13 @@ const (
 // readAhead is what each connection with TLS reads ahead, in bytes, and keeps a buffer for. TLS itself reads whole records.
 const readAhead = 4 << 10
 
-// Kinds are the kinds of objects that the control plane understands.
-func Kinds() config.Kinds { return append(v1alpha2.Kinds(Domain), ingress.Kinds(Domain)...) }
+// Kinds are the kinds of objects that the control plane understands, of a mesh whose services live under [Domain].
+func Kinds() config.Kinds { return KindsOf(Domain) }
+
+// KindsOf are the same of a mesh whose services live under another domain.
+func KindsOf(domain string) config.Kinds {
+	return append(v1alpha2.Kinds(domain), ingress.Kinds(domain)...)
+}
 
 // XDSSocket is the path of the socket on which proxies without an identity find the control plane that keeps its state in a
 // folder, where it lets them ([Config.PlainXDS]).
@@ -64,7 +69,9 @@ type Config struct {
 	Paths    []string // watched files and folders; none: no files
 	// RegistryFile holds what runs, as JSON, for a control plane without a supervisor; "": it is told over the API.
 	RegistryFile string
-	Namespace    string // of objects that name none
+	Domain       string     // DNS suffix of the services; "": [Domain]
+	Attached     []Attached // further sources
+	Namespace    string     // of objects that name none
 	// Settings hands over what the place says where the settings of the mesh stand, again whenever that changes, until ctx
 	// ends. nil: settings come with the registry.
 	Settings      func(ctx context.Context, sink SettingsSink) error
@@ -102,6 +109,7 @@ type Plane struct {
 	state     *state.Source
 	admin     *admin.Server
 	ca        *ca.Authority // nil: there are no identities
+	attached  []Source
 
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
@@ -115,6 +123,7 @@ func New(c Config) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Domain = cmp.Or(c.Domain, Domain)
 	c.TrustDomain = cmp.Or(c.TrustDomain, Domain)
 	c.CertTTL = cmp.Or(c.CertTTL, ca.DefaultTTL)
 	p := &Plane{config: c}
@@ -125,23 +134,19 @@ func New(c Config) (*Plane, error) {
 		}
 		p.registry = &r
 	}
-	kinds := append(Kinds(), c.Carried...)
-	sources := []string{stateSource, admin.RegistrySource}
-	if len(c.Paths) > 0 {
-		sources = append([]string{filesSource}, sources...)
-	}
-	if c.Settings != nil {
-		sources = append([]string{settingsSource}, sources...)
-	}
+	own, realm := KindsOf(c.Domain), mesh.Realm{Domain: c.Domain, TrustDomain: c.TrustDomain, CertTTL: mesh.Duration(c.CertTTL)}
+	kinds := append(slices.Clone(own), c.Carried...)
 	p.cache, err = cache.Open(cache.Config{Dir: filepath.Join(c.StateDir, "cache"), Mesh: c.Mesh, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
 	p.engine = push.NewEngine(p.pushConfig())
 	p.store = store.New(store.Config{
-		Kinds: kinds, Domain: Domain, Realm: mesh.Realm{Domain: Domain, TrustDomain: c.TrustDomain, CertTTL: mesh.Duration(c.CertTTL)},
-		Sources: sources, Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
+		Kinds: kinds, Domain: c.Domain, Realm: realm, Sources: c.sources(), Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
 	})
+	if err := p.attach(Attachment{Store: p.store, Cache: p.cache, Kinds: own, Realm: realm, Patience: c.Patience, Log: c.Log}); err != nil {
+		return nil, err
+	}
 	p.handovers = handover.New(handover.Config{Store: p.store, Proxies: p.engine, Pause: c.Pause, Log: c.Log})
 	if len(c.Paths) > 0 {
 		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
@@ -149,7 +154,7 @@ func New(c Config) (*Plane, error) {
 		}
 	}
 	p.state, err = state.Open(state.Config{
-		Dir: filepath.Join(c.StateDir, "objects"), Kinds: Kinds(), Log: c.Log,
+		Dir: filepath.Join(c.StateDir, "objects"), Kinds: own, Log: c.Log,
 		Sink: func(ctx context.Context, objects []config.Object, problems []mesh.Problem) (int64, error) {
 			return p.store.SetObjects(ctx, stateSource, objects, problems)
 		},
@@ -175,7 +180,7 @@ func New(c Config) (*Plane, error) {
 		}
 	}
 	p.admin = admin.New(admin.Config{
-		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: Kinds(), Objects: p.state, Files: p.filesOrNil(),
+		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: own, Objects: p.state, Files: p.filesOrNil(),
 		Reading: c.Reading, Clusters: c.Clusters,
 		Store: p.store, Registry: p.store, Proxies: p.engine, Handovers: p.handovers, Watch: p.engine, Explain: p.engine, Work: p.engine,
 		Authority: p.authority(), Secure: addressOf(c.Secure), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
@@ -310,6 +315,9 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 	}
 	if p.registry != nil {
 		group.Go(func() error { return p.handRegistry(ctx) })
+	}
+	for _, source := range p.attached {
+		group.Go(func() error { return source.Run(ctx) })
 	}
 	p.tellStart()
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {

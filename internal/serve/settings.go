@@ -38,7 +38,7 @@ func (p *Plane) takeSettings(ctx context.Context, t SettingsText) error {
 			Code: file.CodeUnreadableFile, Severity: mesh.Error, Message: "cannot be read: " + t.Err.Error(),
 		}}
 	case t.Found:
-		set, problems = meshconfig.Read(t.Document, Domain)
+		set, problems = meshconfig.Read(t.Document, p.config.Domain)
 	}
 	bad := mesh.HasErrors(problems)
 	if bad {

@@ -16,9 +16,10 @@ import (
 // tellStart logs where everything comes from and where the control plane answers, and what it waits for.
 func (p *Plane) tellStart() {
 	c := p.config
-	p.config.Log.Info("sources", "files", strings.Join(c.Paths, " "), "written", filepath.Join(c.StateDir, "objects"), "registry", c.RegistryFile, "settings", c.SettingsPlace)
+	p.config.Log.Info("sources", "files", strings.Join(c.Paths, " "), "written", filepath.Join(c.StateDir, "objects"), "registry", c.RegistryFile, "settings", c.SettingsPlace,
+		"attached", strings.Join(c.attachedNames(), " "))
 	p.config.Log.Info("addresses", "api", filepath.Join(c.StateDir, api.SocketName), "secure", addressOf(c.Secure), "plain_xds", addressOf(c.PlainXDS), "admin", addressOf(c.Admin), "reading", addressOf(c.Reading))
-	if c.RegistryFile == "" {
+	if c.RegistryFile == "" && c.awaitsRegistry() {
 		p.config.Log.Info("waiting for what runs", "waits", admin.RegistrySource, "hint", awaitHint(filepath.Join(c.StateDir, api.SocketName)))
 	}
 }
@@ -38,7 +39,7 @@ func (p *Plane) tellSettings(s *mesh.Settings) {
 		return
 	}
 	p.told = s
-	values := []any{slog.String("domain", Domain), slog.String("namespace", p.config.Namespace)}
+	values := []any{slog.String("domain", p.config.Domain), slog.String("namespace", p.config.Namespace)}
 	p.config.Log.Info("mesh settings", append(values, attrsOf(*s)...)...)
 }
 
