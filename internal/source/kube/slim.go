@@ -1,0 +1,271 @@
+package kube
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// name names an object of one kind.
+type name struct{ namespace, name string }
+
+func nameOf(o metav1.Object) name { return name{intern(o.GetNamespace()), strings.Clone(o.GetName())} }
+
+func (n name) String() string { return n.namespace + "/" + n.name }
+
+func compareNames(a, b name) int {
+	if c := strings.Compare(a.namespace, b.namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(a.name, b.name)
+}
+
+// service is what is kept of a Service.
+type service struct {
+	addresses   []string
+	headless    bool
+	external    string
+	ports       []mesh.Port
+	annotations map[string]string // those that may concern the mesh
+}
+
+// slice is what is kept of an EndpointSlice.
+type slice struct {
+	service   string // its name; it is of the same namespace
+	v6        bool
+	ports     map[string]int // by name: shared by the endpoints of the slice
+	endpoints []endpoint     // in the order of the slice
+}
+
+// endpoint is one address in a slice.
+type endpoint struct {
+	address string
+	pod     string // name of the pod that it is, of the same namespace; "": it is none
+	uid     string // of the pod
+	health  mesh.Health
+	node    string
+	zone    string
+}
+
+// pod is what is kept of a Pod.
+type pod struct {
+	uid       string
+	created   time.Time
+	deleting  bool
+	gone      bool // it has ended: its address may be that of another one by now
+	host      bool // its network is that of its node
+	proxy     bool
+	running   bool     // its proxy takes requests
+	addresses []string // the primary one first
+	labels    mesh.Labels
+	account   string
+	probes    []mesh.Probe
+}
+
+// intern returns the text, shared with equal ones: names of nodes, namespaces and labels are repeated in every object.
+func intern(s string) string { return unique.Make(s).Value() }
+
+// slimService keeps what counts of a Service.
+func slimService(o *corev1.Service) *service {
+	s := &service{external: o.Spec.ExternalName}
+	if o.Spec.Type != corev1.ServiceTypeExternalName {
+		s.external = ""
+	}
+	addresses := o.Spec.ClusterIPs
+	if len(addresses) == 0 && o.Spec.ClusterIP != "" {
+		addresses = []string{o.Spec.ClusterIP}
+	}
+	for _, a := range addresses {
+		if a == corev1.ClusterIPNone {
+			s.headless = true
+		} else if a != "" {
+			s.addresses = append(s.addresses, a)
+		}
+	}
+	if len(addresses) == 0 && s.external == "" {
+		s.headless = true
+	}
+	for _, p := range o.Spec.Ports {
+		if p.Protocol == corev1.ProtocolTCP || p.Protocol == "" {
+			s.ports = append(s.ports, mesh.Port{Name: intern(p.Name), Number: int(p.Port), Protocol: protocolOf(p.AppProtocol, p.Name)})
+		}
+	}
+	slices.SortFunc(s.ports, func(a, b mesh.Port) int { return a.Number - b.Number })
+	for key, value := range o.Annotations {
+		if concerns(key) {
+			if s.annotations == nil {
+				s.annotations = map[string]string{}
+			}
+			s.annotations[key] = value
+		}
+	}
+	return s
+}
+
+// slimSlice keeps what counts of an EndpointSlice; nil: it says nothing, since it belongs to no service or holds names.
+func slimSlice(o *discoveryv1.EndpointSlice) *slice {
+	s := &slice{service: intern(o.Labels[discoveryv1.LabelServiceName]), v6: o.AddressType == discoveryv1.AddressTypeIPv6}
+	if s.service == "" || o.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	for _, p := range o.Ports {
+		if p.Port == nil || (p.Protocol != nil && *p.Protocol != corev1.ProtocolTCP) {
+			continue
+		}
+		if s.ports == nil {
+			s.ports = map[string]int{}
+		}
+		s.ports[intern(valueOf(p.Name))] = int(*p.Port)
+	}
+	for i := range o.Endpoints {
+		if e, ok := slimEndpoint(&o.Endpoints[i]); ok {
+			s.endpoints = append(s.endpoints, e)
+		}
+	}
+	return s
+}
+
+// slimEndpoint keeps what counts of an endpoint. One that takes no requests has no health, and says only which pod the service has.
+func slimEndpoint(o *discoveryv1.Endpoint) (endpoint, bool) {
+	if len(o.Addresses) == 0 {
+		return endpoint{}, false
+	}
+	e := endpoint{address: strings.Clone(o.Addresses[0]), node: intern(valueOf(o.NodeName)), zone: intern(valueOf(o.Zone))}
+	if ref := o.TargetRef; ref != nil && ref.Kind == "Pod" {
+		e.pod, e.uid = strings.Clone(ref.Name), strings.Clone(string(ref.UID))
+	}
+	ready := o.Conditions.Ready == nil || *o.Conditions.Ready
+	serving := ready
+	if o.Conditions.Serving != nil {
+		serving = serving || *o.Conditions.Serving
+	}
+	terminating := o.Conditions.Terminating != nil && *o.Conditions.Terminating
+	switch {
+	case terminating && serving:
+		e.health = mesh.Draining
+	case ready:
+		e.health = mesh.Healthy
+	}
+	return e, true
+}
+
+// slimPod keeps what counts of a Pod.
+func slimPod(o *corev1.Pod) *pod {
+	p := &pod{
+		uid: strings.Clone(string(o.UID)), created: o.CreationTimestamp.UTC(), deleting: o.DeletionTimestamp != nil, host: o.Spec.HostNetwork,
+		gone:    o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
+		account: intern(o.Spec.ServiceAccountName),
+	}
+	if p.account == "" {
+		p.account = "default"
+	}
+	for _, ip := range o.Status.PodIPs {
+		p.addresses = append(p.addresses, strings.Clone(ip.IP))
+	}
+	if primary := o.Status.PodIP; primary != "" && !slices.Contains(p.addresses, primary) {
+		p.addresses = append([]string{strings.Clone(primary)}, p.addresses...)
+	}
+	for key, value := range o.Labels {
+		if !ofRollout[key] {
+			if p.labels == nil {
+				p.labels = mesh.Labels{}
+			}
+			p.labels[intern(key)] = intern(value)
+		}
+	}
+	if p.proxy = hasProxy(&o.Spec); p.proxy {
+		p.running = !p.deleting && proxyRuns(&o.Status)
+		p.probes = probesOf(&o.Spec)
+	}
+	return p
+}
+
+// ofRollout are labels that controllers add and that differ between rollouts: nobody routes by them, and with them the pods of a
+// new rollout would be other callers than those before.
+var ofRollout = map[string]bool{
+	"pod-template-hash": true, "controller-revision-hash": true, "pod-template-generation": true,
+	"controller-uid": true, "batch.kubernetes.io/controller-uid": true,
+}
+
+func hasProxy(spec *corev1.PodSpec) bool {
+	is := func(c corev1.Container) bool { return c.Name == mesh.ProxyContainer }
+	return slices.ContainsFunc(spec.InitContainers, is) || slices.ContainsFunc(spec.Containers, is)
+}
+
+// proxyRuns tells whether the proxy has been started and has passed its startup probe.
+func proxyRuns(status *corev1.PodStatus) bool {
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+		for _, c := range list {
+			if c.Name == mesh.ProxyContainer {
+				return c.Started != nil && *c.Started && c.State.Running != nil
+			}
+		}
+	}
+	return false
+}
+
+// networks are the CIDRs of a ServiceCIDR.
+type networks []string
+
+func slimNetworks(o *networkingv1.ServiceCIDR) *networks {
+	if o.DeletionTimestamp != nil {
+		return nil
+	}
+	n := networks(slices.Clone(o.Spec.CIDRs))
+	return &n
+}
+
+// node is where a node is.
+type node struct{ region string }
+
+func slimNode(o *metav1.PartialObjectMetadata) *node {
+	for _, key := range []string{corev1.LabelTopologyRegion, corev1.LabelFailureDomainBetaRegion} {
+		if region := o.Labels[key]; region != "" {
+			return &node{intern(region)}
+		}
+	}
+	return nil
+}
+
+func valueOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func equalServices(a, b *service) bool {
+	return slices.Equal(a.addresses, b.addresses) && a.headless == b.headless && a.external == b.external &&
+		slices.Equal(a.ports, b.ports) && maps.Equal(a.annotations, b.annotations)
+}
+
+func equalSlices(a, b *slice) bool {
+	return a.service == b.service && a.v6 == b.v6 && maps.Equal(a.ports, b.ports) && slices.Equal(a.endpoints, b.endpoints)
+}
+
+func equalPods(a, b *pod) bool {
+	return a.running == b.running && slices.Equal(a.probes, b.probes) && a.looksLike(b)
+}
+
+// looksLike tells whether services see no difference between two states of a pod.
+func (p *pod) looksLike(o *pod) bool {
+	return p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy &&
+		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account
+}
+
+// primary returns the address that the pod knows as its own, "" for none yet.
+func (p *pod) primary() string {
+	if len(p.addresses) == 0 {
+		return ""
+	}
+	return p.addresses[0]
+}

@@ -1,0 +1,52 @@
+package kube
+
+// table holds what is kept of the objects of one kind, and tells what changes. An object that says the same as before is
+// none of its business: its row stays, pointer and all.
+type table[T any] struct {
+	rows    map[name]*T
+	equal   func(a, b *T) bool
+	changed func(n name, before, after *T) // one of them is nil for an object that comes or goes
+}
+
+func newTable[T any](equal func(a, b *T) bool, changed func(n name, before, after *T)) *table[T] {
+	return &table[T]{rows: map[name]*T{}, equal: equal, changed: changed}
+}
+
+// put puts a row, or removes the one of this name when it is nil.
+func (t *table[T]) put(n name, row *T) {
+	before, known := t.rows[n]
+	switch {
+	case row == nil && !known, known && row != nil && t.equal(before, row):
+		return
+	case row == nil:
+		delete(t.rows, n)
+	default:
+		t.rows[n] = row
+	}
+	t.changed(n, before, row)
+}
+
+// keepOnly removes the rows of a namespace, or all when it is "", whose names were not seen.
+func (t *table[T]) keepOnly(namespace string, seen map[name]bool) {
+	for n := range t.rows {
+		if (namespace == "" || n.namespace == namespace) && !seen[n] {
+			t.put(n, nil)
+		}
+	}
+}
+
+// index leads from values to the rows that name them.
+type index[K comparable] map[K]map[name]bool
+
+func (i index[K]) add(k K, n name) {
+	if i[k] == nil {
+		i[k] = map[name]bool{}
+	}
+	i[k][n] = true
+}
+
+func (i index[K]) remove(k K, n name) {
+	if delete(i[k], n); len(i[k]) == 0 {
+		delete(i, k)
+	}
+}
