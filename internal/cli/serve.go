@@ -21,6 +21,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
+	"github.com/lateen-mesh/lateen/internal/kubeclient"
 	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -45,6 +46,8 @@ type serveFlags struct {
 	trust     string
 	certTTL   time.Duration
 	plugged   ca.Plugged
+	admin     string
+	known     registryFlags
 }
 
 func (s *serveFlags) addTo(flags *pflag.FlagSet) {
@@ -64,7 +67,25 @@ func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&s.plugged.SigningKey, "signing-key", "", "`file` with its key")
 	flags.StringVar(&s.plugged.CertChain, "cert-chain", "", "`file` with the certificates between it and the root")
 	flags.StringVar(&s.plugged.RootCert, "root-cert", "", "`file` with the root")
-	flags.IntVar(&s.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages, 0 for none")
+	flags.IntVar(&s.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages on 127.0.0.1, 0 for none")
+	flags.StringVar(&s.admin, "admin-address", "", "`HOST:PORT` of the same, instead of --admin-port (default in a pod: "+podAdmin+")")
+	s.known.addTo(flags)
+}
+
+// Where a control plane that runs in the cluster which it is about is found, unless flags say otherwise: on all addresses of its pod.
+const (
+	podSecure = ":15012"
+	podAdmin  = ":15014"
+)
+
+// inPod takes what the flags do not say from the fact that the control plane runs in a pod.
+func (s *serveFlags) inPod(flags *pflag.FlagSet) {
+	if !flags.Changed("secure-address") {
+		s.secure = podSecure
+	}
+	if !flags.Changed("admin-address") && !flags.Changed("admin-port") {
+		s.admin = podAdmin
+	}
 }
 
 func newServeCommand(m *meshFlags) *cobra.Command {
@@ -80,12 +101,22 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			return noArguments(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cluster, err := s.known.cluster()
+			if err != nil {
+				return err
+			}
+			if cluster != nil && cluster.Context == kubeclient.InCluster {
+				s.inPod(cmd.Flags())
+			}
 			log := linelog.New(cmd.ErrOrStderr(), s.level)
 			log.Info("version", "version", version, "go", runtime.Version(), "envoy", agent.Versions)
 			log.Info("flags", flagsSet(cmd)...)
 			c, err := s.config(cmd.Context(), m, log)
 			if err != nil {
 				return err
+			}
+			if cluster != nil {
+				c.Attached = append(c.Attached, s.known.attached(cluster))
 			}
 			plane, err := serve.New(c)
 			if err != nil {
@@ -126,7 +157,7 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 	c := serve.Config{
 		StateDir: dir, Mesh: m.name, Paths: append(append([]string{}, s.folders...), s.paths...), RegistryFile: s.registry,
 		Namespace: s.namespace, Carried: config.Kinds{carried}, Version: version, Log: log,
-		TrustDomain: s.trust, CertTTL: s.certTTL, Plugged: s.plugged,
+		Domain: s.known.domain, TrustDomain: s.trust, CertTTL: s.certTTL, Plugged: s.plugged,
 	}
 	if s.settings != "" {
 		c.Settings, c.SettingsPlace = settingsOf(s.settings, log), s.settings
@@ -141,6 +172,10 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 		return c, misused("for instance: --api-address 127.0.0.1:15013", "--api-address is on the loopback address, since it asks nobody who he is, and not %q", s.reading)
 	}
 	if c.Reading, err = listenFor(ctx, s.reading, "--api-address"); err != nil {
+		return c, err
+	}
+	if s.admin != "" {
+		c.Admin, err = listenFor(ctx, s.admin, "--admin-address")
 		return c, err
 	}
 	if s.adminPort != 0 {

@@ -16,15 +16,19 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/client-go/rest"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/golden"
+	"github.com/lateen-mesh/lateen/internal/kubeclient"
+	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/source/kube"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -37,6 +41,7 @@ const (
 	refusedSection  = "refused"                         // what a proxy that calls reviews refuses: KIND NAME: ITS WORDS
 	stateFolder     = "state/"                          // beginning of the names of files that lie in the state folder at the start
 	keptSection     = "state/cache/registry-local.json" // with it nobody says what runs
+	clusterSection  = "cluster"                         // what a cluster is like that says what runs, in words of clusterFor
 )
 
 // example is a control plane without proxies, with files that it watches.
@@ -46,6 +51,7 @@ type example struct {
 	watched  []string
 	commands []string
 	silent   bool // nobody says what runs
+	cluster  string
 	client   *api.Client
 }
 
@@ -79,6 +85,8 @@ func newExample(t *testing.T, c *golden.Case) *example {
 		case keptSection:
 			e.silent = true
 			e.file(name, text)
+		case clusterSection:
+			e.cluster = strings.TrimSpace(text)
 		default:
 			e.file(name, text)
 		}
@@ -167,8 +175,11 @@ func (e *example) start() {
 		e.t.Fatal(err)
 	}
 	c.PlainXDS = meshtest.PlainXDS(e.t, state)
-	if e.silent {
+	if e.silent || e.cluster != "" {
 		c.Patience = time.Millisecond
+	}
+	if e.cluster != "" {
+		c.Attached = append(c.Attached, e.attach())
 	}
 	plane, err := serve.New(c)
 	if err != nil {
@@ -188,12 +199,68 @@ func (e *example) start() {
 		if e.t.Context().Err() != nil {
 			e.t.Fatal(e.t.Context().Err())
 		}
-		if !e.silent {
+		if !e.silent && e.cluster == "" {
 			_, err = e.client.PutRegistry(e.t.Context(), bookInfo())
 		}
 		status, unready := e.client.Status(e.t.Context())
-		known = err == nil && unready == nil && len(status.Missing) == 0
+		known = err == nil && unready == nil && (len(status.Missing) == 0 || e.cluster != "")
+		if known && e.cluster != "" {
+			known = strings.Contains(e.problems(), "["+filepath.Base(e.t.Name())+"]")
+		}
 	}
+}
+
+// attach returns a cluster as a source.
+func (e *example) attach() serve.Attached {
+	return serve.Attached{
+		Names: []string{kube.RegistryName, kube.ObjectsName},
+		New: func(a serve.Attachment) (serve.Source, error) {
+			return kube.New(kube.Config{
+				Client: e.clusterFor(), Realm: a.Realm, Kinds: a.Kinds, Sink: a.Store, Cache: a.Cache, Patience: a.Patience, Log: a.Log,
+			})
+		},
+	}
+}
+
+// mostRights are those that Lateen has in the example in which it may not read route rules.
+const mostRights = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: most}
+rules:
+- {apiGroups: [""], resources: [services, pods, nodes], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses, servicecidrs], verbs: [list, watch]}
+- {apiGroups: [config.istio.io], resources: [destinationpolicies, egressrules], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: most}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: most}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: "system:serviceaccount:lateen-system:lateen"}]
+`
+
+// clusterFor returns how to reach a cluster that is as the example says.
+func (e *example) clusterFor() *rest.Config {
+	kubeconfig := ""
+	switch e.cluster {
+	case "Nobody has installed Lateen's kinds.":
+		kubeconfig = kubetest.Start(e.t).Kubeconfig
+	case "Lateen may read everything but route rules.":
+		const account = "system:serviceaccount:lateen-system:lateen"
+		s := kubetest.Start(e.t)
+		s.Kubectl(e.t, mostRights, "apply", "-f", "-")
+		kubeconfig = s.User(e.t, account)
+	case "It was reached before, and is not now.":
+		return &rest.Config{Host: "https://127.0.0.1:1"}
+	default:
+		e.t.Fatalf("nobody knows such a cluster: %s", e.cluster)
+	}
+	cluster, err := kubeclient.Load(kubeclient.Options{Kubeconfig: kubeconfig})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return cluster.Config
 }
 
 // bookInfo is what runs in the mesh of every example.

@@ -168,6 +168,8 @@ func shown(f txtar.File) string {
 	switch {
 	case name == printedSection, name == commandsSection:
 		head, language = "", "text"
+	case name == clusterSection:
+		head, language = "A cluster:\n\n", "text"
 	case name == linksSection:
 		head, language = "A link, with what it leads to:\n\n", "text"
 	case name == usualFile:
