@@ -1,0 +1,113 @@
+// Package kubewrite is all that the control plane writes to a cluster beside the authority's key: who of its replicas are there and
+// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, and how ports are secured.
+//
+// Every replica keeps a Lease with its address, so that the others find it ([Writer.Replicas]); one that does not renew it is
+// forgotten after three beats. One holds the Lease that makes it the leader. Only the leader writes what is for all: it creates
+// the ConfigMap in new namespaces at once, and repairs one that was changed or removed, ever more slowly where somebody
+// changes it again and again. While the API server is away nothing is written and nobody is forgotten.
+package kubewrite
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/peers"
+)
+
+// Names of what is written.
+const (
+	// LeaderLease is the Lease that the leader holds.
+	LeaderLease = "lateen-leader"
+	// ReplicaLabel is on the Lease of each replica; the value is "true".
+	ReplicaLabel = "lateen.dev/replica"
+	// AddressAnnotation is on it too: HOST:PORT where the replica answers the others.
+	AddressAnnotation = "lateen.dev/address"
+	replicaPrefix     = "lateen-replica-"
+)
+
+const (
+	defaultBeat = 5 * time.Second
+	missed      = 3 // beats after which a Lease has expired
+	callBound   = 5 * time.Second
+	goodbye     = 2 * time.Second // bounds what is written at the end
+)
+
+// Config is what a Writer is made with.
+type Config struct {
+	Client  kubernetes.Interface
+	Replica string        // name of this replica, as its pod has it
+	Address string        // HOST:PORT where it answers the others
+	Roots   func() []byte // of the trust domain, in PEM
+	Beat    time.Duration // how often Leases are renewed; 0: 5 s
+	Log     *slog.Logger
+}
+
+// Writer writes to a cluster. Its methods may be called from any goroutine.
+type Writer struct {
+	c       Config
+	members *members
+	leader  *leader
+	roots   *roots
+	stances *Stances
+}
+
+// New returns a writer. It starts nothing.
+func New(c Config) *Writer {
+	if c.Beat == 0 {
+		c.Beat = defaultBeat
+	}
+	w := &Writer{c: c, members: newMembers(c), leader: &leader{c: c, seen: observed{}}}
+	w.roots = newRoots(c, w.Leading)
+	w.stances = &Stances{client: c.Client, leading: w.Leading, log: c.Log, beat: c.Beat}
+	return w
+}
+
+// Run writes until ctx ends, and then says good-bye.
+func (w *Writer) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.members.run(ctx) })
+	group.Go(func() error { return w.leader.run(ctx, w.roots.all) })
+	group.Go(func() error { return w.roots.run(ctx) })
+	group.Go(func() error { return w.stances.run(ctx) })
+	return group.Wait()
+}
+
+// Leading tells whether this replica is the leader.
+func (w *Writer) Leading() bool { return w.leader.leading() }
+
+// Leader returns the name of the replica that leads; "": nobody does, as far as is known.
+func (w *Writer) Leader() string { return w.leader.name() }
+
+// Replicas implements [peers.Members].
+func (w *Writer) Replicas() ([]peers.Replica, bool) { return w.members.list() }
+
+// Stances returns what keeps in the cluster how ports are secured.
+func (w *Writer) Stances() *Stances { return w.stances }
+
+// meta is what our objects have.
+func meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: mesh.SystemNamespace, Labels: labels()}
+}
+
+func labels() map[string]string {
+	return map[string]string{mesh.NameLabel: mesh.SystemName, mesh.PartLabel: mesh.SystemName}
+}
+
+// beats calls something at once and at each beat, until ctx ends.
+func beats(ctx context.Context, every time.Duration, each func(context.Context)) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		each(ctx)
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package kubewrite_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/lateen-mesh/lateen/internal/kubetest"
+	"github.com/lateen-mesh/lateen/internal/kubewrite"
+)
+
+// beat is short, so that what takes three of them is soon over.
+const beat = 300 * time.Millisecond
+
+const patience = 2 * time.Minute
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rights are those of a control plane that has to do with this package.
+const rights = `
+{apiVersion: v1, kind: Namespace, metadata: {name: lateen-system}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: lateen-write, namespace: lateen-system}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, create, update, delete]}
+- {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-stances], verbs: [get, update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: lateen-write, namespace: lateen-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: lateen-write}
+subjects: [{kind: User, name: plane}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: lateen-write}
+rules:
+- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+- {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [list, watch, update]}
+- {apiGroups: [""], resources: [configmaps], verbs: [create]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lateen-write}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lateen-write}
+subjects: [{kind: User, name: plane}]
+`
+
+// cluster is an API server of one test.
+type cluster struct {
+	server *kubetest.Server
+	admin  *kubernetes.Clientset
+	plane  string // kubeconfig
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	s := kubetest.StartOwn(t)
+	s.Kubectl(t, rights, "apply", "-f", "-")
+	return &cluster{server: s, admin: client(t, s.Kubeconfig, nil), plane: s.User(t, "plane")}
+}
+
+func client(t *testing.T, kubeconfig string, wrap func(http.RoundTripper) http.RoundTripper) *kubernetes.Clientset {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	must(t, err)
+	config.QPS = -1
+	if wrap != nil {
+		config.Wrap(wrap)
+	}
+	c, err := kubernetes.NewForConfig(config)
+	must(t, err)
+	return c
+}
+
+// said is a log that tests read.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// replica is a writer that runs.
+type replica struct {
+	*kubewrite.Writer
+	name   string
+	log    *said
+	cut    atomic.Bool  // nothing comes through, as when it was killed
+	writes atomic.Int64 // of ConfigMaps
+	stop   func()
+}
+
+// RoundTrip lets requests through, or not.
+func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
+	return through(func(q *http.Request) (*http.Response, error) {
+		if r.cut.Load() {
+			return nil, errors.New("cut off")
+		}
+		if q.Method != http.MethodGet && bytes.HasSuffix([]byte(q.URL.Path), []byte("/lateen-root")) || q.Method == http.MethodPost && bytes.HasSuffix([]byte(q.URL.Path), []byte("/configmaps")) {
+			r.writes.Add(1)
+		}
+		return next.RoundTrip(q)
+	})
+}
+
+type through func(*http.Request) (*http.Response, error)
+
+func (f through) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }
+
+// calm is a beat for tests that are not about Leases: a busy machine does not miss three of them.
+const calm = 5 * time.Second
+
+// replica starts a writer, which runs until it is stopped or the test ends.
+func (c *cluster) replica(t *testing.T, name string, beat time.Duration) *replica {
+	t.Helper()
+	r := &replica{name: name, log: new(said)}
+	r.Writer = kubewrite.New(kubewrite.Config{
+		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := r.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// await waits until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for end := time.After(patience); !holds(); {
+		select {
+		case <-look.C:
+		case <-end:
+			t.Fatalf("it does not come about that %s", what)
+		}
+	}
+}
+
+// sees tells whether a replica sees exactly these others.
+func (r *replica) sees(names ...string) bool {
+	list, known := r.Replicas()
+	if !known || len(list) != len(names) {
+		return false
+	}
+	for i, n := range names {
+		if list[i].Name != n || list[i].Address != n+":15012" {
+			return false
+		}
+	}
+	return true
+}

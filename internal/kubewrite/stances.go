@@ -1,0 +1,185 @@
+package kubewrite
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/lateen-mesh/lateen/internal/cache"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// StancesConfigMap is where it is kept how ports are secured.
+const StancesConfigMap = "lateen-stances"
+
+// Bounds of what is kept, in bytes: an object of a cluster has 1 MiB at most.
+const (
+	maxPacked   = 900 << 10
+	maxUnpacked = 64 << 20
+)
+
+// Stances keeps how ports are secured in the cluster, for a control plane that starts again. What is handed to the leader to
+// save is written before Save returns. The other replicas remember it: they are never more than one step from the leader, and
+// each writes what it has when it becomes the leader. It is what package store takes.
+type Stances struct {
+	client  kubernetes.Interface
+	leading func() bool
+	log     *slog.Logger
+	beat    time.Duration
+
+	saving sync.Mutex // one is written after the other
+
+	mu      sync.Mutex
+	part    string
+	latest  func() any // nil: nothing was handed in
+	written bool       // by this replica, while it leads
+	fail    bool       // told once
+}
+
+// Save keeps a part and returns when a start would find it.
+func (s *Stances) Save(part string, v any) error {
+	s.Keep(part, func() any { return v })
+	if !s.leading() {
+		return nil
+	}
+	return s.flush(context.Background()) //nolint:forbidigo // who saves has none, and each call is bounded
+}
+
+// Keep has a part kept within a moment.
+func (s *Stances) Keep(part string, v func() any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.part, s.latest, s.written = part, v, false
+}
+
+// Load reads a part. The error is [fs.ErrNotExist] when there is none, and a [*cache.Refused] when it cannot be read.
+func (s *Stances) Load(part string, v any) (time.Time, error) {
+	refused := func(err error) error {
+		return &cache.Refused{File: "ConfigMap " + StancesConfigMap, Why: cache.Unreadable, Detail: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callBound) //nolint:forbidigo // likewise
+	defer cancel()
+	there, err := s.client.CoreV1().ConfigMaps(mesh.SystemNamespace).Get(ctx, StancesConfigMap, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return time.Time{}, fmt.Errorf("%s: %w", part, fs.ErrNotExist)
+	}
+	if err != nil {
+		return time.Time{}, refused(err)
+	}
+	data, ok := there.BinaryData[key(part)]
+	if !ok {
+		return time.Time{}, fmt.Errorf("%s: %w", part, fs.ErrNotExist)
+	}
+	if err := unpack(data, v); err != nil {
+		return time.Time{}, refused(err)
+	}
+	return time.Time{}, nil
+}
+
+func key(part string) string { return part + ".json.gz" }
+
+// run writes what waits, at each beat while this replica leads.
+func (s *Stances) run(ctx context.Context) error {
+	beats(ctx, min(s.beat, time.Second), func(ctx context.Context) {
+		s.mu.Lock()
+		waits := s.latest != nil && (!s.written || !s.leading())
+		if !s.leading() {
+			s.written = false // whoever leads now writes other ones
+		}
+		s.mu.Unlock()
+		if waits && s.leading() {
+			s.tell(s.flush(ctx))
+		}
+	})
+	return nil
+}
+
+func (s *Stances) tell(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if failed := err != nil; failed != s.fail {
+		s.fail = failed
+		if failed {
+			s.log.Warn("how ports are secured is not kept in the cluster now", "err", err)
+		} else {
+			s.log.Info("how ports are secured is kept in the cluster again")
+		}
+	}
+}
+
+// flush writes the latest.
+func (s *Stances) flush(ctx context.Context) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	part, latest := s.part, s.latest
+	s.written = true // until something else is handed in
+	s.mu.Unlock()
+	err := s.write(ctx, part, latest())
+	if err != nil {
+		s.mu.Lock()
+		s.written = false
+		s.mu.Unlock()
+		return fmt.Errorf("keep %s: %w", part, err)
+	}
+	return nil
+}
+
+func (s *Stances) write(ctx context.Context, part string, v any) error {
+	data, err := pack(v)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callBound)
+	defer cancel()
+	configs := s.client.CoreV1().ConfigMaps(mesh.SystemNamespace)
+	there, err := configs.Get(ctx, StancesConfigMap, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = configs.Create(ctx, &corev1.ConfigMap{ObjectMeta: meta(StancesConfigMap), BinaryData: map[string][]byte{key(part): data}}, metav1.CreateOptions{})
+		return err
+	}
+	if err != nil || bytes.Equal(there.BinaryData[key(part)], data) {
+		return err
+	}
+	next := there.DeepCopy()
+	next.BinaryData = map[string][]byte{key(part): data}
+	_, err = configs.Update(ctx, next, metav1.UpdateOptions{})
+	return err
+}
+
+func pack(v any) ([]byte, error) {
+	var data bytes.Buffer
+	packer := gzip.NewWriter(&data)
+	if err := errors.Join(json.NewEncoder(packer).Encode(v), packer.Close()); err != nil {
+		return nil, err
+	}
+	if data.Len() > maxPacked {
+		return nil, fmt.Errorf("%d bytes are more than an object of the cluster can hold", data.Len())
+	}
+	return data.Bytes(), nil
+}
+
+func unpack(data []byte, v any) error {
+	unpacker, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(unpacker, maxUnpacked))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
+}

@@ -1,0 +1,78 @@
+package kubewrite_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lateen-mesh/lateen/internal/cache"
+)
+
+// What the leader saves a start finds at once. The others save nothing, and what one has is written when it becomes the leader.
+func TestStances(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.replica(t, "a", calm)
+	await(t, "it leads", a.Leading)
+	b := c.replica(t, "b", calm)
+	load := func() string {
+		var text string
+		_, err := b.Stances().Load("stances", &text)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "nothing"
+		}
+		must(t, err)
+		return text
+	}
+	if got := load(); got != "nothing" {
+		t.Errorf("at first there is %q", got)
+	}
+	must(t, b.Stances().Save("stances", "b1"))
+	if got := load(); got != "nothing" {
+		t.Errorf("one that does not lead has saved %q", got)
+	}
+	for i := range 3 {
+		want := fmt.Sprint("a", i)
+		must(t, a.Stances().Save("stances", want))
+		if got := load(); got != want {
+			t.Errorf("saved is %q, want %q", got, want)
+		}
+	}
+	a.Stances().Keep("stances", func() any { return "later" })
+	await(t, "what is kept is written", func() bool { return load() == "later" })
+	a.stop()
+	await(t, "the next one writes what it has", func() bool { return load() == "b1" })
+	b.cut.Store(true)
+	if err := b.Stances().Save("stances", "b2"); err == nil {
+		t.Error("it cannot be saved, and nothing is said")
+	}
+	b.cut.Store(false)
+	await(t, "it is written later", func() bool { return load() == "b2" })
+	if err := b.Stances().Save("stances", rand.Text()+noise(2<<20)); err == nil || !strings.Contains(err.Error(), "more than an object") {
+		t.Errorf("too much: %v", err)
+	}
+	configs := c.admin.CoreV1().ConfigMaps("lateen-system")
+	b.stop()
+	there, err := configs.Get(t.Context(), "lateen-stances", metav1.GetOptions{})
+	must(t, err)
+	there.BinaryData["stances.json.gz"] = there.BinaryData["stances.json.gz"][:20]
+	_, err = configs.Update(t.Context(), there, metav1.UpdateOptions{})
+	must(t, err)
+	var text string
+	if _, err := a.Stances().Load("stances", &text); err == nil {
+		t.Error("what is damaged is read")
+	} else if _, ok := errors.AsType[*cache.Refused](err); !ok {
+		t.Errorf("what is damaged: %v", err)
+	}
+}
+
+func noise(n int) string {
+	b := make([]byte, n/2)
+	_, _ = rand.Read(b) // it does not fail
+	return fmt.Sprintf("%x", b)
+}
