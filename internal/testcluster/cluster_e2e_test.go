@@ -204,8 +204,11 @@ func TestKilledStart(t *testing.T) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "cluster: API server ready") {
 			t.Fatalf("up said %q, %v", line, err)
 		}
-		if _, up := c.running(); !up {
+		if _, runs := c.running(); !runs {
 			t.Error("there is no first process")
+		}
+		if _, up := c.up(); up {
+			t.Error("a cluster that is not ready is said to be up")
 		}
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -262,8 +265,8 @@ func TestPartDies(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := poll(ctx, "the end", func() error {
-		if _, up := c.running(); up {
-			return fmt.Errorf("it is still up")
+		if _, runs := c.running(); runs {
+			return fmt.Errorf("it still runs")
 		}
 		return nil
 	}); err != nil {

@@ -24,7 +24,7 @@ func (c Cluster) imageFile(image string) string {
 // LoadImages gives image archives to the cluster, all that `make images` has built if none is named. Pods that are started
 // later run them.
 func (c Cluster) LoadImages(ctx context.Context, files ...string) error {
-	if _, up := c.running(); !up {
+	if _, up := c.up(); !up {
 		return errDown
 	}
 	if len(files) == 0 {

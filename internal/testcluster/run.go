@@ -86,6 +86,9 @@ func Run(ctx context.Context, c Cluster) error {
 		return err
 	}
 	close(ready)
+	if err := os.WriteFile(c.path(readyFile), nil, 0o644); err != nil {
+		return err
+	}
 	fmt.Fprintln(report, readyLine)
 	_ = report.Close()
 	<-ctx.Done() // for ever: the end is a SIGKILL, or the end of a part

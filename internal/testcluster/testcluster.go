@@ -80,7 +80,7 @@ func (c Cluster) cgroup() string { return "lateen-" + short(c.Dir) }
 // Command returns a command that runs in the network namespace of the cluster, with KUBECONFIG set and kubectl on PATH. It is
 // an error if the cluster is not up.
 func (c Cluster) Command(name string, args ...string) (*exec.Cmd, error) {
-	pid, up := c.running()
+	pid, up := c.up()
 	if !up {
 		return nil, errDown
 	}
@@ -93,7 +93,21 @@ func (c Cluster) Command(name string, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// running returns the process ID of the first process of the cluster, if it runs.
+// up returns the process ID of the first process of the cluster, if the cluster is up: it became ready, and is not about to end.
+func (c Cluster) up() (pid int, up bool) {
+	pid, up = c.running()
+	if !up {
+		return 0, false
+	}
+	if _, err := os.Stat(c.path(readyFile)); err != nil {
+		return 0, false
+	}
+	// The kernel takes the memory of a process first, and its command line with it.
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return pid, err == nil && len(line) > 0
+}
+
+// running returns the process ID of the first process of the cluster, if there is one, be it starting or ending.
 func (c Cluster) running() (pid int, up bool) {
 	text, err := os.ReadFile(c.path("pid"))
 	if err != nil {

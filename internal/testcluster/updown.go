@@ -31,6 +31,7 @@ const (
 
 const (
 	readyLine = "ready"
+	readyFile = "ready"          // is there once the cluster is ready
 	endTime   = 30 * time.Second // bounds the end of what was killed
 	logTail   = 30               // lines of a log that an error shows
 )
@@ -55,10 +56,10 @@ func (c Cluster) Up(ctx context.Context, out io.Writer) (started bool, err error
 		return false, err
 	}
 	defer unlock()
-	if _, up := c.running(); up {
+	if _, up := c.up(); up {
 		return false, nil
 	}
-	if err := c.remove(ctx); err != nil {
+	if err := c.clear(ctx); err != nil { // nobody else starts one, so what is there was killed
 		return false, err
 	}
 	if err := c.start(ctx, out); err != nil {
@@ -129,7 +130,7 @@ func (c Cluster) Down(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errRoot
 	}
-	if pid, up := c.running(); up { // before the lock: a start under way ends with it
+	if pid, runs := c.running(); runs { // before the lock: a start under way ends with it
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	unlock, err := c.lock()
@@ -140,13 +141,21 @@ func (c Cluster) Down(ctx context.Context) error {
 	return c.end(ctx)
 }
 
-// end kills the first process, waits until all others are gone with it, and removes what is left.
+// end ends the cluster and removes its folder.
 func (c Cluster) end(ctx context.Context) error {
+	if err := c.clear(ctx); err != nil {
+		return err
+	}
+	return os.Remove(c.Dir)
+}
+
+// clear kills the first process, waits until all others are gone with it, and removes what is left.
+func (c Cluster) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	if err := poll(ctx, "the end of the processes", func() error {
-		pid, up := c.running()
-		if !up {
+		pid, runs := c.running()
+		if !runs {
 			return nil
 		}
 		_ = unix.Kill(pid, unix.SIGKILL)
@@ -154,16 +163,11 @@ func (c Cluster) end(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := c.remove(ctx); err != nil {
-		return err
-	}
-	return os.Remove(c.Dir)
+	return c.remove(ctx)
 }
 
 // remove removes the cgroups, and what is in the folder. The kernel may take a moment to let go of what was killed.
 func (c Cluster) remove(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, endTime)
-	defer cancel()
 	return poll(ctx, "what the cluster has left", func() error {
 		if err := c.removeCgroups(); err != nil {
 			return err
