@@ -32,7 +32,7 @@ spec:
         imagePullPolicy: IfNotPresent
         args: [serve, --name=server]
         readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
-        lifecycle: {preStop: {sleep: {seconds: 3}}}
+        lifecycle: {preStop: {sleep: {seconds: 5}}}
         securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 ---
 apiVersion: v1
