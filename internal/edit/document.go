@@ -79,21 +79,24 @@ func blank(text string) bool {
 }
 
 // Apply returns the document's text after a change, and whether all of it had to be written anew. The error is an
-// [ErrMeaning], or a [Wrong] when the result would be too large.
+// [ErrMeaning], or a [Wrong] when the result would be too large to be read.
 func (d *Document) Apply(c *Change) (text string, anew bool, err error) {
 	want := copyTree(d.Root)
 	if err := c.apply(want); err != nil {
 		return "", false, err
 	}
 	text = d.inPlace(c)
-	if d.means(text, want) {
+	if err = d.means(text, want); err == nil {
 		return text, false, nil
 	}
+	if wrong, ok := errors.AsType[*Wrong](err); ok && wrong.Kind == TooLarge {
+		return "", false, err
+	}
 	text = d.anew(want)
-	if d.means(text, want) {
+	if err = d.means(text, want); err == nil {
 		return text, true, nil
 	}
-	return "", false, ErrMeaning
+	return "", false, err
 }
 
 // inPlace returns the text with the edits that a change asks for.
@@ -124,18 +127,27 @@ func (d *Document) anew(want *yaml.Node) string {
 	return d.text.Text[:skipped] + head + b.String()
 }
 
-// means tells whether a text says what is wanted, and nothing behind it.
-func (d *Document) means(text string, want *yaml.Node) bool {
-	t := Text{Text: text, JSON: d.text.JSON}
+// means returns an error unless a text says what is wanted, and nothing behind it.
+func (d *Document) means(text string, want *yaml.Node) error {
+	t := Text{Text: text, JSON: d.text.JSON, Line: d.text.Line}
 	if !t.JSON && len(Split(text)) != len(Split(d.text.Text)) {
-		return false
+		return ErrMeaning
 	}
 	written, err := t.parse()
-	if err != nil || written == nil {
-		return err == nil && empty(want)
+	if err != nil {
+		return ErrMeaning
 	}
-	got, err := (&resolver{left: 2 * maxNodes}).copy(written, 1)
-	return err == nil && Same(got, want)
+	if written == nil {
+		written = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+	}
+	got, err := (&resolver{left: maxNodes, line: t.Line - 1}).copy(written, 1)
+	if err != nil {
+		return err
+	}
+	if !Same(got, want) {
+		return ErrMeaning
+	}
+	return nil
 }
 
 func copyTree(n *yaml.Node) *yaml.Node {

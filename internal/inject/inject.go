@@ -54,9 +54,8 @@ type Workload struct {
 
 // Inject puts sidecars into a file. Its name stands in positions only.
 func Inject(name string, data []byte, o Options) Result {
-	return process(name, data, func(o Options) action {
-		return func(w *workload, c *edit.Change) string { return w.inject(o, c) }
-	}(o))
+	r := newRecipe(o)
+	return process(name, data, func(w *workload, c *edit.Change) string { return w.inject(r, c) })
 }
 
 // Uninject takes sidecars out of a file. What [Inject] added to text in block style, to JSON and to collections in brackets
@@ -80,8 +79,12 @@ func process(name string, data []byte, act action) Result {
 		for _, text := range edit.Split(string(data)) {
 			out.WriteString(p.document(text))
 		}
-		p.result.Text = []byte(out.String())
-		return p.finish()
+		if out.Len() <= MaxBytes {
+			p.result.Text = []byte(out.String())
+			return p.finish()
+		}
+		p.tell(mesh.Position{Line: 1}, config.CodeTooLarge, fmt.Sprintf("the file would have more than %d bytes", MaxBytes))
+		p.unchanged(0)
 	}
 	p.result.Text = data
 	return p.finish()
@@ -132,11 +135,16 @@ func (p *processor) document(text edit.Text) string {
 	}
 	out, anew, err := d.Apply(&c)
 	at := mesh.Position{Line: d.Root.Line, Column: d.Root.Column}
+	if err == nil && len(out) > maxDocument {
+		err = &edit.Wrong{Kind: edit.TooLarge, Message: fmt.Sprintf("the document would have more than %d bytes", maxDocument)}
+	}
 	if err != nil {
-		for i := range p.result.Workloads[first:] {
-			p.result.Workloads[first+i].Changed = false
+		code := config.CodeInvalidValue
+		if _, ok := errors.AsType[*edit.Wrong](err); ok {
+			code = config.CodeTooLarge
 		}
-		p.tell(at, config.CodeInvalidValue, err.Error())
+		p.unchanged(first)
+		p.tell(at, code, err.Error())
 		return text.Text
 	}
 	if anew {
@@ -145,6 +153,13 @@ func (p *processor) document(text edit.Text) string {
 		last.Severity, last.Hint = mesh.Warning, `it is written in a way that cannot be added to, perhaps with keys behind "?"`
 	}
 	return out
+}
+
+// unchanged takes back what is said of the workloads from one on.
+func (p *processor) unchanged(first int) {
+	for i := range p.result.Workloads[first:] {
+		p.result.Workloads[first+i].Changed = false
+	}
 }
 
 // unread reports a document that could not be read.

@@ -64,7 +64,7 @@ func told(r Result) string {
 		switch {
 		case w.Changed:
 			fmt.Fprintf(&b, "%s: %s: injected\n", w.Position, w.Ref)
-		default:
+		case w.Why != "":
 			fmt.Fprintf(&b, "%s: %s: left alone: %s\n", w.Position, w.Ref, w.Why)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -232,4 +233,13 @@ func checkLines(t testing.TB, before, after string) {
 		}
 		rest = rest[at+1:]
 	}
+}
+
+func yamlOf(t testing.TB, o object) []byte {
+	t.Helper()
+	data, err := yaml.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

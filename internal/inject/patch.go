@@ -28,7 +28,7 @@ func Patch(pod []byte, namespace string, o Options) (patch []byte, w Workload, p
 		one.ref.Namespace = namespace
 	}
 	var c edit.Change
-	why := one.inject(o, &c)
+	why := one.inject(newRecipe(o), &c)
 	w = Workload{Ref: one.ref, Position: one.at(), Why: why}
 	if why != "" || mesh.HasErrors(one.problems) {
 		return nil, w, one.problems

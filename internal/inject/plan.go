@@ -29,8 +29,19 @@ const (
 	usualGrace = 30 // of Kubernetes, for a whole pod
 )
 
+// recipe is what all pods of a file get alike.
+type recipe struct {
+	options       Options
+	init, volumes []*yaml.Node
+}
+
+func newRecipe(o Options) recipe {
+	s := For(o, nil, 0)
+	return recipe{options: o, init: trees(s.InitContainers), volumes: trees(s.Volumes)}
+}
+
 // inject adds to the change of the object what its pods get, or returns why they get nothing.
-func (w *workload) inject(o Options, c *edit.Change) string {
+func (w *workload) inject(r recipe, c *edit.Change) string {
 	p := w.pod()
 	if p == nil {
 		return ""
@@ -44,8 +55,7 @@ func (w *workload) inject(o Options, c *edit.Change) string {
 		return ""
 	}
 	w.doubts(p)
-	s := For(o, p.sleepers(), seconds)
-	w.grow(p, s, c)
+	w.grow(p, r, For(r.options, p.sleepers(), seconds), c)
 	return ""
 }
 
@@ -143,7 +153,7 @@ func (w *workload) doubts(p *pod) {
 }
 
 // grow adds a sidecar to the change of the object.
-func (w *workload) grow(p *pod, s *Sidecar, c *edit.Change) {
+func (w *workload) grow(p *pod, r recipe, s *Sidecar, c *edit.Change) {
 	at := c
 	for _, key := range w.kind.template {
 		at = at.Key(key)
@@ -153,7 +163,7 @@ func (w *workload) grow(p *pod, s *Sidecar, c *edit.Change) {
 	for _, l := range []struct {
 		key   string
 		items []*yaml.Node
-	}{{"initContainers", trees(s.InitContainers)}, {"volumes", trees(s.Volumes)}} {
+	}{{"initContainers", r.init}, {"volumes", r.volumes}} {
 		list := edit.Field(p.spec, l.key)
 		if list == nil {
 			spec.Add(l.key, &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: l.items})
