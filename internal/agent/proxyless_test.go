@@ -103,13 +103,15 @@ func TestProxyless(t *testing.T) {
 func TestProxylessExpired(t *testing.T) {
 	t.Parallel()
 	p := &proxy{events: make(chan Event, 100)}
-	a, k := New(Config{Dir: t.TempDir(), Events: p}), &keeper{}
+	a, k := New(Config{Dir: t.TempDir(), Events: p}), &keeper{tell: func(Status) {}}
 	a.keepFiles(k)
 	want := newDirect(t, 0).credential(web)
 	for _, c := range []*credential{want, nil, want} {
 		if err := k.use(c); err != nil {
 			t.Fatal(err)
 		}
+		k.used = c
+		k.tell(Status{})
 	}
 	if got, err := k.load(trustDomain); err != nil || got == nil || !got.leaf().Equal(want.leaf()) {
 		t.Errorf("there is %v, %v", got, err)
