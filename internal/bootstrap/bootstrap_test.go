@@ -133,6 +133,12 @@ func TestIdentity(t *testing.T) {
 	if wait := envoy.AgentSecrets().GetInitialFetchTimeout(); wait == nil || wait.AsDuration() != 0 {
 		t.Errorf("it waits %v for its certificate", wait)
 	}
+	dynamic := b.GetDynamicResources()
+	for kind, source := range map[string]*corev3.ConfigSource{"listeners": dynamic.GetLdsConfig(), "clusters": dynamic.GetCdsConfig()} {
+		if wait := source.GetInitialFetchTimeout(); wait == nil || wait.AsDuration() != 0 {
+			t.Errorf("without %s it is ready after %v", kind, wait)
+		}
+	}
 	if agent := endpoint(found[envoy.SDSCluster]); agent.GetPipe().GetPath() != "/run/sds.sock" {
 		t.Errorf("its agent is at %v", agent)
 	}
