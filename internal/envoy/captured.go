@@ -44,7 +44,7 @@ const (
 var requestProtocols = []string{"http/1.0", "http/1.1", http2ALPN + "c"}
 
 // capturePorts are those of the proxy itself: what was going there would come back for ever, or call in the workload's name.
-var capturePorts = []int{mesh.CaptureOutbound, mesh.CaptureInbound}
+var capturePorts = []int{mesh.OutboundPort, mesh.InboundPort}
 
 // buildCaptured builds what only captured workloads are told.
 func buildCaptured(p plan.Plan) (string, proto.Message, error) {

@@ -86,8 +86,8 @@ type Workload struct {
 	Upstreams []Upstream `json:"upstreams,omitempty"`
 	// Uses says which hosts its proxy is given before it asks.
 	Uses Uses `json:"uses,omitzero"`
-	// Capture tells that its connections are captured: its proxy takes those that it makes on [CaptureOutbound] and those that
-	// it is made on [CaptureInbound], whatever they are for. Outbound, Door and Upstreams mean nothing then.
+	// Capture tells that its connections are captured: its proxy takes those that it makes on [OutboundPort] and those that
+	// it is made on [InboundPort], whatever they are for. Outbound, Door and Upstreams mean nothing then.
 	Capture bool `json:"capture,omitempty"`
 	// Probes are the requests by which the node asks the workload how it is, sorted. They come in plain text from somebody
 	// without an identity, and get through whatever the policies say.
@@ -105,12 +105,6 @@ func (w *Workload) HasAddress(a netip.Addr) bool {
 	own, err := netip.ParseAddr(w.Address)
 	return err == nil && own.Unmap() == a.Unmap()
 }
-
-// Ports on which the proxy of a captured workload takes its connections.
-const (
-	CaptureOutbound = 15001
-	CaptureInbound  = 15006
-)
 
 // ProbeKind says how a node asks a workload how it is.
 type ProbeKind string

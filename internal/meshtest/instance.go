@@ -28,6 +28,7 @@ type Instance struct {
 	*mesh.Workload
 	Dir  string // of its Envoy: access.log, admin.sock
 	mesh *Mesh
+	pod  *pod // nil: it is not captured
 	stop func()
 }
 
@@ -47,6 +48,10 @@ type Spec struct {
 	Account          string // "": default
 	Ports            []SpecPort
 	Upstreams        []mesh.Upstream // Listen is chosen
+
+	Capture  bool // it runs in a pod, and its traffic is captured
+	Headless bool // with Capture: the service has no address
+	Probes   []mesh.Probe
 }
 
 // SpecPort is one port of a service, with the application behind it.
@@ -60,6 +65,9 @@ type SpecPort struct {
 // StartSpec starts one more instance of a service, like [Mesh.Start].
 func (m *Mesh) StartSpec(s Spec) *Instance {
 	m.t.Helper()
+	if s.Capture {
+		return m.startCaptured(s)
+	}
 	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
 	w.Account = cmp.Or(s.Account, w.Account)
 	client := (&Instance{Workload: w, mesh: m}).Client()
@@ -139,18 +147,34 @@ func (m *Mesh) Expect(name string) *Instance {
 
 func (m *Mesh) expect(w *mesh.Workload) *Instance {
 	m.t.Helper()
-	i := &Instance{Workload: w, mesh: m, Dir: filepath.Join(m.Dir, w.Name)}
+	i := &Instance{Workload: w, mesh: m}
+	m.expected(i)
+	return i
+}
+
+// expected makes an instance known.
+func (m *Mesh) expected(i *Instance) {
+	m.t.Helper()
+	i.Dir = filepath.Join(m.Dir, i.Name)
 	if err := os.Mkdir(i.Dir, 0o700); err != nil {
 		m.t.Fatal(err)
 	}
-	m.Edit(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, w) })
-	return i
+	m.Edit(func(r *mesh.Registry) { r.Workloads = append(r.Workloads, i.Workload) })
 }
 
 // launch starts the Envoy of an instance and returns when it is ready.
 func (m *Mesh) launch(w *mesh.Workload) *Instance {
 	m.t.Helper()
-	i := m.expect(w)
+	i := &Instance{Workload: w, mesh: m}
+	m.launched(i)
+	return i
+}
+
+// launched is launch for an instance of which more is known.
+func (m *Mesh) launched(i *Instance) {
+	m.t.Helper()
+	m.expected(i)
+	w := i.Workload
 	e := &events{ready: make(chan struct{})}
 	i.stop = m.run("envoy "+w.Name, agent.New(m.agentConfig(i, e)).Run)
 	select {
@@ -163,7 +187,6 @@ func (m *Mesh) launch(w *mesh.Workload) *Instance {
 		running.Running = true
 		r.Workloads[slices.IndexFunc(r.Workloads, func(o *mesh.Workload) bool { return o.Name == w.Name })] = &running
 	})
-	return i
 }
 
 // setEndpoint makes the instance an endpoint of what it serves, or no longer one ("").
@@ -233,9 +256,12 @@ func (i *Instance) Proxy() string { return net.JoinHostPort(i.Address, strconv.I
 // Client returns an HTTP client whose requests go through the instance's Envoy, as those of its application would.
 func (i *Instance) Client() *http.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
-	if i.Type == mesh.Sidecar {
+	switch {
+	case i.pod != nil:
+		transport = i.capturedTransport()
+	case i.Type == mesh.Sidecar:
 		transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: i.Proxy()})
-	} else {
+	default:
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", i.Proxy())
 		}

@@ -31,6 +31,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/local"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/netns"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
 	"github.com/lateen-mesh/lateen/internal/xds"
@@ -66,6 +67,7 @@ type Config struct {
 	Version string
 	Alter   func(*xds.Resource) // see [push.Config]
 	CertTTL time.Duration       // of workloads' certificates; 0: a day
+	network *netns.Network      // on which captured instances are
 	// Plain gives the instances no identity: their Envoys are told over plain xDS what to do.
 	Plain bool
 	// Serve runs a control plane on a state folder outside this process, which answers over mutual TLS at an address, and
@@ -95,6 +97,9 @@ func NewWith(t testing.TB, config Config) *Mesh {
 	m := &Mesh{
 		t: t, Dir: dir, config: config, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName)),
 		Secure: net.JoinHostPort(subnet.Address(0).String(), strconv.Itoa(securePort)), taken: 1,
+	}
+	if config.network != nil {
+		m.Secure = net.JoinHostPort(netns.NodeAddress, strconv.Itoa(securePort))
 	}
 	m.startPlane()
 	m.put()
@@ -400,6 +405,9 @@ func (m *Mesh) agentConfig(i *Instance, events io.Writer) agent.Config {
 		Node: string(w.ID()), Type: string(w.Type), Address: w.Address, Domain: Domain, Envoy: m.envoy, Dir: i.Dir,
 		AdminSocket: filepath.Join(i.Dir, "admin.sock"), DrainTime: time.Second, Log: m.log(w.Name), Events: events,
 	}
+	if i.pod != nil {
+		c.Envoy = i.pod.envoy
+	}
 	if m.config.Plain {
 		c.PlainXDS = "unix:" + serve.XDSSocket(m.Dir)
 	} else {
@@ -445,6 +453,12 @@ func (e *events) Write(line []byte) (int, error) {
 func handlerServer(t testing.TB, h http.Handler) string {
 	t.Helper()
 	l := listenLoopback(t, "127.0.0.1")
+	serveOn(t, l, h)
+	return l.Addr().String()
+}
+
+// serveOn serves a handler on a listener until the test ends.
+func serveOn(t testing.TB, l net.Listener, h http.Handler) {
 	both := new(http.Protocols)
 	both.SetHTTP1(true)
 	both.SetUnencryptedHTTP2(true)
@@ -458,5 +472,4 @@ func handlerServer(t testing.TB, h http.Handler) string {
 		_ = server.Close()
 		<-done
 	})
-	return l.Addr().String()
 }

@@ -244,3 +244,6 @@ func (p *Pod) Program(path string) string {
 	p.Mount(target, place)
 	return place
 }
+
+// Namespace returns a path by which programs find the pod's network namespace as long as the test runs.
+func (p *Pod) Namespace() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), p.network.Fd()) }

@@ -82,7 +82,7 @@ func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	p := CapturedOutbound{
-		Name: v.Name, Workload: v.Workload, Port: mesh.CaptureOutbound, Requests: v.Services, Dialled: view.DialledPrefix,
+		Name: v.Name, Workload: v.Workload, Port: mesh.OutboundPort, Requests: v.Services, Dialled: view.DialledPrefix,
 		Passthrough: view.Passthrough,
 		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
 	}
@@ -112,7 +112,7 @@ func withinNetworks(network string, others []string) bool {
 func capturedInbound(v view.CapturedInbound) CapturedInbound {
 	return CapturedInbound{
 		InboundListener: InboundListener{
-			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: anyAddress, Port: mesh.CaptureInbound, Cluster: view.Inbound,
+			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: anyAddress, Port: mesh.InboundPort, Cluster: view.Inbound,
 			NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL), Original: true,
 		},
 		Ports: v.Ports,

@@ -213,8 +213,8 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	}
 	var out []*xds.Response
 	for _, kind := range []view.Kind{
-		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindScope,
-		view.KindRoutes, view.KindVirtualHost, view.KindEndpoints,
+		view.KindCluster, view.KindEndpoints, view.KindSecret, view.KindListener, view.KindFilter, view.KindScope, view.KindRoutes,
+		view.KindVirtualHost, view.KindEndpoints,
 	} {
 		if session.Opened(typeOf[kind]) {
 			if kind == view.KindScope {

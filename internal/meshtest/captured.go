@@ -1,0 +1,144 @@
+package meshtest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/capture"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/netns"
+)
+
+// ServiceRange is where services have their addresses in a mesh with pods.
+const ServiceRange = "10.96.0.0/16"
+
+// NewCaptured starts a control plane on a network of pods, and a mesh whose services have addresses. It must run in a network
+// namespace of its own ([netns.Run]). Instances with [Spec.Capture] run in pods.
+func NewCaptured(t *testing.T, config Config) *Mesh {
+	t.Helper()
+	config.Version, config.network = cmp.Or(config.Version, "test"), netns.NewNetwork(t)
+	m := NewWith(t, config)
+	m.Set(func(s *mesh.Settings) { s.ServiceRanges = []string{ServiceRange} })
+	return m
+}
+
+// pod is where a captured instance runs.
+type pod struct {
+	*netns.Pod
+	envoy string // program that starts Envoy there, as the user whose traffic is not captured
+}
+
+// newPod makes a pod whose traffic is captured.
+func (m *Mesh) newPod(name string) *pod {
+	m.t.Helper()
+	p := &pod{Pod: m.config.network.Pod(name)}
+	if err := p.Do(func() error { return capture.Apply(m.t.Context(), capture.Config{}, m.log(name)) }); err != nil {
+		m.t.Fatal(err)
+	}
+	// Envoy's folder is the test's, so its user is let through to it.
+	script := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=%s setpriv --pdeathsig=KILL --reuid=%[2]d --regid=%[2]d --clear-groups "+
+		"--inh-caps=+dac_override --ambient-caps=+dac_override %s \"$@\"\n", p.Namespace(), mesh.ProxyUser, m.envoy)
+	p.envoy = filepath.Join(m.Dir, name+".sh")
+	if err := os.WriteFile(p.envoy, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be run
+		m.t.Fatal(err)
+	}
+	return p
+}
+
+// intoPod makes a workload one that runs in a pod of its own.
+func (m *Mesh) intoPod(w *mesh.Workload) *pod {
+	m.t.Helper()
+	p := m.newPod(w.Name)
+	w.Capture, w.Address, w.Outbound = true, p.Address, 0
+	return p
+}
+
+// startCaptured starts an instance whose applications listen in a pod.
+func (m *Mesh) startCaptured(s Spec) *Instance {
+	m.t.Helper()
+	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
+	w.Account, w.Probes = cmp.Or(s.Account, w.Account), s.Probes
+	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w)}
+	client := i.Client()
+	host := HostOf(s.Service)
+	svc := &mesh.Service{Host: host, Name: s.Service, Namespace: Namespace, Headless: s.Headless}
+	for _, p := range s.Ports {
+		if p.App != nil {
+			serveOn(m.t, i.pod.Listen(":"+strconv.Itoa(p.Number)), p.App(client))
+		}
+		protocol := mesh.ProtocolOf(p.Name)
+		svc.Ports = append(svc.Ports, mesh.Port{Name: p.Name, Number: p.Number, Protocol: protocol})
+		w.Serves = append(w.Serves, mesh.Serving{Host: host, Port: p.Number, Protocol: protocol, Listen: p.Number})
+	}
+	m.Edit(func(r *mesh.Registry) {
+		if !slices.ContainsFunc(r.Services, func(known *mesh.Service) bool { return known.Host == host }) {
+			if !s.Headless {
+				svc.Addresses = []string{fmt.Sprintf("10.96.0.%d", len(r.Services)+1)}
+			}
+			r.Services = append(r.Services, svc)
+		}
+	})
+	m.launched(i)
+	m.setEndpoint(i, mesh.Healthy)
+	return i
+}
+
+// CapturedCaller starts an instance in a pod that serves nothing and only calls.
+func (m *Mesh) CapturedCaller(name string, labels mesh.Labels) *Instance {
+	m.t.Helper()
+	w := m.workload(name, mesh.Sidecar, labels)
+	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w)}
+	m.launched(i)
+	return i
+}
+
+// ServiceAddress returns the address of a service.
+func (m *Mesh) ServiceAddress(service string) string {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, svc := range m.registry.Services {
+		if svc.Host == HostOf(service) && len(svc.Addresses) > 0 {
+			return svc.Addresses[0]
+		}
+	}
+	return ""
+}
+
+// dialCaptured dials as an application in the instance's pod: an IP address as it is, the name of a service at its address.
+func (i *Instance) dialCaptured(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	name, _, _ := strings.Cut(host, ".")
+	if ip := i.mesh.ServiceAddress(name); ip != "" && net.ParseIP(host) == nil {
+		host = ip
+	}
+	return i.pod.Dial(ctx, network, net.JoinHostPort(host, port))
+}
+
+// DialFrom dials as an application in the instance's pod.
+func (i *Instance) DialFrom(address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(i.mesh.t.Context(), Patience)
+	defer cancel()
+	return i.dialCaptured(ctx, "tcp", address)
+}
+
+// Pod returns the pod in which the instance runs.
+func (i *Instance) Pod() *netns.Pod { return i.pod.Pod }
+
+// capturedTransport calls out of the instance's pod.
+func (i *Instance) capturedTransport() *http.Transport {
+	return &http.Transport{MaxIdleConnsPerHost: 64, DialContext: i.dialCaptured, IdleConnTimeout: time.Minute}
+}
