@@ -32,6 +32,12 @@ func NewCaptured(t *testing.T, config Config) *Mesh {
 	return m
 }
 
+// Network is that of the mesh's pods.
+func (m *Mesh) Network() *netns.Network { return m.config.network }
+
+// Serve serves a handler on a listener until the test ends.
+func (m *Mesh) Serve(l net.Listener, h http.Handler) { serveOn(m.t, l, h) }
+
 // pod is where a captured instance runs.
 type pod struct {
 	*netns.Pod
