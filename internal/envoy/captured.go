@@ -98,7 +98,7 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 		if chain.FilterChainMatch, err = matchNetwork(network); err != nil {
 			return nil, err
 		}
-		chain.FilterChainMatch.TransportProtocol, chain.FilterChainMatch.ApplicationProtocols = "raw_buffer", requestProtocols
+		chain.FilterChainMatch.ApplicationProtocols = requestProtocols
 		l.FilterChains = append(l.FilterChains, chain)
 	}
 	for _, network := range p.Bytes {
@@ -139,13 +139,14 @@ func portValue(port int) *wrapperspb.UInt32Value {
 	return wrapperspb.UInt32(uint32(port)) //nolint:gosec // ports are checked where they enter the mesh
 }
 
-// matchNetwork matches connections that were going to a network.
+// matchNetwork matches connections that were going to a network. All say what carries them, which is always the same: Envoy looks
+// no further when it has found one chain that does.
 func matchNetwork(text string) (*listenerv3.FilterChainMatch, error) {
 	network, err := netip.ParsePrefix(text)
 	if err != nil {
 		return nil, err
 	}
-	return &listenerv3.FilterChainMatch{PrefixRanges: []*corev3.CidrRange{{
+	return &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", PrefixRanges: []*corev3.CidrRange{{
 		AddressPrefix: network.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(network.Bits())), //nolint:gosec // 0 to 128
 	}}}, nil
 }
