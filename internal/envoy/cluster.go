@@ -109,6 +109,7 @@ func find(c *clusterv3.Cluster, p plan.Cluster) error {
 	}
 	if p.Find == plan.FindOriginal {
 		c.ClusterDiscoveryType, c.LbPolicy = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, clusterv3.Cluster_CLUSTER_PROVIDED
+		c.CircuitBreakers = unbounded()
 		return nil
 	}
 	c.UpstreamBindConfig = anySource()
