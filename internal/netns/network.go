@@ -16,6 +16,8 @@ const (
 
 	bridge   = "pods"
 	mostPods = 200
+	// bridgeMAC is an address that nobody else has: one that is administered here (IEEE 802).
+	bridgeMAC = "02:00:0a:f4:00:01"
 	// highestUID is the highest user ID that processes in pods are given.
 	highestUID = 65534
 )
@@ -39,7 +41,8 @@ func NewNetwork(t *testing.T) *Network {
 			"hint: run the tests as root")
 	}
 	n := &Network{t: t}
-	n.ip("link", "add", bridge, "type", "bridge")
+	// With an address of its own: else a bridge takes the lowest of those that joined it, and whoever joined before sends to the wrong one.
+	n.ip("link", "add", bridge, "address", bridgeMAC, "type", "bridge")
 	n.ip("address", "add", NodeAddress+"/24", "dev", bridge)
 	n.ip("link", "set", bridge, "up")
 	t.Cleanup(func() { n.ip("link", "delete", bridge) })
