@@ -32,18 +32,19 @@ type inspecting struct {
 var inspected = map[string][]view.Kind{
 	"listeners": {view.KindListener},
 	"filters":   {view.KindFilter},
+	"scopes":    {view.KindScope},
 	"routes":    {view.KindRoutes, view.KindVirtualHost},
 	"clusters":  {view.KindCluster},
 	"endpoints": {view.KindEndpoints},
 	"secrets":   {view.KindSecret},
 }
 
-const inspectedWords = "listeners, clusters, routes, endpoints, secrets or filters"
+const inspectedWords = "listeners, clusters, routes, endpoints, secrets, filters or scopes"
 
 func newConfigCommand(m *meshFlags) *cobra.Command {
 	i := &inspecting{mesh: m}
 	cmd := &cobra.Command{
-		Use:     "config PROXY [listeners|clusters|routes|endpoints|secrets|filters]",
+		Use:     "config PROXY [listeners|clusters|routes|endpoints|secrets|filters|scopes]",
 		Aliases: []string{"proxy-config"},
 		Short:   "Show the configuration that a proxy itself says it has, beside what it was sent",
 		Long: `Show the configuration that a proxy itself says it has, beside what it was sent, and mark what differs.
@@ -52,7 +53,7 @@ STATE is "same"; "own" for what the proxy started with or looked up by itself; "
 "not sent" for what waits for something else; "warming" for what the proxy has and does not use yet; "refused". What is
 wrong with a resource stands below the tables. Keys and credentials are never shown.
 
-The part may stand before the proxy, in the singular, or as xDS abbreviates it (lds, cds, rds, vhds, eds, sds, ecds).
+The part may stand before the proxy, in the singular, or as xDS abbreviates it (lds, cds, rds, vhds, eds, sds, ecds, srds).
 
 ` + proxyNames,
 		Example: "  lateen config productpage-v1-0\n  lateen config deploy/reviews-v1 clusters\n" +

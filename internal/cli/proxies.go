@@ -211,6 +211,7 @@ var discovery = []struct {
 }{
 	{view.KindListener, "LDS"},
 	{view.KindFilter, "ECDS"},
+	{view.KindScope, "SRDS"},
 	{view.KindRoutes, "RDS"},
 	{view.KindVirtualHost, "VHDS"},
 	{view.KindCluster, "CDS"},

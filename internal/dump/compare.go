@@ -52,7 +52,7 @@ func (r *Row) Alike() bool { return r.State == Same || r.State == Own }
 
 // order of the kinds, as people read a configuration: from where requests come in to where they go.
 var order = []view.Kind{
-	view.KindListener, view.KindFilter, view.KindRoutes, view.KindVirtualHost, view.KindCluster, view.KindEndpoints,
+	view.KindListener, view.KindFilter, view.KindScope, view.KindRoutes, view.KindVirtualHost, view.KindCluster, view.KindEndpoints,
 	view.KindSecret,
 }
 

@@ -85,6 +85,9 @@ type section struct {
 	StaticSecrets    []state `json:"static_secrets"`
 	ActiveSecrets    []state `json:"dynamic_active_secrets"`
 	WarmingSecrets   []state `json:"dynamic_warming_secrets"`
+	Scopes           []struct {
+		Scopes []json.RawMessage `json:"scoped_route_configs"`
+	} `json:"dynamic_scoped_route_configs"`
 }
 
 // read reads a dump.
@@ -123,6 +126,13 @@ func (s *section) resources() []found {
 	}
 	add(view.KindRoutes, static, s.StaticRoutes)
 	add(view.KindRoutes, active, s.Routes)
+	for _, set := range s.Scopes {
+		for _, body := range set.Scopes {
+			scope := found{kind: view.KindScope}
+			scope.take(body)
+			all = append(all, scope)
+		}
+	}
 	add(view.KindEndpoints, static, s.StaticEndpoints)
 	add(view.KindEndpoints, active, s.DynamicEndpoints)
 	add(view.KindFilter, active, s.Filters)
@@ -214,6 +224,8 @@ func nameOf(m proto.Message) string {
 	case *listenerv3.Listener:
 		return m.GetName()
 	case *routev3.RouteConfiguration:
+		return m.GetName()
+	case *routev3.ScopedRouteConfiguration:
 		return m.GetName()
 	case *endpointv3.ClusterLoadAssignment:
 		return m.GetClusterName()

@@ -27,6 +27,7 @@ import (
 var Columns = map[view.Kind][]string{
 	view.KindListener:    {"ADDRESS", "SPEAKS"},
 	view.KindFilter:      {"LEADS TO"},
+	view.KindScope:       {"ROUTES"},
 	view.KindRoutes:      {"VIRTUAL HOSTS"},
 	view.KindVirtualHost: {"DOMAINS", "ROUTES"},
 	view.KindCluster:     {"TYPE", "TLS"},
@@ -46,6 +47,8 @@ func (r *Row) Lines() [][]string {
 		return [][]string{{listens(m), speaks(m)}}
 	case *corev3.TypedExtensionConfig:
 		return [][]string{{leadsTo(m)}}
+	case *routev3.ScopedRouteConfiguration:
+		return [][]string{{m.GetRouteConfigurationName()}}
 	case *routev3.RouteConfiguration:
 		if m.GetVhds() != nil {
 			return [][]string{{"on demand"}}

@@ -41,8 +41,11 @@ func sayWhoCalls(l net.Listener, name string) {
 	}()
 }
 
-// firstLine dials out of a pod and returns the first line that comes, or the error.
-func firstLine(p *netns.Pod, address string) string {
+// firstLine dials out of a pod, says something and returns the first line that comes, or the error.
+func firstLine(p *netns.Pod, address string) string { return dialLine(p, address, "hello\n") }
+
+// dialLine dials out of a pod, says something, or waits for the server to speak first, and returns the first line that comes.
+func dialLine(p *netns.Pod, address, say string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), meshtest.Patience)
 	defer cancel()
 	conn, err := p.Dial(ctx, "tcp", address)
@@ -51,6 +54,9 @@ func firstLine(p *netns.Pod, address string) string {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(meshtest.Patience))
+	if _, err := io.WriteString(conn, say); err != nil {
+		return err.Error()
+	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
 		return err.Error()
@@ -111,7 +117,7 @@ func TestCapturedInbound(t *testing.T) {
 		seen("a stranger's request", fmt.Sprint(plainStatus(stranger, "http://"+place(9080))), "200")
 		seen("a stranger's bytes", firstLine(stranger, place(9090)), "bytes to 127.0.0.6")
 		seen("a stranger's bytes to an unnamed port", firstLine(stranger, place(9999)), "unnamed to 127.0.0.6")
-		seen("a member's bytes by the service", firstLine(caller.Pod(), m.ServiceAddress("reviews")+":9090"), "bytes to 127.0.0.6")
+		seen("a member's bytes by the service", dialLine(caller.Pod(), m.ServiceAddress("reviews")+":9090", ""), "bytes to 127.0.0.6")
 		seen("a member's bytes to the pod", firstLine(caller.Pod(), place(9090)), "bytes to 127.0.0.6")
 		seen("a member's bytes to an unnamed port", firstLine(caller.Pod(), place(9999)), "unnamed to 127.0.0.6")
 		client := &http.Client{Transport: &http.Transport{

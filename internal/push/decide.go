@@ -32,6 +32,10 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 	d := Decided{Proxy: w.ID(), Resource: view.ID{Kind: view.KindRoutes, Name: view.DoorRoutes}, Request: r}
 	switch w.Type {
 	case mesh.Sidecar:
+		if w.Capture {
+			d.Resource, d.Request, err = captured(snapshot, w, r)
+			break
+		}
 		d.Resource, d.Request, err = toSidecar(snapshot, w, r)
 	case mesh.Proxyless:
 		d.Resource = callOf(snapshot, w, r)
@@ -76,6 +80,32 @@ func callOf(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) view.ID {
 		return view.CallRoutesOf(t.Host, t.Port)
 	}
 	return target
+}
+
+// captured returns the request as a captured workload sends it, to the address of the service that its authority names, and the
+// routes that it meets there.
+func captured(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) (view.ID, explain.Request, error) {
+	address, _ := netip.ParseAddr(w.Address)
+	if !r.Source.IsValid() {
+		r.Source = address
+	}
+	if r.Scheme == "https" || r.Method == http.MethodConnect {
+		return view.ID{}, r, fmt.Errorf("what a captured workload sends to %s over TLS are bytes to its proxy, not requests", r.Authority)
+	}
+	scopes := view.ScopesCalled(s, w.Namespace, r.Authority)
+	if len(scopes) == 0 {
+		return view.ID{}, r, fmt.Errorf("no service has an address and port for %s: what goes there is not steered by requests, but "+
+			"passed on to the place that it names", r.Authority)
+	}
+	v, _ := view.Cut(s, view.Caller{}, scopes[0])
+	scope, ok := v.(view.Scope)
+	if !ok {
+		return scopes[0], r, nil
+	}
+	if at, err := netip.ParseAddrPort(scope.Name); err == nil && !r.Dialled.IsValid() {
+		r.Dialled = at.Addr()
+	}
+	return view.ID{Kind: view.KindRoutes, Name: scope.Routes}, r, nil
 }
 
 // toSidecar returns the request as a workload sends it to its sidecar, and the routes that it meets there.

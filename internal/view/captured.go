@@ -96,11 +96,15 @@ func ScopesOf(svc *mesh.Service) []ID {
 	return ids
 }
 
-// ScopesCalled names the scopes of a service's port as a workload in a namespace spells it, "reviews:9080".
+// ScopesCalled names the scopes of a service's port as a workload in a namespace spells it, "reviews:9080" or by an address, whether
+// there are such scopes or not.
 func ScopesCalled(s *mesh.Snapshot, namespace, spelling string) []ID {
 	host, port, ok := splitAuthority(spelling)
 	if !ok {
 		return nil
+	}
+	if address, err := netip.ParseAddr(host); err == nil { // as it is dialled
+		return []ID{{KindScope, net.JoinHostPort(address.Unmap().String(), strconv.Itoa(port))}}
 	}
 	for _, candidate := range mesh.Candidates(host, namespace, s.Domain()) {
 		if svc := s.Service(candidate); svc != nil {
