@@ -128,7 +128,7 @@ func (w *workload) clashes(p *pod) {
 func (w *workload) doubts(p *pod) {
 	everybody := Text(find(p.spec, "securityContext", "runAsUser"))
 	ports := []string{}
-	for _, port := range []int{mesh.CaptureOutbound, mesh.CaptureInbound, mesh.AgentMetricsPort, mesh.AgentHealthPort} {
+	for _, port := range []int{mesh.OutboundPort, mesh.InboundPort, mesh.AgentMetricsPort, mesh.AgentHealthPort} {
 		ports = append(ports, strconv.Itoa(port))
 	}
 	for _, c := range slices.Concat(p.init, p.apps) {
