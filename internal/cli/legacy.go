@@ -32,8 +32,12 @@ const (
 // glog are the flags of the library by which all of Istio's programs wrote their logs.
 func glog(say string) []legacyFlag {
 	return []legacyFlag{
-		{name: "v", short: "v", say: say}, {name: "vmodule", say: say}, {name: "logtostderr", say: say, alone: true},
-		{name: "alsologtostderr", say: say, alone: true}, {name: "stderrthreshold", say: say}, {name: "log_dir", say: say},
+		{name: "v", short: "v", say: say},
+		{name: "vmodule", say: say},
+		{name: "logtostderr", say: say, alone: true},
+		{name: "alsologtostderr", say: say, alone: true},
+		{name: "stderrthreshold", say: say},
+		{name: "log_dir", say: say},
 		{name: "log_backtrace_at", say: say},
 	}
 }
@@ -52,9 +56,13 @@ func discoveryFlags() []legacyFlag {
 		{name: "port", say: "proxies are answered at --secure-address over xDS, health and metrics are at --admin-port"},
 		{name: "profile", alone: true, say: "profiles are below /debug/pprof of --admin-port, for who has the token"},
 		{name: "discovery_cache", alone: true, say: "what was made for a proxy is always kept, until something changes that it was made from; /cache_stats counts"},
-		{name: "consulconfig", say: sayConsul}, {name: "consulserverURL", say: sayConsul}, {name: "eurekaserverURL", say: sayConsul},
-		{name: "admission-webhook-name", say: sayWebhook}, {name: "admission-service", say: sayWebhook},
-		{name: "admission-service-port", say: sayWebhook}, {name: "admission-secret", say: sayWebhook},
+		{name: "consulconfig", say: sayConsul},
+		{name: "consulserverURL", say: sayConsul},
+		{name: "eurekaserverURL", say: sayConsul},
+		{name: "admission-webhook-name", say: sayWebhook},
+		{name: "admission-service", say: sayWebhook},
+		{name: "admission-service-port", say: sayWebhook},
+		{name: "admission-secret", say: sayWebhook},
 		{name: "admission-registration-delay", say: sayWebhook},
 	}, glog(sayLog)...)
 }
@@ -62,8 +70,12 @@ func discoveryFlags() []legacyFlag {
 // agentFlags are those of `pilot-agent proxy`.
 func agentFlags() []legacyFlag {
 	return append([]legacyFlag{
-		{name: "ip", is: "address"}, {name: "id", is: "node"}, {name: "discoveryAddress", is: "control-plane"},
-		{name: "binaryPath", is: "envoy"}, {name: "configPath", is: "dir"}, {name: "drainDuration", is: "drain-time"},
+		{name: "ip", is: "address"},
+		{name: "id", is: "node"},
+		{name: "discoveryAddress", is: "control-plane"},
+		{name: "binaryPath", is: "envoy"},
+		{name: "configPath", is: "dir"},
+		{name: "drainDuration", is: "drain-time"},
 		{name: "customConfigFile", is: "bootstrap"},
 		{name: "serviceregistry", say: "the control plane knows the registries"},
 		{name: "domain", say: "the control plane says which domain the services have"},

@@ -66,11 +66,12 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	m, kinds := &meshFlags{}, serve.Kinds()
 	m.addTo(root.PersistentFlags())
-	const run, objects, look, parts = "run", "objects", "look", "parts"
+	const run, objects, look, cluster, parts = "run", "objects", "look", "cluster", "parts"
 	root.AddGroup(
 		&cobra.Group{ID: run, Title: "Run a mesh:"},
 		&cobra.Group{ID: objects, Title: "Steer it:"},
 		&cobra.Group{ID: look, Title: "Look inside:"},
+		&cobra.Group{ID: cluster, Title: "On Kubernetes:"},
 		&cobra.Group{ID: parts, Title: "Parts, as other commands start them:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
@@ -82,7 +83,8 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		look: {
 			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
 		},
-		parts: {newServeCommand(m), newAgentCommand(), newCaptureCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
+		cluster: {newInstallCommand(m), newUninstallCommand(m)},
+		parts:   {newServeCommand(m), newAgentCommand(), newCaptureCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

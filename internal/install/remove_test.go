@@ -1,0 +1,134 @@
+package install_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lateen-mesh/lateen/internal/install"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+const rule = `{apiVersion: config.istio.io/v1alpha2, kind: RouteRule, metadata: {name: %s}, spec: {destination: {name: reviews}}}
+---
+`
+
+// inhabit fills a cluster with what a control plane writes, and returns a namespace with objects of our kinds.
+func (r *rig) inhabit() string {
+	r.t.Helper()
+	namespace, ours := r.server.Namespace(r.t), []string{}
+	for _, ns := range []string{namespace, r.server.Namespace(r.t), mesh.SystemNamespace, "kube-system"} {
+		ours = append(ours, fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {name: lateen-root, namespace: %s, labels: {app.kubernetes.io/part-of: lateen}}, data: {root-cert.pem: x}}", ns))
+	}
+	ours = append(ours,
+		"{apiVersion: v1, kind: Secret, metadata: {name: lateen-ca, namespace: lateen-system}}",
+		"{apiVersion: v1, kind: Secret, metadata: {name: lateen-ca-found-1, namespace: lateen-system, labels: {app.kubernetes.io/part-of: lateen}}}",
+		"{apiVersion: v1, kind: ConfigMap, metadata: {name: lateen-stances, namespace: lateen-system, labels: {app.kubernetes.io/part-of: lateen}}}",
+		"{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: lateen-1, namespace: lateen-system, labels: {app.kubernetes.io/part-of: lateen}}}",
+		"{apiVersion: v1, kind: ConfigMap, metadata: {name: other, namespace: "+namespace+"}}",
+		fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: app, namespace: %s}, spec: {serviceAccountName: default, initContainers: [{name: lateen-proxy, image: p}], containers: [{name: app, image: a}]}}", namespace),
+	)
+	r.server.Kubectl(r.t, strings.Join(ours, "\n---\n"), "create", "-f", "-")
+	r.server.Kubectl(r.t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "-l", mesh.PartLabel+"=lateen")
+	r.server.Kubectl(r.t, fmt.Sprintf(rule, "a")+fmt.Sprintf(rule, "b"), "create", "-n", namespace, "-f", "-")
+	return namespace
+}
+
+// ours lists everything in the cluster that is Lateen's, by labels or by name.
+func (r *rig) ours() []string {
+	r.t.Helper()
+	kinds := r.server.Kubectl(r.t, "", "api-resources", "--verbs=list,delete", "-o", "name")
+	out := r.server.Kubectl(r.t, "", "get", strings.Join(strings.Fields(kinds), ","), "-A", "-o", `jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.labels}{"\n"}{end}`)
+	var all []string
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "lateen") || strings.Contains(line, "RouteRule") {
+			all = append(all, strings.TrimSpace(line))
+		}
+	}
+	return all
+}
+
+func (r *rig) remove(ctx context.Context, keep bool) ([]string, error) {
+	r.t.Helper()
+	var told []string
+	err := r.Remove(ctx, usual(r.t), keep, func(s install.Step) { told = append(told, string(s.Verb)+" "+s.Object) })
+	return told, err
+}
+
+// Nothing is left, not even what the control plane itself has written, and what is not Lateen's is untouched.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.asController()
+	r.mustApply(usual(t))
+	namespace := r.inhabit()
+	left, err := r.Survey(t.Context(), usual(t))
+	if diff := cmp.Diff(install.Left{Installed: true, Objects: map[string]int{"routerules": 2}, Proxies: 1}, left); err != nil || diff != "" {
+		t.Errorf("survey: %v\n%s", err, diff)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	told, err := r.remove(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 15+8 || told[0] != "deleted deployment lateen-system/lateen" || told[len(told)-1] != "deleted namespace lateen-system" {
+		t.Errorf("%d steps:\n%s", len(told), strings.Join(told, "\n"))
+	}
+	if ours := r.ours(); len(ours) != 0 {
+		t.Errorf("left:\n%s", strings.Join(ours, "\n"))
+	}
+	if got := r.server.Kubectl(t, "", "get", "configmap,pod", "-n", namespace, "-o", "name"); got != "configmap/other\npod/app\n" {
+		t.Errorf("of others there is %q", got)
+	}
+	if told, err := r.remove(ctx, false); err != nil || len(told) != 0 {
+		t.Errorf("again: %v, %v", told, err)
+	}
+	left, err = r.Survey(t.Context(), usual(t))
+	if diff := cmp.Diff(install.Left{Objects: map[string]int{}, Proxies: 1}, left); err != nil || diff != "" {
+		t.Errorf("survey afterwards: %v\n%s", err, diff)
+	}
+	if told := r.mustApply(usual(t)); len(told[install.Created]) != 15 {
+		t.Errorf("installed again: %v", told)
+	}
+}
+
+// A removal goes on where an earlier one was interrupted, wherever that was; and definitions can stay.
+func TestRemoveInterrupted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.asController()
+	r.mustApply(usual(t))
+	namespace := r.inhabit()
+	seen := map[string]bool{}
+	rounds := 0
+	for done := false; !done; rounds++ {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		err := r.Remove(ctx, usual(t), true, func(s install.Step) {
+			if seen[s.Object] {
+				t.Errorf("%s was deleted twice", s.Object)
+			}
+			seen[s.Object] = true
+			if len(seen)%4 == 0 {
+				cancel()
+			}
+		})
+		done = err == nil
+		cancel()
+		if rounds > 10 {
+			t.Fatal(err)
+		}
+	}
+	if rounds < 4 || len(seen) != 12+8 {
+		t.Errorf("%d objects were deleted in %d rounds", len(seen), rounds)
+	}
+	if got := r.server.Kubectl(t, "", "get", "lateen", "-n", namespace, "-o", "name"); strings.Count(got, "\n") != 2 {
+		t.Errorf("of the objects there are %q", got)
+	}
+	if ours := r.ours(); len(ours) != 3+2 {
+		t.Errorf("left:\n%s", strings.Join(ours, "\n"))
+	}
+}
