@@ -22,7 +22,7 @@ import (
 // Mesh says where to look.
 type Mesh struct {
 	Name  string
-	Dir   string // state folder
+	Dir   string // state folder; "": it is not on this machine
 	API   *api.Client
 	Since time.Duration // how far back access logs are read
 }

@@ -142,7 +142,10 @@ func Authority(ctx context.Context, client *api.Client) (*api.Authority, error) 
 
 // place finds the folder of a workload's proxy.
 func place(m Mesh, w api.Workload, p *api.Proxy) *seen {
-	s := &seen{Workload: w, dir: filepath.Join(m.Dir, "proxies", string(w.ID))}
+	s := &seen{Workload: w}
+	if m.Dir != "" {
+		s.dir = filepath.Join(m.Dir, "proxies", string(w.ID))
+	}
 	if stat, err := os.Stat(s.dir); err == nil && stat.IsDir() {
 		s.here = true
 	}

@@ -148,7 +148,10 @@ func (s *seen) lookAtIdentity(ctx context.Context, now time.Time) {
 func (s *seen) readStatus(now time.Time) {
 	id := &s.identity
 	s.chain, id.Chain, id.Trusts = nil, nil, nil
-	status, err := agent.ReadStatus(s.dir)
+	status, err := agent.Status{}, fs.ErrNotExist
+	if s.dir != "" {
+		status, err = agent.ReadStatus(s.dir)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && id.Connected && id.Proven == "":
 		id.State, id.Why = None, "it has connected without proving who it is"

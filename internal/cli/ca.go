@@ -88,6 +88,9 @@ func (s *authorityShown) run(cmd *cobra.Command, args []string) error {
 	if err == nil {
 		identities, err = checkup.Identities(cmd.Context(), t.checked())
 	}
+	if err != nil && t.cluster != nil {
+		return err
+	}
 	if err != nil {
 		return s.offline(cmd, t, err)
 	}
@@ -119,6 +122,9 @@ func (t target) checked() checkup.Mesh { return checkup.Mesh{Name: t.name, Dir: 
 // one prints one workload's certificate.
 func (s *authorityShown) one(cmd *cobra.Command, t target, name string) error {
 	id, err := checkup.One(cmd.Context(), t.checked(), name)
+	if err != nil && t.cluster != nil {
+		return err
+	}
 	if err != nil {
 		return s.oneOffline(cmd, t, name, err)
 	}

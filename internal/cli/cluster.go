@@ -83,6 +83,20 @@ func (f *meshFlags) inCluster(err error) (target, error) {
 	return target{name: c.Context, client: client, objects: kept, cluster: c}, nil
 }
 
+// again returns the same mesh when its control plane answers again.
+func (t target) again(ctx context.Context) (target, error) {
+	if t.cluster == nil {
+		same := meshFlags{name: t.name, stateDir: t.dir}
+		return same.findLocal(ctx)
+	}
+	for {
+		if _, err := t.client.Status(ctx); err == nil || ctx.Err() != nil {
+			return t, ctx.Err()
+		}
+		rest(ctx, pollInterval)
+	}
+}
+
 // said returns how a mesh is called in what commands say.
 func (t target) said() string {
 	if t.cluster != nil {

@@ -196,6 +196,10 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 	if err != nil {
 		return "", nil, err
 	}
+	if t.cluster != nil {
+		return "", nil, failed(fmt.Sprintf("`lateen proxies %s` shows what it was sent, `lateen explain %s` why", sent.Proxy, sent.Proxy),
+			"what the Envoy of a pod itself has cannot be asked from outside the cluster yet")
+	}
 	folder := filepath.Join(t.dir, "proxies", string(sent.Proxy))
 	var reader dump.Reader = dump.Socket(filepath.Join(folder, "admin.sock"))
 	var has []byte

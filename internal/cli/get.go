@@ -24,6 +24,7 @@ type getting struct {
 	all       bool
 	labels    string
 	output    string
+	watch     bool
 }
 
 func newGetCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
@@ -41,6 +42,7 @@ func newGetCommand(m *meshFlags, kinds config.Kinds) *cobra.Command {
 	flags.BoolVarP(&g.all, "all-namespaces", "A", false, "of every namespace")
 	addSelector(flags, &g.labels)
 	flags.StringVarP(&g.output, "output", "o", "short", "short, wide, yaml, json or name")
+	flags.BoolVarP(&g.watch, "watch", "w", false, "show changes as they come, until Ctrl-C")
 	return cmd
 }
 
@@ -48,6 +50,9 @@ func (g *getting) run(cmd *cobra.Command, args []string) error {
 	show, ok := formats[g.output]
 	if !ok {
 		return misused("short, wide, yaml, json or name", "unknown output format %q", g.output)
+	}
+	if g.watch && (g.output == "yaml" || g.output == "json") {
+		return misused("short, wide or name", "--watch shows changes to people, not as %s", g.output)
 	}
 	if len(args) == 0 {
 		return misused("", "which kind? %s", knownKinds(g.kinds))
@@ -63,13 +68,12 @@ func (g *getting) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	var objects []api.Object
-	for _, w := range words {
-		found, err := g.fetch(cmd, t, w)
-		if err != nil {
-			return err
-		}
-		objects = append(objects, found...)
+	objects, err := g.fetchAll(cmd, t, words)
+	if err != nil {
+		return err
+	}
+	if g.watch {
+		return g.follow(cmd, t, words, objects)
 	}
 	if err := show(cmd.OutOrStdout(), objects, words[0].name == ""); err != nil || g.output != "wide" {
 		return err
@@ -96,25 +100,46 @@ func tellOf(cmd *cobra.Command, client *api.Client, objects []api.Object) error 
 	return nil
 }
 
+// fetchAll returns the objects that all words mean.
+func (g *getting) fetchAll(cmd *cobra.Command, t target, all []words) ([]api.Object, error) {
+	var objects []api.Object
+	for _, w := range all {
+		found, err := g.fetch(cmd, t, w)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, found...)
+	}
+	return objects, nil
+}
+
 // fetch returns the objects that words mean. One that is named and not there is an error.
 func (g *getting) fetch(cmd *cobra.Command, t target, w words) ([]api.Object, error) {
 	kind, err := kindOf(g.kinds, w.kind)
 	if err != nil {
 		return nil, err
 	}
-	namespace := cmp.Or(g.namespace, t.namespace())
-	if g.all {
-		namespace = ""
-	}
-	found, err := t.objects.Objects(cmd.Context(), api.Query{Kind: kind.Name, Namespace: namespace, Name: w.name, Labels: g.labels})
+	found, err := g.lookUp(cmd, t, kind, w.name)
 	if err != nil || w.name == "" || len(found) > 0 {
 		return found, err
 	}
-	hint := ""
+	namespace, hint := g.in(t), ""
 	if all, err := t.objects.Objects(cmd.Context(), api.Query{Kind: kind.Name}); err == nil { // who may not see them gets no hint
 		hint = nearby(all, namespace, w.name)
 	}
 	return nil, failed(hint, "there is no %s %q in %s", kind.Type, w.name, place(namespace))
+}
+
+// in returns the namespace that is looked into; "": all.
+func (g *getting) in(t target) string {
+	if g.all {
+		return ""
+	}
+	return cmp.Or(g.namespace, t.namespace())
+}
+
+func (g *getting) lookUp(cmd *cobra.Command, t target, kind *config.Kind, name string) ([]api.Object, error) {
+	return t.objects.Objects(cmd.Context(), api.Query{Kind: kind.Name, Namespace: g.in(t), Name: name, Labels: g.labels})
 }
 
 // nearby returns a hint at the object that was probably meant instead of one that is not there.

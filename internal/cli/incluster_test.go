@@ -43,7 +43,7 @@ import (
 func startInCluster(t *testing.T, ts *testscript.TestScript, server *kubetest.Server, args []string) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	ts.Check(err)
-	kubelet := startKubelet(ts, server, listener.Addr().String())
+	kubelet := startKubelet(t.Context(), ts, server, listener.Addr().String())
 	address, port, err := net.SplitHostPort(kubelet)
 	ts.Check(err)
 	ns := ts.Getenv("ns")
@@ -116,10 +116,10 @@ func follow(ctx context.Context, kept *kubeobjects.Objects, namespace string, kn
 }
 
 // startKubelet starts what the API server takes for a kubelet, whose pods all listen at an address, and returns where it is.
-func startKubelet(ts *testscript.TestScript, server *kubetest.Server, target string) string {
+func startKubelet(ctx context.Context, ts *testscript.TestScript, server *kubetest.Server, target string) string {
 	at, err := url.Parse(server.URL)
 	ts.Check(err)
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(at.Hostname(), "0"))
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(at.Hostname(), "0"))
 	ts.Check(err)
 	pki := filepath.Dir(server.CA) // the certificate of the API server is one of its address
 	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key"))
@@ -150,7 +150,7 @@ func forward(w http.ResponseWriter, r *http.Request, target string) {
 	if connection == nil {
 		return
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }()
 	var data, wrong httpstream.Stream
 	for range 2 {
 		select {

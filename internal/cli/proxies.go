@@ -78,11 +78,12 @@ func (l *looking) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if l.watch {
-		return l.follow(cmd, t)
-	}
 	if name != "" {
 		return l.one(cmd, t, name)
+	}
+	l.namespace = cmp.Or(l.namespace, t.namespace())
+	if l.watch {
+		return l.follow(cmd, t)
 	}
 	proxies, err := t.client.Proxies(cmd.Context())
 	if err != nil {

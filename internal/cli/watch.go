@@ -28,7 +28,7 @@ const (
 func (l *looking) follow(cmd *cobra.Command, t target) error {
 	ctx := cmd.Context()
 	w := newWatching(cmd.OutOrStdout(), l)
-	supervised := local.Runs(t.dir)
+	supervised := t.cluster == nil && local.Runs(t.dir)
 	ask := api.Watch{Revision: -1}
 	for ctx.Err() == nil {
 		watched, err := t.client.WatchProxies(ctx, ask)
@@ -42,8 +42,7 @@ func (l *looking) follow(cmd *cobra.Command, t target) error {
 				return nil
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "lateen: the control plane is away; the proxies go on with what they have")
-			same := meshFlags{name: t.name, stateDir: t.dir}
-			found, err := same.find(ctx)
+			found, err := t.again(ctx)
 			if err != nil && ctx.Err() == nil {
 				return err
 			}

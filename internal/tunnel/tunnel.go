@@ -141,7 +141,7 @@ func upgrade(ctx context.Context, d httpstream.Dialer) (httpstream.Connection, e
 	case <-ctx.Done():
 		go func() {
 			if a := <-came; a.error == nil {
-				_ = a.Connection.Close() // nothing was sent
+				_ = a.Close() // nothing was sent
 			}
 		}()
 		return nil, ctx.Err()

@@ -107,7 +107,7 @@ func (w *settingsWatch) follow(ctx context.Context, version string) error {
 	options.ResourceVersion = version
 	changes, err := w.maps.Watch(ctx, options)
 	if err != nil {
-		return nil //nolint:nilerr // it is read again, and then told
+		return nil // it is read again, and then told
 	}
 	defer changes.Stop()
 	for event := range changes.ResultChan() {

@@ -52,7 +52,7 @@ func Watch(ctx context.Context, c Config) error {
 	if err != nil {
 		c.Log.Warn("changes of the settings are noticed late", "err", err)
 	} else {
-		defer watcher.Close()
+		defer func() { _ = watcher.Close() }() // there is nothing left to do about it
 		w.watcher, w.events = watcher, watcher.Events
 	}
 	rescan := time.NewTicker(c.Rescan)
