@@ -48,6 +48,7 @@ type serveFlags struct {
 	plugged   ca.Plugged
 	admin     string
 	known     registryFlags
+	replica   replicaFlags
 }
 
 func (s *serveFlags) addTo(flags *pflag.FlagSet) {
@@ -70,6 +71,7 @@ func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.IntVar(&s.adminPort, "admin-port", defaultAdminPort, "port of health, metrics and debug pages on 127.0.0.1, 0 for none")
 	flags.StringVar(&s.admin, "admin-address", "", "`HOST:PORT` of the same, instead of --admin-port (default in a pod: "+podAdmin+")")
 	s.known.addTo(flags)
+	s.replica.addTo(flags)
 }
 
 // Where a control plane that runs in the cluster which it is about is found, unless flags say otherwise: on all addresses of its pod.
@@ -105,6 +107,9 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := s.replica.check(cluster != nil); err != nil {
+				return err
+			}
 			if cluster != nil && cluster.Context == kubeclient.InCluster {
 				s.inPod(cmd.Flags())
 			}
@@ -115,11 +120,13 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var plane *serve.Plane
 			if cluster != nil {
-				c.Attached = append(c.Attached, s.known.attached(cluster))
+				if err := s.inCluster(&c, cluster, func() []byte { return plane.Roots() }); err != nil {
+					return err
+				}
 			}
-			plane, err := serve.New(c)
-			if err != nil {
+			if plane, err = serve.New(c); err != nil {
 				return err
 			}
 			return plane.Run(cmd.Context())
@@ -127,6 +134,18 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 	}
 	s.addTo(cmd.Flags())
 	return addLegacy(cmd, discoveryFlags())
+}
+
+// inCluster has a control plane know a cluster: what runs there, the settings of its mesh, and its pods by their tokens. Roots
+// returns those of the authority once there is one.
+func (s *serveFlags) inCluster(c *serve.Config, cluster *kubeclient.Cluster, roots func() []byte) error {
+	c.Attached = append(c.Attached, s.known.attached(cluster))
+	c.Clusters = append(c.Clusters, kube.ObjectsName)
+	if c.Settings == nil {
+		c.Settings = settingsIn(cluster.Config, mesh.SystemNamespace, c.Log)
+		c.SettingsPlace = "ConfigMap " + mesh.SystemNamespace + "/" + mesh.SystemName
+	}
+	return s.replica.join(c, cluster.Config, roots, c.Log)
 }
 
 // settingsOf returns what hands over the settings that stand in a file.

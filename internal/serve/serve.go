@@ -91,6 +91,7 @@ type Config struct {
 	TrustDomain string        // of the identities; "": [Domain]
 	CertTTL     time.Duration // how long a workload's certificate holds; 0: a day
 	Plugged     ca.Plugged    // the authority's certificates and key; zero: it makes its own
+	Shared      Shared        // with other replicas
 	Version     string
 	Patience    time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
 	Pause       time.Duration // between two steps of a security handover; 0: as package handover says
@@ -142,7 +143,8 @@ func New(c Config) (*Plane, error) {
 	}
 	p.engine = push.NewEngine(p.pushConfig())
 	p.store = store.New(store.Config{
-		Kinds: kinds, Domain: c.Domain, Realm: realm, Sources: c.sources(), Last: p.cache, Patience: c.Patience, Publish: p.publish, Log: c.Log,
+		Kinds: kinds, Domain: c.Domain, Realm: realm, Sources: c.sources(), Last: p.cache, Stances: c.Shared.Stances,
+		Patience: c.Patience, Publish: p.publish, Log: c.Log,
 	})
 	if err := p.attach(Attachment{Store: p.store, Cache: p.cache, Kinds: own, Realm: realm, Patience: c.Patience, Log: c.Log}); err != nil {
 		return nil, err
@@ -167,7 +169,7 @@ func New(c Config) (*Plane, error) {
 	}
 	if c.Secure != nil {
 		p.ca, err = ca.Open(ca.Config{
-			State: c.StateDir, TrustDomain: c.TrustDomain, TTL: c.CertTTL, Plugged: c.Plugged, Known: p.known, Log: c.Log,
+			State: c.StateDir, TrustDomain: c.TrustDomain, TTL: c.CertTTL, Plugged: c.Plugged, Storage: c.Shared.Root, Known: p.known, Log: c.Log,
 		})
 		if err != nil {
 			return nil, err
@@ -295,13 +297,16 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 	if p.ca != nil {
 		// A stream that begins with a certificate that was renewed in time, at half of its life, ends before that does. One that
 		// begins late, since it could not be renewed, ends half a life after its beginning: the certificate may end meanwhile.
-		certificates := ca.NewService(p.ca, p.ca.Attestor())
+		certificates := ca.NewService(p.ca, p.ca.Attestor(p.config.Shared.Attestors...))
 		door := ca.NewDoor(certificates, hostsOf(p.config.Secure)...)
 		group.Go(func() error { return door.Run(ctx) })
 		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead))
 		certificates.Register(server)
 		serveXDS(ctx, group, p.config.Secure, server)
 		group.Go(func() error { return p.ca.Run(ctx) })
+	}
+	if run := p.config.Shared.Run; run != nil {
+		group.Go(func() error { return run(ctx) })
 	}
 	group.Go(func() error { return p.store.Run(ctx) })
 	group.Go(func() error { return p.handovers.Run(ctx) })
@@ -343,7 +348,7 @@ func serveXDS(ctx context.Context, group *errgroup.Group, listener net.Listener,
 
 // hostsOf returns the names under which clients that look at names find a listener.
 func hostsOf(l net.Listener) []string {
-	hosts := []string{"lateen", "localhost"}
+	hosts := []string{"lateen", "localhost", mesh.SystemName + "." + mesh.SystemNamespace + ".svc"}
 	if address, err := netip.ParseAddrPort(l.Addr().String()); err == nil && !address.Addr().IsUnspecified() {
 		hosts = append(hosts, address.Addr().String())
 	}

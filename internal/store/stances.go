@@ -27,8 +27,16 @@ type stances struct {
 func newStances(c Config) stances {
 	return stances{
 		realm: realmOf(c), settings: &mesh.DefaultSettings, courses: newShelfDraft[mesh.Host, *handover.Course](),
-		keeper: &stanceKeeper{cache: c.Last, log: c.Log},
+		keeper: &stanceKeeper{cache: keeperOf(c), log: c.Log},
 	}
+}
+
+// keeperOf returns no interface where nothing keeps stances, since an interface of a nil pointer is not nil.
+func keeperOf(c Config) Keeper {
+	if c.Stances == nil && c.Last != nil {
+		return c.Last
+	}
+	return c.Stances
 }
 
 // realmOf returns what holds for the whole mesh: what is not said is as in a mesh that says nothing.

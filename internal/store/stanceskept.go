@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -19,9 +20,20 @@ type keptStances struct {
 	Stances []*mesh.Stance `json:"stances"` // sorted by host
 }
 
-// stanceKeeper keeps stances on the disk.
+// Keeper keeps parts, each a Go value under a name in the forms of JSON, for a control plane that starts again. A [*cache.Cache] is
+// one; a cluster has another, which its replicas share.
+type Keeper interface {
+	// Save returns when a start would find the part.
+	Save(part string, v any) error
+	// Keep has what v returns saved within moments, unless something newer comes before.
+	Keep(part string, v func() any)
+	// Load reads a part. The error is [fs.ErrNotExist] when there is none, and a [*cache.Refused] when it must not be used.
+	Load(part string, v any) (time.Time, error)
+}
+
+// stanceKeeper keeps stances.
 type stanceKeeper struct {
-	cache   *cache.Cache // nil: nothing is kept
+	cache   Keeper // nil: nothing is kept
 	log     *slog.Logger
 	now     atomic.Pointer[keeping]
 	failing bool // that is told once

@@ -51,6 +51,7 @@ type Config struct {
 	// Last is where the last registry of each source is kept, and how ports are secured. A source that has not reported when
 	// Patience is over is known by the former until it does. nil: nothing is kept.
 	Last     *cache.Cache
+	Stances  Keeper        // where it is kept how ports are secured; nil: with the rest
 	Patience time.Duration // 0: 10 s
 	// Publish is called for the first snapshot, even when it is empty, and for each one that differs from the one
 	// before, in order and never at the same time. Changes wait for it.

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes"
+	kuberest "k8s.io/client-go/rest"
+
+	"github.com/lateen-mesh/lateen/internal/attest"
+	attestkube "github.com/lateen-mesh/lateen/internal/attest/kube"
+	cakube "github.com/lateen-mesh/lateen/internal/ca/kube"
+	"github.com/lateen-mesh/lateen/internal/kubewrite"
+	"github.com/lateen-mesh/lateen/internal/serve"
+)
+
+// replicaFlags say which replica of a control plane in a cluster this one is.
+type replicaFlags struct{ name, address string }
+
+func (r *replicaFlags) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&r.name, "replica", "", "name of this replica of a control plane that shares a cluster with others: that of its pod (default: it shares nothing)")
+	flags.StringVar(&r.address, "replica-address", "", "`HOST:PORT` where the other replicas reach this one")
+}
+
+// check finds out whether the flags go together.
+func (r *replicaFlags) check(inCluster bool) error {
+	switch {
+	case r.name == "" && r.address == "":
+		return nil
+	case !inCluster:
+		return misused("add --registries=Kubernetes", "--replica is about a control plane in a cluster")
+	case r.name == "" || r.address == "":
+		return misused("", "--replica and --replica-address are given both or not at all")
+	}
+	return nil
+}
+
+// endpoint returns the address, of which the host may be one of IPv6 without brackets, as it comes from a pod's environment.
+func (r *replicaFlags) endpoint() string {
+	if _, _, err := net.SplitHostPort(r.address); err == nil {
+		return r.address
+	}
+	colon := strings.LastIndexByte(r.address, ':')
+	if colon < 0 {
+		return r.address
+	}
+	return net.JoinHostPort(r.address[:colon], r.address[colon+1:])
+}
+
+// join has a control plane know the pods of a cluster by their tokens, and if it is one of several replicas share with the others
+// what they have in common. Roots returns those of the authority once there is one.
+func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots func() []byte, log *slog.Logger) error {
+	config := kuberest.CopyConfig(cluster)
+	config.QPS = -1 // what comes from outside is bounded where it comes in
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	trustDomain := c.TrustDomain
+	if trustDomain == "" {
+		trustDomain = serve.Domain
+	}
+	c.Shared.Attestors = []attest.Attestor{attestkube.New(attestkube.Config{Client: client, TrustDomain: trustDomain})}
+	if r.name == "" {
+		return nil
+	}
+	writer := kubewrite.New(kubewrite.Config{Client: client, Replica: r.name, Address: r.endpoint(), Roots: roots, Log: log})
+	c.Shared.Replica, c.Shared.Members, c.Shared.Run = r.name, writer, writer.Run
+	c.Shared.Root, c.Shared.Stances = cakube.New(client), writer.Stances()
+	return nil
+}
