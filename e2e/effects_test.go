@@ -50,7 +50,7 @@ func starsOf(r testapp.Result) string {
 		return "no reviews"
 	case !strings.Contains(r.Body, "glyphicon-star"):
 		return "none"
-	case strings.Contains(r.Body, "red"):
+	case strings.Contains(r.Body, `data-color="red"`):
 		return "red"
 	default:
 		return "black"

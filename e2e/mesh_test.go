@@ -88,7 +88,7 @@ func (s *space) lateen(args ...string) string {
 // inject returns manifests with sidecars.
 func (s *space) inject(manifests string) string {
 	s.t.Helper()
-	out, err := runLateen(s.t.Context(), manifests, "inject", "-f", "-")
+	out, err := runLateen(s.t.Context(), manifests, append([]string{"inject", "-f", "-"}, imageFlags()...)...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

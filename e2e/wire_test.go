@@ -79,7 +79,7 @@ func TestNothingPlainOnTheWire(t *testing.T) {
 	s.apply(sniffPod)
 	s.ready("sniffer")
 	const secret, book = "e2e-wire-secret", "Comedy"
-	texts := []string{secret, book, "HTTP/1.1"}
+	texts := []string{secret, book, "GET /reviews", "GET /details"} // the node's own probes are in plain text
 	ask := func(from string) func() {
 		return func() {
 			for range 5 {
