@@ -166,8 +166,12 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	for _, bad := range []Options{
-		{Version: "1"}, {Image: "a b", Version: "1"}, {Image: "a"}, {Image: "a", Version: "1", Pull: "never"},
-		{Image: "a", Version: "1", Ranges: []string{"10.0.0.1"}}, {Image: "a", Version: "1", Ranges: []string{""}},
+		{Version: "1"},
+		{Image: "a b", Version: "1"},
+		{Image: "a"},
+		{Image: "a", Version: "1", Pull: "never"},
+		{Image: "a", Version: "1", Ranges: []string{"10.0.0.1"}},
+		{Image: "a", Version: "1", Ranges: []string{""}},
 	} {
 		if err := bad.Check(); err == nil {
 			t.Errorf("%v is taken", bad)
