@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
 
@@ -59,8 +61,9 @@ func (a *Agent) serve(ctx context.Context, address string, pages http.Handler) (
 	if err != nil {
 		return nil, err
 	}
+	listener = netutil.LimitListener(listener, mostConnections)
 	server := &http.Server{
-		Handler: pages, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: pages, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(a.config.Log.Handler(), slog.LevelWarn),
 	}
 	var serving sync.WaitGroup
@@ -76,7 +79,11 @@ func (a *Agent) serve(ctx context.Context, address string, pages http.Handler) (
 }
 
 const (
+	// mostConnections bounds those at one address: in a pod the whole cluster can make them. Further ones wait.
+	mostConnections = 256
+
 	readTimeout  = 5 * time.Second
+	idleTimeout  = 10 * time.Second
 	writeTimeout = adminWait + 5*time.Second
 )
 

@@ -153,3 +153,36 @@ func TestWritesBootstrap(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever holds connections open keeps others from asking only until they are closed for being idle.
+func TestHealthIsBounded(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, http.NotFoundHandler())
+	p.config.Health = filepath.Join(p.config.Dir, "health.sock")
+	p.run(t)
+	p.await(t, Ready)
+	for range mostConnections {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", p.config.Health)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	conn, err := new(net.Dialer).DialContext(t.Context(), "unix", p.config.Health)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /healthz/ready HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(readTimeout / 2)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one more than there may be is answered: %d bytes, %v", n, err)
+	}
+	if got := healthy(t, p.config.Health, "/healthz/ready"); got != "200 ready\n" {
+		t.Errorf("when the others were silent for too long: %s", got)
+	}
+}

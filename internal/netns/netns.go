@@ -5,6 +5,8 @@
 // namespace belongs to a user namespace in which the test is root. Nothing reaches out of the namespace but files and Unix
 // sockets.
 //
+// A test in a namespace can have pods: further namespaces that a [Network] joins, with processes of several users. These take root.
+//
 // What was started there ends with the test: with its deadline, and also when the first process is killed. What leaves
 // the process group escapes this. A machine that allows no namespaces fails the test. Linux only.
 package netns
