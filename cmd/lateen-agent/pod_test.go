@@ -3,12 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,231 +17,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
-	"github.com/lateen-mesh/lateen/internal/api"
-	"github.com/lateen-mesh/lateen/internal/linelog"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
-	"github.com/lateen-mesh/lateen/internal/serve"
 )
-
-const (
-	// patience bounds everything that a test waits for.
-	patience = 60 * time.Second
-	// planeAddress and otherAddress are those of the control plane's Service, one after the other.
-	planeAddress = "10.96.0.15"
-	otherAddress = "10.96.0.16"
-)
-
-// build builds the program as it is in an image, and returns its path.
-func build(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "lateen-agent")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return path
-}
-
-// cluster is a node with a control plane, its name in DNS, and pods.
-type cluster struct {
-	t       *testing.T
-	network *netns.Network
-	plane   *door
-	dir     string
-	names   sync.Map // host name to address
-}
-
-// newCluster starts a control plane that knows the workloads of a registry.
-func newCluster(t *testing.T, r mesh.Registry) *cluster {
-	t.Helper()
-	c := &cluster{t: t, network: netns.NewNetwork(t), dir: t.TempDir()}
-	for _, address := range []string{planeAddress, otherAddress} {
-		c.network.Outside(address)
-	}
-	c.plane = newDoor(t, planeAddress+":15012")
-	text, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	registry := filepath.Join(c.dir, "registry.json")
-	if err := os.WriteFile(registry, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	plane, err := serve.New(serve.Config{
-		StateDir: filepath.Join(c.dir, "s"), RegistryFile: registry, Secure: c.plane, Log: linelog.New(t.Output(), slog.LevelWarn),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- plane.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	c.names.Store("lateen.lateen-system.svc.cluster.local.", planeAddress)
-	c.serveDNS()
-	return c
-}
-
-// serveDNS answers on the node for the names of Services.
-func (c *cluster) serveDNS() {
-	c.t.Helper()
-	packets, err := new(net.ListenConfig).ListenPacket(c.t.Context(), "udp4", netns.NodeAddress+":53")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	server := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		var answer dns.Msg
-		answer.SetReply(q)
-		address, known := c.names.Load(q.Question[0].Name)
-		if !known {
-			answer.Rcode = dns.RcodeNameError
-		} else if q.Question[0].Qtype == dns.TypeA {
-			answer.Answer = []dns.RR{&dns.A{
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.ParseIP(address.(string)),
-			}}
-		}
-		_ = w.WriteMsg(&answer) // who does not hear it asks again
-	})}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.ActivateAndServe()
-	}()
-	c.t.Cleanup(func() {
-		_ = server.Shutdown()
-		<-done
-	})
-}
-
-// token returns a join token for a workload.
-func (c *cluster) token(w *mesh.Workload) string {
-	c.t.Helper()
-	client := api.NewClient(filepath.Join(c.dir, "s", "api.sock"))
-	var token api.JoinToken
-	until(c.t, "a token", func() (err error) {
-		token, err = client.NewToken(c.t.Context(), api.NewToken{Workload: w.Name, Namespace: w.Namespace, Account: w.Account, Address: w.Address})
-		return err
-	})
-	return token.Token
-}
-
-// until calls f until it returns no error.
-func until(t *testing.T, what string, f func() error) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-}
-
-// door is where the control plane listens, and can move.
-type door struct {
-	t        *testing.T
-	accepted chan net.Conn
-	closed   chan struct{}
-	once     sync.Once
-
-	mu       sync.Mutex
-	listener net.Listener
-	open     []net.Conn
-}
-
-func newDoor(t *testing.T, address string) *door {
-	t.Helper()
-	d := &door{t: t, accepted: make(chan net.Conn), closed: make(chan struct{})}
-	d.listen(address)
-	return d
-}
-
-func (d *door) listen(address string) {
-	d.t.Helper()
-	l, err := new(net.ListenConfig).Listen(d.t.Context(), "tcp4", address)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	d.mu.Lock()
-	d.listener = l
-	d.mu.Unlock()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			d.mu.Lock()
-			d.open = append(d.open, conn)
-			d.mu.Unlock()
-			select {
-			case d.accepted <- conn:
-			case <-d.closed:
-				conn.Close()
-			}
-		}
-	}()
-}
-
-// move closes the old address with all its connections, and listens at another one.
-func (d *door) move(address string) {
-	d.t.Helper()
-	d.mu.Lock()
-	d.listener.Close()
-	for _, conn := range d.open {
-		conn.Close()
-	}
-	d.open = nil
-	d.mu.Unlock()
-	d.listen(address)
-}
-
-// count returns how many connections were made since the last move.
-func (d *door) count() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.open)
-}
-
-func (d *door) Accept() (net.Conn, error) {
-	select {
-	case conn := <-d.accepted:
-		return conn, nil
-	case <-d.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (d *door) Close() error {
-	d.once.Do(func() { close(d.closed) })
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.listener.Close()
-}
-
-func (d *door) Addr() net.Addr {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.listener.Addr()
-}
 
 // confined runs a program as a container of the injected pod does: its user, no rights but $CAPABILITIES, and a file system that
-// cannot be written but for $DIR, which is memory.
-const confined = `mount -t tmpfs -o mode=1777 tmpfs "$DIR" && cp "$TOKEN" "$DIR/token" && chown "$USER_ID" "$DIR/token" &&
+// cannot be written but for $DIR, which is memory and has the token.
+const confined = `if [ -n "$DIR" ]; then
+	mount -t tmpfs -o mode=1777 tmpfs "$DIR" && cp "$TOKEN" "$DIR/token" && chown "$USER_ID" "$DIR/token" || exit 6
+fi
 mount -o remount,bind,ro / || exit 7
 exec setpriv --reuid="$USER_ID" --regid="$USER_ID" --clear-groups --bounding-set=-all"$CAPABILITIES" --inh-caps=-all --no-new-privs -- "$@"`
 
@@ -293,6 +75,16 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+// capture redirects a pod's traffic, as the pod's init container does.
+func (c *cluster) capture(program string, pod *netns.Pod) {
+	c.t.Helper()
+	cmd := pod.Command(0, "unshare", "--mount", "sh", "-c", confined, "sh", pod.Program(program), "capture", fmt.Sprintf("--proxy-uid=%d", mesh.ProxyUser))
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "CAPABILITIES=,+net_admin,+net_raw", "USER_ID=0"}
+	if out, err := pod.Run(cmd); err != nil || !strings.HasPrefix(out, "info: traffic is captured backend=nftables") {
+		c.t.Fatalf("capture: %v\n%s", err, out)
+	}
+}
+
 // start runs an agent beside a workload in its pod.
 func (c *cluster) start(program string, pod *netns.Pod, w *mesh.Workload) *beside {
 	c.t.Helper()
@@ -324,13 +116,17 @@ func (c *cluster) start(program string, pod *netns.Pod, w *mesh.Workload) *besid
 
 // page asks the sidecar from the node, as the kubelet does.
 func (s *beside) page(port int, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	return ask(s.t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, fmt.Sprintf("http://%s:%d%s", s.pod.Address, port, path))
+}
+
+// ask returns a page. A status that is not 200 is an error.
+func ask(t *testing.T, client *http.Client, page string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d%s", s.pod.Address, port, path), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
 	if err != nil {
 		return "", err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return "", err
@@ -387,21 +183,33 @@ func (s *beside) memory() int {
 	return n
 }
 
-// registryOf is one of a service with one workload.
+// service is the address of the service that the pod serves.
+const service = "10.96.0.20"
+
+// registryOf is one of a service with one workload, whose traffic is captured.
 func registryOf(address string) (mesh.Registry, *mesh.Workload) {
 	const host = "web.default.svc.cluster.local"
 	w := &mesh.Workload{
-		Name: "web-v1-0", Namespace: "default", Type: mesh.Sidecar, Account: "default", Address: address, Outbound: 15080,
+		Name: "web-v1-0", Namespace: "default", Type: mesh.Sidecar, Account: "default", Address: address, Capture: true,
 		Labels: mesh.Labels{"app": "web"},
-		Serves: []mesh.Serving{{Host: host, Port: 9080, Protocol: mesh.HTTP, Listen: 9080, Target: "127.0.0.1:9080"}},
+		Serves: []mesh.Serving{{Host: host, Port: 80, Protocol: mesh.HTTP, Listen: 9080}},
 	}
+	settings := mesh.DefaultSettings
+	settings.ServiceRanges = []string{"10.96.0.0/16"}
 	return mesh.Registry{
-		Services:  []*mesh.Service{{Host: host, Name: "web", Namespace: "default", Ports: []mesh.Port{{Name: "http", Number: 9080, Protocol: mesh.HTTP}}}},
+		Settings: &settings,
+		Services: []*mesh.Service{{
+			Host: host, Name: "web", Namespace: "default", Addresses: []string{service},
+			Ports: []mesh.Port{{Name: "http", Number: 80, Protocol: mesh.HTTP}},
+		}},
+		Endpoints: []*mesh.EndpointSet{{Host: host, Endpoints: []mesh.Endpoint{{
+			Address: address, Ports: map[string]int{"http": 9080}, Labels: w.Labels, Workload: w.Name, Account: w.Account, Health: mesh.Healthy,
+		}}}},
 		Workloads: []*mesh.Workload{w},
 	}, w
 }
 
-// TestInAPod runs the program as the containers of an injected pod do, with the control plane found by the name of its Service:
+// TestInAPod runs the program as the containers of an injected pod do, capture first, with the control plane found by the name of its Service:
 // when it is ready, what it tells, how much memory it takes, that it finds a control plane which moves, and how it ends.
 func TestInAPod(t *testing.T) {
 	t.Parallel()
@@ -418,8 +226,9 @@ func TestInAPod(t *testing.T) {
 			}
 			fmt.Fprint(w, "web")
 		})}
-		l := pod.Listen("127.0.0.1:9080")
+		l := pod.Listen(":9080")
 		go func() { _ = server.Serve(l) }()
+		c.capture(program, pod)
 
 		begin := time.Now()
 		s := c.start(program, pod, w)
@@ -428,12 +237,21 @@ func TestInAPod(t *testing.T) {
 		if got, err := s.page(9080, "/"); err != nil || got != "web" {
 			t.Errorf("through the proxy came %q, %v", got, err)
 		}
-		until(t, "the request in the access log", func() error {
-			if !strings.Contains(s.output.String(), `"method":"GET","path":"/"`) {
-				return fmt.Errorf("the output is\n%s", s.output)
-			}
-			return nil
-		})
+		if got, err := ask(t, pod.Client(), "http://"+service+"/itself"); err != nil || got != "web" {
+			t.Errorf("when it calls itself through its service, it is told %q, %v", got, err)
+		}
+		for path, part := range map[string]string{
+			"/": `"peer":null`, "/itself": `"peer":"spiffe://cluster.local/ns/default/sa/default"`,
+		} {
+			until(t, "the request in the access log", func() error {
+				for line := range strings.Lines(s.output.String()) {
+					if strings.Contains(line, `"path":"`+path+`"`) && strings.Contains(line, part) {
+						return nil
+					}
+				}
+				return fmt.Errorf("%s with %s is not in\n%s", path, part, s.output)
+			})
+		}
 		for path, want := range map[string][]string{
 			"/metrics":          {"lateen_agent_ready 1\n", "lateen_agent_certificate_renewals_total 1\n"},
 			"/stats/prometheus": {"lateen_agent_ready 1\n", "\nenvoy_server_live{} 1\n"},
