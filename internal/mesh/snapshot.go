@@ -25,9 +25,8 @@ const (
 	KindSecret    Kind = "secret" // "default/shop-tls"
 	KindStance    Kind = "stance" // of a host
 
-	// What follows from the others: to whom an IP address belongs, and in which networks the mesh is.
-	KindAddress Kind = "address"
-	KindRanges  Kind = "ranges"
+	KindAddress Kind = "address" // to whom an IP address belongs: this follows from the others
+	KindRanges  Kind = "ranges"  // in which networks the mesh is: likewise
 )
 
 // Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on

@@ -19,10 +19,11 @@ func bytesSpec(service, version string) meshtest.Spec {
 }
 
 // shares counts which versions answer.
-func shares(p *netns.Pod, address string, n int) map[string]int {
+func shares(t *testing.T, p *netns.Pod, address string, n int) map[string]int {
+	t.Helper()
 	counts := map[string]int{}
 	for range n {
-		version, _, _ := strings.Cut(firstLine(p, address), " ")
+		version, _, _ := strings.Cut(firstLine(t, p, address), " ")
 		counts[version]++
 	}
 	return counts
@@ -55,14 +56,14 @@ func TestCapturedBytes(t *testing.T) {
 		}
 
 		rule("  route: [{labels: {version: v1}, weight: 50}, {labels: {version: v2}, weight: 50}]\n")
-		if got := shares(shop.Pod(), at, 24); got["v1"] < 3 || got["v2"] < 3 || got["v1"]+got["v2"] != 24 {
+		if got := shares(t, shop.Pod(), at, 24); got["v1"] < 3 || got["v2"] < 3 || got["v1"]+got["v2"] != 24 {
 			t.Errorf("shared out: %v", got)
 		}
 		rule("  match: {source: {labels: {app: shop}}}\n  route: [{labels: {version: v2}}]\n")
-		if got := shares(shop.Pod(), at, 6); got["v2"] != 6 {
+		if got := shares(t, shop.Pod(), at, 6); got["v2"] != 6 {
 			t.Errorf("whom the rule is for: %v", got)
 		}
-		if got := shares(other.Pod(), at, 12); got["v1"] == 0 || got["v2"] == 0 {
+		if got := shares(t, other.Pod(), at, 12); got["v1"] == 0 || got["v2"] == 0 {
 			t.Errorf("whom it is not for: %v", got)
 		}
 		for _, c := range []struct {
@@ -75,7 +76,7 @@ func TestCapturedBytes(t *testing.T) {
 			{"to another one", "{tcp: {destinationSubnet: [10.96.7.0/24]}}", false},
 		} {
 			rule("  match: " + c.match + "\n  route: [{labels: {version: v1}}]\n")
-			if got := shares(shop.Pod(), at, 10); (got["v2"] == 0) != c.taken {
+			if got := shares(t, shop.Pod(), at, 10); (got["v2"] == 0) != c.taken {
 				t.Errorf("%s: %v", c.what, got)
 			}
 		}
@@ -174,7 +175,7 @@ func TestCapturedWhileAway(t *testing.T) {
 			if status, body, _ := sendOut(t, caller, "GET", "http://web:9080/", ""); status != 200 {
 				t.Errorf("%s: %d %q", what, status, body)
 			}
-			if got := firstLine(caller.Pod(), at); got != "db to 127.0.0.6" {
+			if got := firstLine(t, caller.Pod(), at); got != "db to 127.0.0.6" {
 				t.Errorf("%s: bytes: %q", what, got)
 			}
 		}
@@ -187,7 +188,7 @@ func TestCapturedWhileAway(t *testing.T) {
 				t.Errorf("a first request without a control plane: %d, want 504 at the bound", status)
 			}
 		})
-		if got := firstLine(i.Pod(), net.JoinHostPort(i.Address, "9090")); strings.HasPrefix(got, "db") {
+		if got := firstLine(t, i.Pod(), net.JoinHostPort(i.Address, "9090")); strings.HasPrefix(got, "db") {
 			t.Errorf("a first connection without a control plane: %q", got)
 		}
 		waiting.Wait()
@@ -196,7 +197,7 @@ func TestCapturedWhileAway(t *testing.T) {
 		if status, _, _ := sendOut(t, i, "GET", "http://web:9080/", ""); status != 200 {
 			t.Errorf("what was asked for in vain, with a new control plane: %d", status)
 		}
-		if got := firstLine(i.Pod(), net.JoinHostPort(i.Address, "9090")); got != "db to 127.0.0.6" {
+		if got := firstLine(t, i.Pod(), net.JoinHostPort(i.Address, "9090")); got != "db to 127.0.0.6" {
 			t.Errorf("what was dialled in vain, with a new control plane: %q", got)
 		}
 	})

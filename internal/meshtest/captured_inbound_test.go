@@ -42,11 +42,15 @@ func sayWhoCalls(l net.Listener, name string) {
 }
 
 // firstLine dials out of a pod, says something and returns the first line that comes, or the error.
-func firstLine(p *netns.Pod, address string) string { return dialLine(p, address, "hello\n") }
+func firstLine(t *testing.T, p *netns.Pod, address string) string {
+	t.Helper()
+	return dialLine(t, p, address, "hello\n")
+}
 
 // dialLine dials out of a pod, says something, or waits for the server to speak first, and returns the first line that comes.
-func dialLine(p *netns.Pod, address, say string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), meshtest.Patience)
+func dialLine(t *testing.T, p *netns.Pod, address, say string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), meshtest.Patience)
 	defer cancel()
 	conn, err := p.Dial(ctx, "tcp", address)
 	if err != nil {
@@ -86,7 +90,8 @@ func TestCapturedInbound(t *testing.T) {
 				{Name: "http", Number: 9080, App: mirrored("reviews")}, {Name: "tcp", Number: 9090}, {Name: "grpc", Number: 9100},
 			},
 			Probes: []mesh.Probe{
-				{Port: 9070, Kind: mesh.ProbeHTTP, Path: "/ready"}, {Port: 9080, Kind: mesh.ProbeHTTP, Path: "/health?full=1"},
+				{Port: 9070, Kind: mesh.ProbeHTTP, Path: "/ready"},
+				{Port: 9080, Kind: mesh.ProbeHTTP, Path: "/health?full=1"},
 				{Port: 9100, Kind: mesh.ProbeGRPC},
 			},
 		})
@@ -115,11 +120,11 @@ func TestCapturedInbound(t *testing.T) {
 
 		// Permissive: everybody, with their own TLS too, to ports that no service names as well.
 		seen("a stranger's request", fmt.Sprint(plainStatus(stranger, "http://"+place(9080))), "200")
-		seen("a stranger's bytes", firstLine(stranger, place(9090)), "bytes to 127.0.0.6")
-		seen("a stranger's bytes to an unnamed port", firstLine(stranger, place(9999)), "unnamed to 127.0.0.6")
-		seen("a member's bytes by the service", dialLine(caller.Pod(), m.ServiceAddress("reviews")+":9090", ""), "bytes to 127.0.0.6")
-		seen("a member's bytes to the pod", firstLine(caller.Pod(), place(9090)), "bytes to 127.0.0.6")
-		seen("a member's bytes to an unnamed port", firstLine(caller.Pod(), place(9999)), "unnamed to 127.0.0.6")
+		seen("a stranger's bytes", firstLine(t, stranger, place(9090)), "bytes to 127.0.0.6")
+		seen("a stranger's bytes to an unnamed port", firstLine(t, stranger, place(9999)), "unnamed to 127.0.0.6")
+		seen("a member's bytes by the service", dialLine(t, caller.Pod(), m.ServiceAddress("reviews")+":9090", ""), "bytes to 127.0.0.6")
+		seen("a member's bytes to the pod", firstLine(t, caller.Pod(), place(9090)), "bytes to 127.0.0.6")
+		seen("a member's bytes to an unnamed port", firstLine(t, caller.Pod(), place(9999)), "unnamed to 127.0.0.6")
 		client := &http.Client{Transport: &http.Transport{
 			DialContext: stranger.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate is the test's
 		}}
@@ -129,7 +134,7 @@ func TestCapturedInbound(t *testing.T) {
 			_ = res.Body.Close()
 		}
 		for _, port := range []int{mesh.OutboundPort, mesh.InboundPort} { // or a stranger calls in the workload's name, or for ever
-			if got := firstLine(stranger, place(port)); !strings.Contains(got, "reset") && !strings.Contains(got, "refused") {
+			if got := firstLine(t, stranger, place(port)); !strings.Contains(got, "reset") && !strings.Contains(got, "refused") {
 				t.Errorf("port %d of the proxy: %q", port, got)
 			}
 		}
@@ -137,10 +142,10 @@ func TestCapturedInbound(t *testing.T) {
 		// Strict: only members, and the probes.
 		m.Set(func(s *mesh.Settings) { s.AuthPolicy = mesh.AuthMutualTLS })
 		seen("a stranger's request, strict", fmt.Sprint(plainStatus(stranger, "http://"+place(9080))), "403") // it has a probe
-		if got := firstLine(stranger, place(9090)); !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
+		if got := firstLine(t, stranger, place(9090)); !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
 			t.Errorf("a stranger's bytes, strict: %q", got)
 		}
-		if got := firstLine(stranger, place(9999)); !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
+		if got := firstLine(t, stranger, place(9999)); !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
 			t.Errorf("a stranger's bytes to an unnamed port, strict: %q", got)
 		}
 		for path, want := range map[string]int{"/health?full=1": 200, "/health": 403, "/health?full=1&x=1": 403, "/": 403} {
@@ -161,9 +166,9 @@ func TestCapturedInbound(t *testing.T) {
 			t.Error("another call gets through where probes do")
 		}
 		seen("a member's request, strict", func() string { s, _, _ := sendOut(t, caller, "GET", "http://reviews:9080/", ""); return fmt.Sprint(s) }(), "200")
-		seen("a member's bytes, strict", firstLine(caller.Pod(), m.ServiceAddress("reviews")+":9090"), "bytes to 127.0.0.6")
-		seen("a member's bytes to the pod, strict", firstLine(caller.Pod(), place(9090)), "bytes to 127.0.0.6")
-		seen("a member's bytes to an unnamed port, strict", firstLine(caller.Pod(), place(9999)), "unnamed to 127.0.0.6")
-		seen("the workload's own bytes, strict", firstLine(pod, m.ServiceAddress("reviews")+":9090"), "bytes to 127.0.0.6")
+		seen("a member's bytes, strict", firstLine(t, caller.Pod(), m.ServiceAddress("reviews")+":9090"), "bytes to 127.0.0.6")
+		seen("a member's bytes to the pod, strict", firstLine(t, caller.Pod(), place(9090)), "bytes to 127.0.0.6")
+		seen("a member's bytes to an unnamed port, strict", firstLine(t, caller.Pod(), place(9999)), "unnamed to 127.0.0.6")
+		seen("the workload's own bytes, strict", firstLine(t, pod, m.ServiceAddress("reviews")+":9090"), "bytes to 127.0.0.6")
 	})
 }

@@ -459,6 +459,7 @@ func handlerServer(t testing.TB, h http.Handler) string {
 
 // serveOn serves a handler on a listener until the test ends.
 func serveOn(t testing.TB, l net.Listener, h http.Handler) {
+	t.Helper()
 	both := new(http.Protocols)
 	both.SetHTTP1(true)
 	both.SetUnencryptedHTTP2(true)

@@ -1,11 +1,9 @@
 package plan
 
 import (
-	"net"
-	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -138,9 +136,9 @@ func probeRoutes(v view.InboundListener) []Route {
 		r := Route{Name: probeRoute, Path: anyPath, Cluster: view.Probes, Idle: idleTimeout}
 		switch p.Kind {
 		case mesh.ProbeHTTP:
-			r.Headers = []HeaderMatch{exactly(":method", http.MethodGet), exactly(":path", p.Path)}
+			r.Headers = []HeaderMatch{exactly(":method", "GET"), exactly(":path", p.Path)}
 		case mesh.ProbeGRPC:
-			r.Headers = append([]HeaderMatch{exactly(":method", http.MethodPost), exactly(":path", "/grpc.health.v1.Health/Check")}, callOfGRPC...)
+			r.Headers = append([]HeaderMatch{exactly(":method", "POST"), exactly(":path", "/grpc.health.v1.Health/Check")}, callOfGRPC...)
 		default:
 			continue // a connection is all that it wants
 		}
@@ -150,7 +148,7 @@ func probeRoutes(v view.InboundListener) []Route {
 		return nil
 	}
 	return append(routes, Route{Name: NotProven, Path: anyPath, Answer: &Answer{
-		Status: http.StatusForbidden, Body: "lateen: this port takes mutual TLS only, and the node's own probes.\n",
+		Status: 403, Body: "lateen: this port takes mutual TLS only, and the node's own probes.\n",
 	}})
 }
 
@@ -168,7 +166,7 @@ func steer(d view.Dialled) (shares []Share, rule string, origin mesh.Position) {
 func dialledCluster(v view.DialledCluster) Cluster {
 	switch {
 	case len(v.Ways) == 0:
-		host := mesh.Host(net.JoinHostPort(v.Address, strconv.Itoa(v.Port)))
+		host := mesh.Host(strings.TrimPrefix(v.Name, view.DialledPrefix))
 		return Cluster{Name: v.Name, Subset: mesh.Subset{Host: host, Port: v.Port}, Find: FindOriginal, ConnectTimeout: passTimeout}
 	case v.Host == "":
 		p := cluster(v.Ways[0])

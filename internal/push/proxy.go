@@ -84,7 +84,10 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 		return // a type that Lateen does not serve: Envoy goes on without it
 	}
 	p.engine.counters.answered(kind, e)
-	if e.First {
+	switch {
+	case e.First && kind == view.KindScope:
+		p.openScopes(e.Held)
+	case e.First:
 		p.begin(kind, e.Held)
 	}
 	if e.Acked != nil {
@@ -130,12 +133,6 @@ func (p *Proxy) begin(kind view.Kind, held map[string]string) {
 	}
 	if p.walks && listed(kind) {
 		return // what it asks for says what it has
-	}
-	if kind == view.KindScope {
-		if p.dials {
-			p.openScopes(held)
-		}
-		return
 	}
 	p.greet[kind] = len(held) == 0 && listed(kind)
 	for _, name := range slices.Sorted(maps.Keys(held)) {

@@ -18,7 +18,6 @@ type scopes struct {
 	by      map[string]*scope
 	log     []turn // rising; a scope that changed again stands in it more than once
 	last    int64  // number of the last turn
-	live    int    // scopes that there are
 	readers map[*Proxy]struct{}
 }
 
@@ -195,6 +194,10 @@ func sortScopes(list []*xds.Resource) []*xds.Resource {
 
 // openScopes takes the first request of a proxy for scopes, with those that it has from an earlier stream.
 func (p *Proxy) openScopes(held map[string]string) {
+	p.back = p.back || len(held) > 0
+	if !p.dials {
+		return
+	}
 	p.scopes = told{open: true, held: maps.Clone(held), flights: map[int64]int64{}, pressed: map[string]struct{}{}}
 	if p.scopes.held == nil {
 		p.scopes.held = map[string]string{}

@@ -49,6 +49,32 @@ func Owners(v View) []Owner {
 		o.orService(v.Subset.Host)
 	case Endpoints:
 		o.orService(v.Subset.Host)
+	case Secret:
+		namespace, name, _ := strings.Cut(v.Name, "/")
+		o.add(mesh.Ref{Kind: "Secret", Namespace: namespace, Name: name}, mesh.Position{}, v.Chain+v.Key.String())
+	case DoorListener:
+		for _, c := range v.TLS {
+			namespace, name, _ := strings.Cut(c.Secret, "/")
+			o.add(mesh.Ref{Kind: "Secret", Namespace: namespace, Name: name}, mesh.Position{}, c)
+		}
+		o.orWorkload(v.Workload)
+	case InboundListener:
+		o.orWorkload(v.Workload)
+	case OutboundListener:
+		o.orWorkload(v.Workload)
+	case InnerListener:
+		o.orWorkload(v.Workload)
+	case LocalListener:
+		o.orWorkload(v.Workload)
+	default:
+		o.captured(v)
+	}
+	return o
+}
+
+// captured adds the owners of what only captured workloads have.
+func (o *owners) captured(v View) {
+	switch v := v.(type) {
 	case DialledCluster:
 		o.rules(v.Rules)
 		o.policies(v.Policies)
@@ -61,29 +87,11 @@ func Owners(v View) []Owner {
 		o.orService(v.Host)
 	case Scope:
 		o.orService(v.Host)
-	case Secret:
-		namespace, name, _ := strings.Cut(v.Name, "/")
-		o.add(mesh.Ref{Kind: "Secret", Namespace: namespace, Name: name}, mesh.Position{}, v.Chain+v.Key.String())
-	case DoorListener:
-		for _, c := range v.TLS {
-			namespace, name, _ := strings.Cut(c.Secret, "/")
-			o.add(mesh.Ref{Kind: "Secret", Namespace: namespace, Name: name}, mesh.Position{}, c)
-		}
-		o.orWorkload(v.Workload)
-	case InboundListener:
-		o.orWorkload(v.Workload)
 	case CapturedInbound:
 		o.orWorkload(v.Workload)
 	case CapturedOutbound:
 		o.orWorkload(v.Workload)
-	case OutboundListener:
-		o.orWorkload(v.Workload)
-	case InnerListener:
-		o.orWorkload(v.Workload)
-	case LocalListener:
-		o.orWorkload(v.Workload)
 	}
-	return o
 }
 
 // Changed lists the owners of a view that were none of the view before, or said something else in it. When there are

@@ -1,0 +1,148 @@
+package view
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// CapturedInbound takes every connection that is made to a captured workload, hands it to the [InboundListener] of its port, and
+// passes on what is for a port of which nobody has said anything.
+type CapturedInbound struct {
+	Name        string         `json:"name"`
+	Workload    string         `json:"workload"`
+	Version     string         `json:"version,omitempty"`
+	Ports       []int          `json:"ports,omitempty"` // that have a listener of their own, sorted
+	NoLog       bool           `json:"noLog,omitempty"`
+	Accept      mesh.Transport `json:"accept"`
+	TrustDomain string         `json:"trustDomain,omitempty"`
+	CertTTL     mesh.Duration  `json:"certTTL,omitempty"`
+}
+
+// OriginalCluster leads to where a captured connection was going to.
+type OriginalCluster struct {
+	Name string `json:"name"` // [Passthrough], [Inbound] or [Probes]
+}
+
+func (CapturedInbound) view() {}
+func (OriginalCluster) view() {}
+
+// takenPorts returns, sorted, the ports of a captured workload of which somebody has said something: services or probes.
+func takenPorts(w *mesh.Workload) []int {
+	ports := map[int]struct{}{}
+	for _, s := range w.Serves {
+		ports[s.Listen] = struct{}{}
+	}
+	for _, p := range w.Probes {
+		ports[p.Port] = struct{}{}
+	}
+	delete(ports, 0)
+	return slices.Sorted(maps.Keys(ports))
+}
+
+// takenAt returns what a captured workload serves on one of its ports: as the first service says, or as bytes if they differ.
+func takenAt(w *mesh.Workload, listen int) mesh.Serving {
+	taken := mesh.Serving{Port: listen, Protocol: mesh.TCP}
+	serves := slices.Clone(w.Serves)
+	slices.SortFunc(serves, func(a, b mesh.Serving) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port)) })
+	first := true
+	for _, s := range serves {
+		switch {
+		case s.Listen != listen:
+		case first:
+			taken, first = s, false
+		case s.Protocol.IsHTTP() != taken.Protocol.IsHTTP() || s.Protocol.IsHTTP2() != taken.Protocol.IsHTTP2():
+			taken.Protocol = mesh.TCP
+		}
+	}
+	taken.Listen = listen
+	if address, err := netip.ParseAddr(w.Address); err == nil {
+		taken.Target = spot(address, listen)
+	}
+	return taken
+}
+
+// acceptAt returns what callers of a captured workload's port may speak. Several services on one port agree on what keeps the promises
+// of the strictest, unless another one's callers can only speak plain text.
+func (r *reader) acceptAt(w *mesh.Workload, listen int) mesh.Transport {
+	all := map[mesh.Transport]bool{}
+	for _, s := range w.Serves {
+		if s.Listen == listen {
+			all[r.stance(s.Host).Port(s.Port).Accept] = true
+		}
+	}
+	switch {
+	case len(all) == 0 && r.settings().Policy(mesh.Port{}) == mesh.AuthMutualTLS:
+		return mesh.TLS
+	case len(all) == 0, all[mesh.Plain] && len(all) > 1:
+		return mesh.Both
+	case all[mesh.TLS]:
+		return mesh.TLS
+	case all[mesh.Plain]:
+		return mesh.Plain
+	default:
+		return mesh.Both
+	}
+}
+
+// ownCaptured cuts a resource that belongs to the proxy of a captured workload alone.
+func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
+	switch id {
+	case ID{KindListener, outbound}:
+		return r.capturedOutbound(w)
+	case ID{KindListener, Inbound}:
+		v := CapturedInbound{
+			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
+			Accept: mesh.Plain,
+		}
+		if !c.Plain {
+			v.Accept = r.acceptAt(w, 0)
+			v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
+		}
+		return v
+	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough}:
+		return OriginalCluster{Name: id.Name}
+	}
+	for _, listen := range takenPorts(w) {
+		if id.Name != inboundName(listen) {
+			continue
+		}
+		s := takenAt(w, listen)
+		if id.Kind == KindCluster {
+			return InboundCluster{Name: id.Name, Serving: s, Captured: true}
+		}
+		return r.capturedPort(c, w, s)
+	}
+	return nil
+}
+
+func (r *reader) capturedOutbound(w *mesh.Workload) View {
+	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
+	r.note(mesh.KindRanges, "")
+	if ranges := r.snapshot.Ranges(); ranges != nil {
+		v.Mesh = ranges.Networks
+	}
+	return v
+}
+
+// capturedPort cuts the listener for one port of a captured workload.
+func (r *reader) capturedPort(c Caller, w *mesh.Workload, s mesh.Serving) View {
+	v := InboundListener{
+		Name: inboundName(s.Listen), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Serving: s,
+		NoLog: r.settings().NoAccessLog, Accept: mesh.Plain, Captured: true,
+	}
+	if c.Plain {
+		return v
+	}
+	v.Accept = r.acceptAt(w, s.Listen)
+	v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
+	for _, p := range w.Probes {
+		if p.Port == s.Listen {
+			v.Probes = append(v.Probes, p)
+		}
+	}
+	return v
+}
