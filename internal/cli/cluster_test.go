@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -40,6 +41,7 @@ func TestClusterScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fails":   fails,
 			"same":    same,
+			"until":   until,
 			"mesh":    func(ts *testscript.TestScript, _ bool, args []string) { startMesh(t.Context(), ts, args) },
 			"cluster": func(ts *testscript.TestScript, _ bool, args []string) { startInCluster(t, ts, server, args) },
 		},
@@ -112,5 +114,28 @@ func same(ts *testscript.TestScript, _ bool, args []string) {
 	got = strings.NewReplacer(ts.Getenv("ns"), "NS", ts.Getenv("other"), "OTHER").Replace(got)
 	if want := ts.ReadFile(args[1]); got != want {
 		ts.Fatalf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// until runs "until REGEXP COMMAND…": the command, again and again, until what it prints matches.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP COMMAND…")
+	}
+	wanted := regexp.MustCompile("(?m)" + args[0])
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	tooLate := time.After(time.Minute)
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		said := ts.ReadFile("stdout") + ts.ReadFile("stderr")
+		if wanted.MatchString(said) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-tooLate:
+			ts.Fatalf("never %q: %v: %s", args[0], err, said)
+		}
 	}
 }

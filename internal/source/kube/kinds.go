@@ -22,6 +22,9 @@ type clients struct {
 }
 
 func newClients(c *rest.Config) (clients, error) {
+	c = rest.CopyConfig(c)
+	c.QPS = -1                           // feeds hold themselves back, and there may be many namespaces
+	c.WarningHandler = rest.NoWarnings{} // what is wrong with our objects is told by us
 	typed := rest.CopyConfig(c)
 	typed.ContentType = runtime.ContentTypeProtobuf
 	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -33,9 +36,7 @@ func newClients(c *rest.Config) (clients, error) {
 	if all.metadata, err = metadata.NewForConfig(c); err != nil {
 		return all, fmt.Errorf("client of the API server: %w", err)
 	}
-	plain := rest.CopyConfig(c)
-	plain.WarningHandler = rest.NoWarnings{} // what is wrong with our objects is told by us
-	if all.dynamic, err = dynamic.NewForConfig(plain); err != nil {
+	if all.dynamic, err = dynamic.NewForConfig(c); err != nil {
 		return all, fmt.Errorf("client of the API server: %w", err)
 	}
 	return all, nil

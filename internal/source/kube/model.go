@@ -72,7 +72,7 @@ func newModel(realm mesh.Realm) *model {
 
 func (m *model) serviceChanged(n name, before, after *service) {
 	m.touched.services[n], m.touched.endpoints[n] = true, true
-	for s := range m.slicesOf[n] {
+	for _, s := range m.slicesOf[n] {
 		for _, e := range m.slices.rows[s].endpoints {
 			m.touchPod(n.namespace, &e)
 		}
@@ -95,7 +95,7 @@ func (m *model) touchPod(namespace string, e *endpoint) {
 		m.touched.pods[name{namespace, e.pod}] = true
 		return
 	}
-	for n := range m.podsAt[e.address] {
+	for _, n := range m.podsAt[e.address] {
 		m.touched.pods[n] = true
 	}
 }
@@ -191,7 +191,7 @@ func (m *model) podChanged(n name, before, after *pod) {
 		}
 		for _, address := range p.addresses {
 			m.touchServices(m.slicesAt[address])
-			for other := range m.podsAt[address] {
+			for _, other := range m.podsAt[address] {
 				m.touched.pods[other] = true
 				m.touchServices(m.slicesFor[other])
 			}
@@ -203,8 +203,8 @@ func (m *model) podChanged(n name, before, after *pod) {
 func (p *pod) ownsNetwork() bool { return !p.host && !p.gone }
 
 // touchServices touches what the services of some slices have for endpoints, and who may answer for them.
-func (m *model) touchServices(all map[name]bool) {
-	for n := range all {
+func (m *model) touchServices(all []name) {
+	for _, n := range all {
 		if s := m.slices.rows[n]; s != nil {
 			service := name{n.namespace, s.service}
 			m.touched.endpoints[service], m.touched.services[service] = true, true
@@ -213,7 +213,7 @@ func (m *model) touchServices(all map[name]bool) {
 }
 
 func (m *model) nodeChanged(n name, _, _ *node) {
-	for s := range m.slicesOn[n.name] {
+	for _, s := range m.slicesOn[n.name] {
 		m.touched.endpoints[name{s.namespace, m.slices.rows[s].service}] = true
 	}
 }
@@ -223,7 +223,7 @@ func (m *model) nodeChanged(n name, _, _ *node) {
 func (m *model) podAt(address string) (name, *pod) {
 	var owner name
 	var best *pod
-	for n := range m.podsAt[address] {
+	for _, n := range m.podsAt[address] {
 		p := m.pods.rows[n]
 		if best == nil || p.goesBefore(best) || (!best.goesBefore(p) && compareNames(n, owner) < 0) {
 			owner, best = n, p

@@ -1,8 +1,10 @@
 package kube
 
 import (
+	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -154,8 +156,12 @@ func textOf(u *unstructured.Unstructured) (string, error) {
 	all := maps.Clone(u.Object)
 	delete(all, "status")
 	all["metadata"] = metadata
-	text, err := yaml.Marshal(all)
-	return string(text), err
+	var text strings.Builder
+	e := yaml.NewEncoder(&text)
+	e.SetIndent(2)
+	e.CompactSeqIndent() // as kubectl writes lists
+	err := errors.Join(e.Encode(all), e.Close())
+	return text.String(), err
 }
 
 // readObject reads an object again from what it says, with the places of its fields.

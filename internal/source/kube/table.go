@@ -1,5 +1,7 @@
 package kube
 
+import "slices"
+
 // table holds what is kept of the objects of one kind, and tells what changes. An object that says the same as before is
 // none of its business: its row stays, pointer and all.
 type table[T any] struct {
@@ -35,18 +37,22 @@ func (t *table[T]) keepOnly(namespace string, seen map[name]bool) {
 	}
 }
 
-// index leads from values to the rows that name them.
-type index[K comparable] map[K]map[name]bool
+// index leads from values to the rows that name them, sorted. There are few for most values, and of maps each is large.
+type index[K comparable] map[K][]name
 
 func (i index[K]) add(k K, n name) {
-	if i[k] == nil {
-		i[k] = map[name]bool{}
+	if at, known := slices.BinarySearchFunc(i[k], n, compareNames); !known {
+		i[k] = slices.Insert(i[k], at, n)
 	}
-	i[k][n] = true
 }
 
 func (i index[K]) remove(k K, n name) {
-	if delete(i[k], n); len(i[k]) == 0 {
+	at, known := slices.BinarySearchFunc(i[k], n, compareNames)
+	switch {
+	case !known:
+	case len(i[k]) == 1:
 		delete(i, k)
+	default:
+		i[k] = slices.Delete(i[k], at, at+1)
 	}
 }

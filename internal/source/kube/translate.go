@@ -33,7 +33,7 @@ func (m *model) service(n name) (*mesh.Service, []mesh.Problem) {
 // to expect before the first of them does.
 func (m *model) identities(service name) map[string]bool {
 	all := map[string]bool{}
-	for n := range m.slicesOf[service] {
+	for _, n := range m.slicesOf[service] {
 		s := m.slices.rows[n]
 		for i := range s.endpoints {
 			if owner, p := m.podOf(n.namespace, &s.endpoints[i]); p != nil && owner.namespace == n.namespace && p.captured(s.endpoints[i].address) {
@@ -73,7 +73,7 @@ func (m *model) endpoints(n name) *mesh.EndpointSet {
 	merged := map[string]int{} // by pod, or by address of one that is none: where in the set
 	v4 := false
 	for _, v6 := range []bool{false, true} {
-		for _, at := range sorted(m.slicesOf[n]) {
+		for _, at := range m.slicesOf[n] {
 			slice := m.slices.rows[at]
 			if slice.v6 != v6 {
 				continue
@@ -188,8 +188,8 @@ func (m *model) workload(n name) *mesh.Workload {
 // before the first of them comes.
 func (m *model) serves(n name, p *pod) []mesh.Serving {
 	var all []mesh.Serving
-	from := func(slicesOf map[name]bool, is func(e *endpoint) bool) {
-		for at := range slicesOf {
+	from := func(among []name, is func(e *endpoint) bool) {
+		for _, at := range among {
 			endpoints := m.slices.rows[at].endpoints
 			for i := range endpoints {
 				if is(&endpoints[i]) {
