@@ -51,6 +51,7 @@ With --dry-run the manifests are printed and no cluster is asked: they are for `
 		RunE:    func(cmd *cobra.Command, _ []string) error { return i.run(cmd) },
 	}
 	f := cmd.Flags()
+	m.addKubeconfigTo(f)
 	f.StringVar(&i.options.Hub, "hub", "", "where the images are, such as registry.example.com/mesh (default: the nodes have them)")
 	f.StringVar(&i.options.Tag, "tag", "", "tag of the images (default: the version of this program)")
 	f.IntVar(&i.options.Replicas, "replicas", i.options.Replicas, "how many control planes run")
@@ -111,9 +112,6 @@ func tellSteps(w io.Writer) func(install.Step) {
 
 // manifests renders what the flags say.
 func (i *installation) manifests(stderr io.Writer) ([]byte, error) {
-	if i.mesh.namespace != mesh.SystemNamespace {
-		return nil, misused("leave out --istioNamespace", "Lateen is installed into %s, where proxies look for it", mesh.SystemNamespace)
-	}
 	i.options.Tag, i.options.Hub = cmp.Or(i.options.Tag, version), strings.TrimSuffix(i.options.Hub, "/")
 	if i.settings != "" {
 		text, err := os.ReadFile(i.settings)
@@ -135,8 +133,8 @@ func (i *installation) manifests(stderr io.Writer) ([]byte, error) {
 
 // clusterOnly returns the cluster that the flags mean, for a command that is about nothing else.
 func (f *meshFlags) clusterOnly() (kubeclient.Cluster, error) {
-	if f.local || f.name != "" || f.stateDir != "" {
-		return kubeclient.Cluster{}, misused("--kubeconfig and --context name one", "this command is about a cluster; --mesh, --state-dir and --local mean a mesh on this machine")
+	if f.name != "" || f.stateDir != "" {
+		return kubeclient.Cluster{}, misused("--kubeconfig and --context name one", "this command is about a cluster; --mesh and --state-dir mean a mesh on this machine")
 	}
 	return kubeclient.Load(kubeclient.Options{Kubeconfig: f.kubeconfig, Context: f.context, UserAgent: "lateen/" + version})
 }

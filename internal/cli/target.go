@@ -38,9 +38,14 @@ func (f *meshFlags) addTo(flags *pflag.FlagSet) {
 // addClusterTo adds the flags of the commands that may be about a mesh in a cluster.
 func (f *meshFlags) addClusterTo(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.local, "local", false, "the mesh on this machine, where a kubeconfig names a cluster too")
+	f.addKubeconfigTo(flags)
+	flags.StringVarP(&f.namespace, "istioNamespace", "i", mesh.SystemNamespace, "`namespace` of the control plane in the cluster")
+}
+
+// addKubeconfigTo adds the flags that name a cluster.
+func (f *meshFlags) addKubeconfigTo(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.kubeconfig, "kubeconfig", "c", "", "`file` that names the cluster (default: $KUBECONFIG, else ~/.kube/config)")
 	flags.StringVar(&f.context, "context", "", "`name` of the context of the kubeconfig (default: the current one)")
-	flags.StringVarP(&f.namespace, "istioNamespace", "i", mesh.SystemNamespace, "`namespace` of the control plane in the cluster")
 }
 
 // target is a running mesh.

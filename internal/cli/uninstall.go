@@ -13,7 +13,6 @@ import (
 
 	"github.com/lateen-mesh/lateen/deploy"
 	"github.com/lateen-mesh/lateen/internal/install"
-	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // removal is one use of `lateen uninstall`.
@@ -41,6 +40,7 @@ Where nothing is installed, or an earlier removal was interrupted, it does what 
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
+	m.addKubeconfigTo(cmd.Flags())
 	cmd.Flags().BoolVar(&r.keep, "keep-crds", false, "leave the definitions of kinds, and with them all objects of these kinds")
 	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().DurationVar(&r.timeout, "timeout", installTime, "how long to wait until everything is gone")
@@ -48,9 +48,6 @@ Where nothing is installed, or an earlier removal was interrupted, it does what 
 }
 
 func (r *removal) run(cmd *cobra.Command) error {
-	if r.mesh.namespace != mesh.SystemNamespace {
-		return misused("leave out --istioNamespace", "Lateen is installed in %s, and nowhere else", mesh.SystemNamespace)
-	}
 	where, err := r.mesh.clusterOnly()
 	if err != nil {
 		return err
@@ -93,7 +90,7 @@ func (r *removal) agreed(cmd *cobra.Command, cluster string, left install.Left) 
 	var also []string
 	if !r.keep {
 		for _, kind := range slices.Sorted(maps.Keys(left.Objects)) {
-			also = append(also, fmt.Sprintf("%d %s are deleted", left.Objects[kind], kind))
+			also = append(also, count(left.Objects[kind], kind)+" will be deleted")
 		}
 	}
 	if left.Proxies > 0 {

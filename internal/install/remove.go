@@ -17,7 +17,7 @@ import (
 // Left is what a removal would take along, or leave behind without a control plane.
 type Left struct {
 	Installed bool           // there is something to remove
-	Objects   map[string]int // objects of our kinds, by resource: "routerules"
+	Objects   map[string]int // objects of our kinds, by the singular of the kind: "routerule"
 	Proxies   int            // pods that have a proxy
 }
 
@@ -45,7 +45,8 @@ func (c *Cluster) Survey(ctx context.Context, manifests []byte) (Left, error) {
 			return left, err
 		}
 		if list != nil && len(list.Items) > 0 {
-			left.Objects[defined(o).Resource] = len(list.Items)
+			singular, _, _ := unstructured.NestedString(o.Object, "spec", "names", "singular")
+			left.Objects[singular] = len(list.Items)
 		}
 	}
 	roots, err := c.roots(ctx)

@@ -66,7 +66,7 @@ func TestRemove(t *testing.T) {
 	r.mustApply(usual(t))
 	namespace := r.inhabit()
 	left, err := r.Survey(t.Context(), usual(t))
-	if diff := cmp.Diff(install.Left{Installed: true, Objects: map[string]int{"routerules": 2}, Proxies: 1}, left); err != nil || diff != "" {
+	if diff := cmp.Diff(install.Left{Installed: true, Objects: map[string]int{"routerule": 2}, Proxies: 1}, left); err != nil || diff != "" {
 		t.Errorf("survey: %v\n%s", err, diff)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
