@@ -70,6 +70,22 @@ func (c *Course) IsOf(revision int64) bool {
 type Confirmed struct {
 	Snapshot *mesh.Snapshot
 	Hosts    []mesh.Host
+	// Shared: there are other replicas. Then a host takes a step only if that goes together with what they have reported.
+	Shared  bool
+	Reports map[mesh.Host][]Report
+
+	round *round
+}
+
+// Step returns the step of a host after a confirmed stance, and whether it may be taken, as far as other replicas are concerned.
+func (c *Confirmed) Step(course *Course, confirmed *mesh.Stance) (next *mesh.Stance, may bool) {
+	if !c.Shared || course.Quiet {
+		return Step(confirmed, course.Now, course.Want), true
+	}
+	if reports, asked := c.Reports[course.Host]; asked {
+		return course.stepWith(confirmed, reports)
+	}
+	return nil, false
 }
 
 // Standing tells which proxies may still do as they did before some revisions.
@@ -79,6 +95,8 @@ type Standing struct {
 	Waiting []mesh.ProxyID // that have not confirmed them, sorted
 	Away    []mesh.ProxyID // that run and are without a stream, sorted
 	Refused []Refusal      // sorted by proxy
+	// Replicas are words on other replicas that hold up a host. It is set where one host is told of.
+	Replicas []string
 }
 
 // Refusal is that a proxy has not taken something about some hosts.

@@ -34,7 +34,9 @@ type Config struct {
 	// Pause is how long a step waits after everybody has confirmed the one before: a proxy says so a moment before its threads
 	// obey, and what they were doing may take as long as a connection takes to come about. 0: 1 s; negative: none.
 	Pause time.Duration
-	Log   *slog.Logger
+	// Others are further replicas, which must agree to each step; nil: there are none.
+	Others Others
+	Log    *slog.Logger
 }
 
 const (
@@ -52,9 +54,11 @@ type Runner struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when something was published or is over
+	heard   heard
 
 	// Of the goroutine in Run.
 	rounds map[span]*round
+	asking []asked // of the last look
 	failed bool // a step could not be taken: told once
 	told   map[mesh.Host]bool
 }
@@ -75,6 +79,11 @@ type round struct {
 	began    time.Time
 	since    map[mesh.Host]time.Time // when everybody had confirmed what concerns a host, which stays so
 	held     bool                    // that it takes long is told
+
+	// Where there are other replicas.
+	agreed map[mesh.Host]time.Time // since when they all agree
+	quiet  map[mesh.Host]bool      // hosts that need no agreement
+	away   []mesh.ProxyID          // that are not connected here
 }
 
 // New returns a runner. It starts nothing.
@@ -107,10 +116,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		published, begun := r.changes(), time.Now()
 		confirmed, moved, wait := r.look(begun)
+		looked := time.Since(begun)
+		confirmed, wait = r.agree(ctx, confirmed, wait)
 		if len(confirmed) > 0 && r.advance(ctx, confirmed) {
 			continue
 		}
-		timer.Reset(rest * time.Since(begun))
+		timer.Reset(rest * looked)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -159,6 +170,7 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 	}
 	maps.DeleteFunc(r.rounds, func(s span, _ *round) bool { return bySpan[s] == nil })
 	r.tell(courses)
+	r.asking = nil
 	for _, s := range slices.SortedFunc(maps.Keys(bySpan), span.compare) {
 		if s.first > snapshot.Revision() {
 			continue
@@ -169,13 +181,17 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 			r.rounds[s] = round
 		}
 		standing, signal := r.config.Proxies.Standing(s.first, round.last)
+		if r.config.Others != nil {
+			round.away, standing.Away = standing.Away, nil // they may be connected to another one
+		}
 		if moved == nil {
 			moved = signal
 		}
 		hosts, left := round.due(bySpan[s], &standing, now, max(r.config.Pause, 0))
 		if len(hosts) > 0 {
-			confirmed = append(confirmed, Confirmed{round.snapshot, hosts})
+			confirmed = append(confirmed, Confirmed{Snapshot: round.snapshot, Hosts: hosts, round: round})
 		}
+		r.asking = append(r.asking, round.toAsk(bySpan[s])...)
 		r.warn(round, bySpan[s], &standing, now)
 		if wait == 0 || left < wait {
 			wait = left
@@ -185,11 +201,26 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 }
 
 func newRound(s *mesh.Snapshot, courses []*Course, now time.Time) *round {
-	r := &round{snapshot: s, began: now, since: map[mesh.Host]time.Time{}}
+	r := &round{snapshot: s, began: now, since: map[mesh.Host]time.Time{}, agreed: map[mesh.Host]time.Time{}}
 	for _, c := range courses {
 		r.last = max(r.last, c.Last)
 	}
 	return r
+}
+
+// toAsk returns the hosts that other replicas must agree on, once everybody here has confirmed them.
+func (r *round) toAsk(courses []*Course) (list []asked) {
+	r.quiet = map[mesh.Host]bool{}
+	for _, c := range courses {
+		_, all := r.since[c.Host]
+		switch {
+		case c.Quiet:
+			r.quiet[c.Host] = true
+		case all:
+			list = append(list, asked{r, c})
+		}
+	}
+	return list
 }
 
 // due returns the hosts that everybody had confirmed a pause ago, sorted, and how long it takes until there is another one or

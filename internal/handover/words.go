@@ -79,7 +79,7 @@ func (r *Runner) moving(courses []*Course) []Moving {
 			s, _ = r.config.Proxies.Standing(c.First, c.Last)
 			standings[at] = s
 		}
-		list = append(list, Moving{c, s})
+		list = append(list, Moving{c, r.withOthers(s, c.Host)})
 	}
 	return list
 }
@@ -150,7 +150,7 @@ func (s *Standing) words(h mesh.Host) string {
 	switch {
 	case !s.Reached:
 		return "not sent yet"
-	case held+len(refusing) == 0:
+	case held+len(refusing)+len(s.Replicas) == 0:
 		return "confirmed by all proxies"
 	}
 	var parts []string
@@ -162,6 +162,9 @@ func (s *Standing) words(h mesh.Host) string {
 	}
 	if len(refusing) > 0 {
 		parts = append(parts, "refused by "+list(refusing))
+	}
+	if len(s.Replicas) > 0 {
+		parts = append(parts, list(s.Replicas))
 	}
 	return strings.Join(parts, ", ")
 }

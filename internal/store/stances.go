@@ -196,9 +196,12 @@ func (f *fold) advance(all []handover.Confirmed) error {
 				continue
 			}
 			was := c.Snapshot.Stance(h)
+			step, may := c.Step(now, was)
+			if !may {
+				continue
+			}
 			next := new(*now)
-			next.First = at + 1
-			next.Now = handover.Step(was, now.Now, now.Want)
+			next.First, next.Now = at+1, step
 			switch {
 			case next.Now != now.Now:
 				next.Last, next.Stepped = revision, revision
