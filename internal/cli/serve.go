@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/ca"
@@ -142,8 +141,7 @@ func (s *serveFlags) inCluster(c *serve.Config, cluster *kubeclient.Cluster, roo
 	c.Attached = append(c.Attached, s.known.attached(cluster))
 	c.Clusters = append(c.Clusters, kube.ObjectsName)
 	if c.Settings == nil {
-		c.Settings = settingsIn(cluster.Config, mesh.SystemNamespace, c.Log)
-		c.SettingsPlace = "ConfigMap " + mesh.SystemNamespace + "/" + mesh.SystemName
+		c.Settings, c.SettingsPlace = settingsIn(cluster, c.Log)
 	}
 	return s.replica.join(c, cluster.Config, roots, c.Log)
 }
@@ -206,18 +204,22 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 	return c, nil
 }
 
-// settingsIn returns what hands over the settings that stand in the ConfigMap of the control plane in a cluster.
-func settingsIn(client *kuberest.Config, namespace string, log *slog.Logger) func(context.Context, serve.SettingsSink) error {
-	object := mesh.Ref{Kind: "ConfigMap", Namespace: namespace, Name: mesh.SystemName}
+// settingsIn returns what hands over the settings that stand in the ConfigMap of the control plane in a cluster, and where that
+// is: in the namespace of this pod, or where Lateen is installed.
+func settingsIn(c *kubeclient.Cluster, log *slog.Logger) (read func(context.Context, serve.SettingsSink) error, place string) {
+	object := mesh.Ref{Kind: "ConfigMap", Namespace: mesh.SystemNamespace, Name: mesh.SystemName}
+	if c.Context == kubeclient.InCluster {
+		object.Namespace = c.Namespace
+	}
+	place = object.String() + ", " + mesh.SettingsKey
 	return func(ctx context.Context, sink serve.SettingsSink) error {
 		return kube.WatchSettings(ctx, kube.Settings{
-			Client: client, Namespace: namespace, Name: mesh.SystemName, Key: mesh.SettingsKey, Log: log,
+			Client: c.Config, Namespace: object.Namespace, Name: object.Name, Key: mesh.SettingsKey, Log: log,
 			Sink: func(ctx context.Context, r kube.SettingsReading) error {
-				d := meshconfig.Document{Name: object.String() + ", " + mesh.SettingsKey, Object: object, Text: r.Text}
-				return sink(ctx, serve.SettingsText{Document: d, Found: r.Found, Err: r.Err})
+				return sink(ctx, serve.SettingsText{Document: meshconfig.Document{Name: place, Object: object, Text: r.Text}, Found: r.Found, Err: r.Err})
 			},
 		})
-	}
+	}, place
 }
 
 // isLoopback tells whether HOST:PORT can be reached from this machine, or this pod, only.
