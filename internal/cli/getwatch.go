@@ -32,7 +32,7 @@ func (g *getting) follow(cmd *cobra.Command, t target, all []words, objects []ap
 			known[o.Ref] = o
 		}
 		if rest(cmd.Context(), pollInterval); cmd.Context().Err() != nil {
-			return nil
+			return nil //nolint:nilerr // that is how it ends
 		}
 		var err error
 		if objects, err = g.again(cmd, t, all); err != nil && cmd.Context().Err() == nil {
