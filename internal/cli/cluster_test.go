@@ -14,14 +14,14 @@ import (
 	"github.com/lateen-mesh/lateen/internal/golden"
 	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
-	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
 // TestClusterScripts runs commands against a real API server. Each script has a namespace of its own, which is that of its context,
 // and the namespace $other.
 func TestClusterScripts(t *testing.T) {
 	server := kubetest.Start(t)
-	server.Kubectl(t, definitions(), "apply", "-f", "-")
+	server.Kubectl(t, definitions(t), "apply", "-f", "-")
+	server.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join("testdata", "cluster"),
 		UpdateScripts: golden.Updating(),
@@ -48,31 +48,20 @@ func TestClusterScripts(t *testing.T) {
 	})
 }
 
-// definitions makes the kinds of ours known to a cluster.
-func definitions() string {
-	var b strings.Builder
-	for _, kind := range serve.Kinds() {
-		group, version, _ := strings.Cut(kind.APIVersions[0], "/")
-		if group != "config.istio.io" {
-			continue
-		}
-		fmt.Fprintf(&b, `apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: %[1]s.%[2]s}
-spec:
-  group: %[2]s
-  scope: Namespaced
-  names: {kind: %[3]s, plural: %[1]s, singular: %[4]s}
-  versions:
-  - name: %[5]s
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
----
-`, kind.Plural, group, kind.Name, strings.ToLower(kind.Name), version)
+// definitions makes the kinds of ours known to a cluster, as `lateen install` does.
+func definitions(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(meshtest.Root(t), "deploy", "manifests", "lateen.yaml"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return b.String()
+	var all []string
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
+		if strings.Contains(document, "\nkind: CustomResourceDefinition\n") {
+			all = append(all, document)
+		}
+	}
+	return strings.Join(all, "\n---\n")
 }
 
 // inNamespaceOf writes a kubeconfig whose context has a namespace, and returns its path.
