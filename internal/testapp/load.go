@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	loadClients    = 8  // at least, each with connections of its own
-	toldFailures   = 10 // in a summary
+	mostClients    = 300 // each with connections of its own
+	toldFailures   = 10  // in a summary
 	answersCounted = 100
 )
 
@@ -41,8 +41,8 @@ type loader struct {
 	took []time.Duration
 }
 
-// load asks at the rate for the duration, or until ctx ends. Each client waits for its answer before it asks again, so slow
-// answers lower the rate; there are as many clients as keep it up while an answer takes up to a tenth of a second.
+// load asks at the rate for the duration, or until ctx ends. Slow answers do not lower the rate: a request that is due is sent
+// by a client that waits for nothing, or by one more, until there are too many of them.
 func (c Client) load(ctx context.Context) (Summary, error) {
 	if c.Duration > 0 {
 		var cancel context.CancelFunc
@@ -50,33 +50,56 @@ func (c Client) load(ctx context.Context) (Summary, error) {
 		defer cancel()
 	}
 	l := &loader{Client: c, begun: time.Now(), sum: Summary{Answers: map[string]int{}, Statuses: map[string]int{}}}
-	clients := max(loadClients, int(c.Rate/10))
+	due := make(chan struct{})
+	clients := 0
 	var running sync.WaitGroup
-	for i := range clients {
-		ask, done, err := c.asker(c.Fresh || i%2 == 0)
+	add := func() error {
+		ask, done, err := c.asker(c.Fresh || clients%2 == 0)
 		if err != nil {
-			return l.sum, err
+			return err
 		}
+		clients++
 		running.Go(func() {
 			defer done()
-			l.send(ctx, ask, time.Duration(float64(clients)/c.Rate*float64(time.Second)))
+			for range due {
+				l.count(l.once(ctx, ask))
+			}
 		})
+		return nil
 	}
+	err := l.pace(ctx, due, func() error {
+		if clients == mostClients {
+			return nil
+		}
+		return add()
+	})
+	close(due)
 	running.Wait()
 	l.finish()
-	return l.sum, nil
+	return l.sum, err
 }
 
-// send asks once in each interval.
-func (l *loader) send(ctx context.Context, ask asker, interval time.Duration) {
-	tick := time.NewTicker(interval)
+// pace hands out requests at the rate. When nobody takes one, it asks for one more client.
+func (l *loader) pace(ctx context.Context, due chan<- struct{}, more func() error) error {
+	tick := time.NewTicker(time.Duration(float64(time.Second) / l.Rate))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
-			l.count(l.once(ctx, ask))
+		}
+		select {
+		case due <- struct{}{}:
+			continue
+		default:
+		}
+		if err := more(); err != nil {
+			return err
+		}
+		select {
+		case due <- struct{}{}:
+		case <-ctx.Done():
 		}
 	}
 }
