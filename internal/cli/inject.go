@@ -49,33 +49,12 @@ old one out first. What cannot be injected stands in the output as it was, and t
 	flags.StringArrayVarP(&i.files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
 	flags.StringVarP(&i.output, "output", "o", "", "file to write to (default: standard output)")
 	flags.BoolVar(&i.uninject, "uninject", false, "take the sidecars out again")
-	flags.StringVar(&i.hub, "hub", "", "registry and folder of the image, such as registry.example.com/mesh (default: none)")
+	flags.StringVar(&i.hub, "hub", "", "where the image is, such as registry.example.com/mesh (default: the nodes have it)")
 	flags.StringVar(&i.tag, "tag", "", "tag of the image (default: the version of this program)")
 	flags.StringVar(&i.ver, "setVersionString", "", "version of the sidecar in the annotation "+mesh.StatusAnnotation+" (default: the version of this program)")
 	flags.StringVar(&i.pull, "imagePullPolicy", string(corev1.PullIfNotPresent), "when nodes pull the image: Always, IfNotPresent or Never")
-	flags.StringSliceVar(&i.ranges, "includeIPRanges", nil, "networks, with commas, whose addresses go through the proxy when a pod calls them (default: all)")
-	addOldInject(cmd)
-	return cmd
-}
-
-// addOldInject lets the command take the flags of `istioctl kube-inject` that mean nothing here.
-func addOldInject(cmd *cobra.Command) {
-	const noCluster = "no cluster is asked"
-	flags := cmd.Flags()
-	for _, l := range []struct{ name, short, say, alone string }{
-		{name: "kubeconfig", short: "c", say: noCluster},
-		{name: "istioNamespace", short: "i", say: "sidecars find Lateen in namespace " + mesh.SystemNamespace},
-		{name: "meshConfigMapName", say: "mesh settings are read by the control plane, from ConfigMap " + mesh.SystemName + " in " + mesh.SystemNamespace},
-		{name: "verbosity", say: "`kubectl logs POD -c " + mesh.ProxyContainer + "` shows what the proxy tells"},
-		{name: "sidecarProxyUID", say: fmt.Sprintf("the proxy's user is %d", mesh.ProxyUser)},
-		{name: "coreDump", alone: "true", say: "no sidecar may change its node's kernel; the node says what becomes of core dumps"},
-		{name: "debug", alone: "true", say: "there is one image, and no sidecar is privileged; `lateen config` shows what a proxy has"},
-	} {
-		flags.StringP(l.name, l.short, "", "")
-		f := flags.Lookup(l.name)
-		f.Hidden, f.NoOptDefVal = true, l.alone
-		f.Annotations = map[string][]string{legacyAnnotation: {l.say}, "means": {""}}
-	}
+	flags.StringSliceVar(&i.ranges, "includeIPRanges", nil, "networks of IPv4, with commas, whose addresses go through the proxy when a pod calls them (default: all)")
+	return addLegacy(cmd, kubeInjectFlags())
 }
 
 // options returns what is injected.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // legacyFlag is a flag of one of Istio's programs. Scripts that give it still work.
@@ -47,6 +49,20 @@ func istioctlFlags() []legacyFlag {
 	return append([]legacyFlag{
 		{name: "platform", short: "p", say: "objects go to the cluster that --context names, or to the mesh on this machine"},
 	}, glog(sayNoLog)...)
+}
+
+// kubeInjectFlags are those of `istioctl kube-inject`.
+func kubeInjectFlags() []legacyFlag {
+	return append([]legacyFlag{
+		{name: "kubeconfig", short: "c", say: "no cluster is asked"},
+		{name: "platform", short: "p", say: "no cluster is asked"},
+		{name: "istioNamespace", short: "i", say: "sidecars find Lateen in namespace " + mesh.SystemNamespace},
+		{name: "meshConfigMapName", say: "the control plane reads the mesh settings, from ConfigMap " + mesh.SystemName + " in " + mesh.SystemNamespace},
+		{name: "verbosity", say: "`kubectl logs POD -c " + mesh.ProxyContainer + "` shows what the proxy tells"},
+		{name: "sidecarProxyUID", say: fmt.Sprintf("the proxy's user is %d", mesh.ProxyUser)},
+		{name: "coreDump", alone: true, say: "a sidecar may not change its node, which says what becomes of core dumps"},
+		{name: "debug", alone: true, say: "there is one image, without privileges; `lateen config` shows what a proxy has"},
+	}, glog("commands keep no log")...)
 }
 
 // discoveryFlags are those of `pilot-discovery discovery`.
@@ -145,6 +161,11 @@ func legacyPage(root *cobra.Command) string {
 		flags          []legacyFlag
 	}{
 		{"istioctl", "get", []string{"kubeconfig", "istioNamespace", "namespace"}, istioctlFlags()},
+		{
+			"istioctl kube-inject", "inject",
+			[]string{"filename", "output", "hub", "tag", "setVersionString", "imagePullPolicy", "includeIPRanges"},
+			kubeInjectFlags(),
+		},
 		{"pilot-discovery discovery", "serve", []string{"registries", "kubeconfig", "meshConfig", "namespace", "appNamespace", "domain"}, discoveryFlags()},
 		{"pilot-agent proxy", "agent", nil, agentFlags()},
 	} {

@@ -78,12 +78,12 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		run: {newDemoCommand(m, kill), newUpCommand(m, kill)},
 		objects: {
 			newCreateCommand(m), newReplaceCommand(m), newApplyCommand(m), newDeleteCommand(m, kinds), newGetCommand(m, kinds),
-			newDiffCommand(m), newValidateCommand(validKinds()), newInjectCommand(),
+			newDiffCommand(m), newValidateCommand(validKinds()),
 		},
 		look: {
 			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
 		},
-		cluster: {newInstallCommand(m), newUninstallCommand(m)},
+		cluster: {newInstallCommand(m), newUninstallCommand(m), newInjectCommand()},
 		parts:   {newServeCommand(m), newAgentCommand(), newCaptureCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {

@@ -158,7 +158,7 @@ func TestPatchOfNoPod(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for _, good := range []Options{
 		options,
-		{Image: "registry.example.com:5000/mesh/lateen-proxy:1.2-dirty", Version: "1", Pull: "Always", Ranges: []string{"10.0.0.0/8", "fd00::/8"}},
+		{Image: "registry.example.com:5000/mesh/lateen-proxy:1.2-dirty", Version: "1", Pull: "Always", Ranges: []string{"10.0.0.0/8", "192.168.0.0/16"}},
 		{Image: "lateen-proxy@sha256:0123", Version: "1", Pull: "Never"},
 	} {
 		if err := good.Check(); err != nil {
@@ -172,6 +172,7 @@ func TestOptions(t *testing.T) {
 		{Image: "a", Version: "1", Pull: "never"},
 		{Image: "a", Version: "1", Ranges: []string{"10.0.0.1"}},
 		{Image: "a", Version: "1", Ranges: []string{""}},
+		{Image: "a", Version: "1", Ranges: []string{"fd00::/8"}}, {Image: "a", Version: "1", Ranges: make([]string, 257)},
 	} {
 		if err := bad.Check(); err == nil {
 			t.Errorf("%v is taken", bad)

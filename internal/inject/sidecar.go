@@ -37,7 +37,7 @@ type Sidecar struct {
 func For(o Options, preStop []string, seconds int64) *Sidecar {
 	s := &Sidecar{
 		Annotations:    map[string]string{mesh.StatusAnnotation: mesh.StatusPrefix + o.Version},
-		InitContainers: []corev1.Container{capture(o), proxy(o)},
+		InitContainers: []corev1.Container{redirection(o), proxy(o)},
 		Volumes:        volumes(),
 	}
 	if len(preStop) > 0 && seconds > 0 {
@@ -59,12 +59,12 @@ func (o Options) pull() corev1.PullPolicy {
 	return o.Pull
 }
 
-// capture returns the container that redirects the pod's traffic. It runs as root, since a program of another user would not
+// redirection returns the container that redirects the pod's traffic. It runs as root, since a program of another user would not
 // keep what it is allowed, and whatever the pod says of its users.
-func capture(o Options) corev1.Container {
+func redirection(o Options) corev1.Container {
 	args := []string{"capture", "--proxy-uid=" + strconv.Itoa(mesh.ProxyUser)}
-	if len(o.Ranges) > 0 {
-		args = append(args, "--include-ip-ranges="+strings.Join(o.Ranges, ","))
+	if ranges := o.ranges(); ranges != "" {
+		args = append(args, "--include-ip-ranges="+ranges)
 	}
 	security := restricted(0)
 	security.RunAsNonRoot = new(false)
