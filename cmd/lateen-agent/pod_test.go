@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -32,11 +34,12 @@ exec setpriv --reuid="$USER_ID" --regid="$USER_ID" --clear-groups --bounding-set
 
 // beside is the pod's sidecar.
 type beside struct {
-	t      *testing.T
-	pod    *netns.Pod
-	cmd    *exec.Cmd
-	output *output
-	done   chan error
+	t            *testing.T
+	pod          *netns.Pod
+	cmd          *exec.Cmd
+	dir, program string
+	output       *output
+	done         chan error
 }
 
 // output collects what a program prints.
@@ -98,8 +101,8 @@ func (c *cluster) start(program string, pod *netns.Pod, w *mesh.Workload) *besid
 	}
 	pod.Mount(resolv, "/etc/resolv.conf")
 	dir := pod.Folder(mesh.ProxyUser)
-	s := &beside{t: c.t, pod: pod, output: &output{}, done: make(chan error, 1)}
-	s.cmd = pod.Command(0, "unshare", "--mount", "sh", "-c", confined, "sh", pod.Program(program), "agent",
+	s := &beside{t: c.t, pod: pod, dir: dir, program: pod.Program(program), output: &output{}, done: make(chan error, 1)}
+	s.cmd = pod.Command(0, "unshare", "--mount", "sh", "-c", confined, "sh", s.program, "agent",
 		"--node", string(w.ID()), "--address", w.Address, "--dir", dir, "--control-plane", mesh.SystemAddress, "--token-file", dir+"/token",
 		"--health-address", fmt.Sprintf(":%d", mesh.AgentHealthPort), "--metrics-address", fmt.Sprintf(":%d", mesh.AgentMetricsPort))
 	s.cmd.Env = []string{
@@ -137,6 +140,43 @@ func ask(t *testing.T, client *http.Client, page string) (string, error) {
 		err = fmt.Errorf("%s: %s", response.Status, body)
 	}
 	return string(body), err
+}
+
+// kept returns status and Connection of an answer to somebody who would keep the connection.
+func (s *beside) kept(t *testing.T) (status, connection string) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp4", s.pod.Address+":9080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: web\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	status = response.Proto + " " + response.Status
+	if response.Close {
+		connection = "close"
+	}
+	return status, connection
+}
+
+// drain runs what the kubelet runs in the container when it begins to end the pod.
+func (s *beside) drain() {
+	s.t.Helper()
+	user := strconv.Itoa(mesh.ProxyUser)
+	cmd := s.pod.Command(0, "nsenter", "--mount", "--target", strconv.Itoa(s.cmd.Process.Pid), "setpriv", "--reuid="+user, "--regid="+user,
+		"--clear-groups", s.program, "drain", "--dir", s.dir)
+	if out, err := s.pod.Run(cmd); err != nil || out != "" {
+		s.t.Errorf("drain: %v\n%s", err, out)
+	}
 }
 
 // ready returns when the sidecar says that it is ready.
@@ -234,6 +274,9 @@ func TestInAPod(t *testing.T) {
 		s := c.start(program, pod, w)
 		s.ready()
 		t.Logf("ready %v after its start, with %d KiB", time.Since(begin).Round(time.Millisecond), s.memory())
+		if got, conn := s.kept(t); got != "HTTP/1.1 200 OK" || conn != "" {
+			t.Errorf("a connection is answered with %s and Connection: %q", got, conn)
+		}
 		if got, err := s.page(9080, "/"); err != nil || got != "web" {
 			t.Errorf("through the proxy came %q, %v", got, err)
 		}
@@ -283,6 +326,13 @@ func TestInAPod(t *testing.T) {
 		} else {
 			t.Logf("in the end it has %d KiB of its own", kib)
 		}
+
+		s.drain()
+		got, conn := s.kept(t)
+		if got != "HTTP/1.1 200 OK" || conn != "close" {
+			t.Errorf("when the pod begins to end, a connection is answered with %s and Connection: %q", got, conn)
+		}
+		s.ready()
 
 		answered := make(chan error, 1)
 		go func() {

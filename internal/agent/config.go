@@ -135,6 +135,9 @@ func (e *Misused) Hint() string { return e.Advice }
 // DefaultControlPlane is where a control plane on the same machine answers over mutual TLS, unless it was told another place.
 const DefaultControlPlane = "127.0.0.1:15012"
 
+// adminName is the name of the socket of Envoy's admin interface, in the folder that it runs in.
+const adminName = "admin.sock"
+
 // DefaultDomain is the DNS suffix of services where nobody says another.
 const DefaultDomain = "cluster.local"
 
@@ -146,7 +149,7 @@ func (c *Config) complete() error {
 	}
 	c.Dir = dir
 	if c.AdminSocket == "" {
-		c.AdminSocket = filepath.Join(dir, "admin.sock")
+		c.AdminSocket = filepath.Join(dir, adminName)
 	}
 	if c.Name == "" {
 		c.Name = c.Node

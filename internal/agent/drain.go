@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/process"
@@ -14,6 +15,14 @@ const (
 	drainPoll = 50 * time.Millisecond
 	idlePolls = 2 // in a row, before Envoy counts as drained: a request may just be on its way
 )
+
+// AskToGo makes the Envoy that runs in a folder ask its clients to go, with each answer, and take new ones nevertheless: for a
+// workload that is still there but will end, so that by then its clients have found another one.
+func AskToGo(ctx context.Context, dir string) error {
+	a := newAdmin(filepath.Join(dir, adminName))
+	defer a.close()
+	return a.drain(ctx)
+}
 
 // drain lets Envoy finish what it has, and stops it. Connections are asked to go; after the drain time new ones are
 // refused, and what is still open gets as long again. An idle Envoy stops at once.

@@ -1,7 +1,7 @@
 // Package sidecar is the command line of what runs beside an application in a pod: an agent with its Envoy, and what captures
 // traffic for it.
 //
-// It has the same commands as package cli, with the same flags, words and exit codes. There is one of them for every pod of a
+// Commands that package cli has too are the same, with the same flags, words and exit codes. There is one of them for every pod of a
 // cluster, so what counts is how much memory it takes: it links neither the control plane nor a library for command lines.
 package sidecar
 
@@ -54,6 +54,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"agent", "Run and watch one Envoy", runAgent},
+		{"drain", "Have the clients of an Envoy go, before its pod ends", runDrain},
 		{"capture", "Redirect a workload's traffic to its Envoy", runCapture},
 		{"version", "Print the version", runVersion},
 	}
@@ -156,6 +157,17 @@ func findEnvoy(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
 	return agent.FindEnvoy(ctx, agent.Lookup{Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(self), Path: os.Getenv("PATH")})
+}
+
+// runDrain is for the kubelet to run when it begins to end a pod: only when the application has ended does it ask the agent to.
+func runDrain(ctx context.Context, args []string, o Output) error {
+	var dir string
+	if err := parse("drain", args, o, func(f *flag.FlagSet) {
+		f.StringVar(&dir, "dir", ".", "folder that Envoy runs in")
+	}); err != nil {
+		return err
+	}
+	return agent.AskToGo(ctx, dir)
 }
 
 func runCapture(ctx context.Context, args []string, o Output) error {

@@ -20,6 +20,7 @@ func TestCommands(t *testing.T) {
 		{"version", "lateen-agent dev\n", "", 0},
 		{"capture --dry-run -i 10.0.0.0/8", "ip daddr 10.0.0.0/8", "", 0},
 		{"capture --help", "-proxy-uid", "", 0},
+		{"drain --dir /nonesuch", "", "lateen-agent: error: envoy admin: ", 1},
 		{"serve", "", "lateen-agent: error: unknown command \"serve\"\nlateen-agent: hint: `lateen-agent --help` lists the commands\n", 2},
 		{"capture now", "", "lateen-agent: error: unexpected argument \"now\"\nlateen-agent: hint: `lateen-agent capture --help` lists the flags\n", 2},
 		{"capture --nonesuch", "", "flag provided but not defined: -nonesuch", 2},
