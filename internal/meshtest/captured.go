@@ -108,28 +108,31 @@ func (m *Mesh) CapturedCaller(name string, labels mesh.Labels) *Instance {
 	return i
 }
 
-// ServiceAddress returns the address of a service.
+// ServiceAddress returns the address of a service, or the last one that it had.
 func (m *Mesh) ServiceAddress(service string) string {
 	m.t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, svc := range m.registry.Services {
 		if svc.Host == HostOf(service) && len(svc.Addresses) > 0 {
-			return svc.Addresses[0]
+			m.addresses[service] = svc.Addresses[0]
 		}
 	}
-	return ""
+	return m.addresses[service]
 }
 
-// dialCaptured dials as an application in the instance's pod: an IP address as it is, the name of a service at its address.
+// dialCaptured dials as an application in the instance's pod: an IP address as it is, the name of a service at its address, or the last
+// one that it had.
 func (i *Instance) dialCaptured(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	name, _, _ := strings.Cut(host, ".")
-	if ip := i.mesh.ServiceAddress(name); ip != "" && net.ParseIP(host) == nil {
-		host = ip
+	if net.ParseIP(host) == nil {
+		name, _, _ := strings.Cut(host, ".")
+		if host = i.mesh.ServiceAddress(name); host == "" {
+			return nil, fmt.Errorf("nobody knows %s", address)
+		}
 	}
 	return i.pod.Dial(ctx, network, net.JoinHostPort(host, port))
 }

@@ -36,10 +36,12 @@ type Instance struct {
 type App func(client *http.Client) http.Handler
 
 // Start starts one more instance of a service in a version and returns when it takes requests. The service is made
-// with the first one.
+// with the first one. In a mesh with pods it runs in one.
 func (m *Mesh) Start(service, version string, app App) *Instance {
 	m.t.Helper()
-	return m.StartSpec(Spec{Service: service, Version: version, Ports: []SpecPort{{Name: "http", Number: ServicePort, App: app}}})
+	return m.StartSpec(Spec{
+		Service: service, Version: version, Ports: []SpecPort{{Name: "http", Number: ServicePort, App: app}}, Capture: m.config.network != nil,
+	})
 }
 
 // Spec describes an instance that serves other ports than one for HTTP, or has local addresses.

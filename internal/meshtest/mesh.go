@@ -60,6 +60,8 @@ type Mesh struct {
 	mu       sync.Mutex
 	registry mesh.Registry
 	taken    int // addresses
+
+	addresses map[string]string // that services had last, by name
 }
 
 // Config says how the control plane of a mesh runs.
@@ -97,6 +99,7 @@ func NewWith(t testing.TB, config Config) *Mesh {
 	m := &Mesh{
 		t: t, Dir: dir, config: config, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName)),
 		Secure: net.JoinHostPort(subnet.Address(0).String(), strconv.Itoa(securePort)), taken: 1,
+		addresses: map[string]string{},
 	}
 	if config.network != nil {
 		m.Secure = net.JoinHostPort(netns.NodeAddress, strconv.Itoa(securePort))
