@@ -10,6 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
+	"github.com/lateen-mesh/lateen/internal/view"
 )
 
 // mirrored tells what an application gets to see of a request.
@@ -106,6 +107,9 @@ func TestCaptured(t *testing.T) {
 		}
 		if status, _, _ := sendOut(t, caller, "GET", "http://10.96.99.99:9080/", ""); status != 404 {
 			t.Errorf("an address of no service: %d", status)
+		}
+		if kinds := wantAlike(t, m, nil, caller, reviews); !kinds[view.KindScope] || !kinds[view.KindRoutes] {
+			t.Errorf("what the proxies have holds %v", kinds)
 		}
 		m.Apply(toVersion("reviews", "v2"))
 		if status, body, _ := sendOut(t, caller, "GET", "http://reviews:9080/", ""); status != 200 || !strings.HasPrefix(body, "reviews-v2") {

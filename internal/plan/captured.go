@@ -79,18 +79,31 @@ func (OriginalCluster) Needs() []mesh.Subset { return nil }
 func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
+	services := networks(v.Services)
 	p := CapturedOutbound{
-		Name: v.Name, Workload: v.Workload, Port: mesh.OutboundPort, Requests: v.Services, Dialled: view.DialledPrefix,
+		Name: v.Name, Workload: v.Workload, Port: mesh.OutboundPort, Requests: services, Dialled: view.DialledPrefix,
 		Passthrough: view.Passthrough,
 		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
 	}
-	p.Bytes = append(p.Bytes, v.Services...)
-	for _, network := range v.Mesh {
-		if !withinNetworks(network, v.Services) {
+	p.Bytes = append(p.Bytes, services...)
+	for _, network := range networks(v.Mesh) {
+		if !withinNetworks(network, services) {
 			p.Bytes = append(p.Bytes, network)
 		}
 	}
 	return p
+}
+
+// networks returns those that are networks, each once as it is written, sorted: a proxy refuses two that are the same.
+func networks(texts []string) []string {
+	var list []string
+	for _, text := range texts {
+		if network, err := netip.ParsePrefix(text); err == nil {
+			list = append(list, network.Masked().String())
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // withinNetworks tells whether a network lies in one of others.

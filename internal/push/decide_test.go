@@ -97,3 +97,35 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+// A request of a captured workload is decided by the routes of the service whose address it goes to, named or by its number.
+func TestDecideCaptured(t *testing.T) {
+	t.Parallel()
+	w := scopedMesh(t, push.Config{}, 3, 1)
+	w.Edit(func(d *mesh.Draft) {
+		d.SetRules(hostNumber(1), mesh.NewRuleSet(hostNumber(1), []*mesh.RouteRule{{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "dialled"}, Destination: hostNumber(1),
+			TCP: &mesh.TCPMatch{Sources: []string{capturedAddress(0) + "/32"}, Destinations: []string{scopedAddress(1) + "/32"}},
+		}}))
+	})
+	for authority, want := range map[string]string{
+		"svc-001:80": "default/dialled", scopedAddress(1) + ":80": "default/dialled", "svc-001.default:90": "default/dialled",
+		scopedAddress(2) + ":80": "<default>",
+	} {
+		d, err := w.Engine.Decide("caller-000.default", explain.Request{Method: "GET", Scheme: "http", Authority: authority, Path: "/"})
+		if err != nil {
+			t.Errorf("%s: %v", authority, err)
+			continue
+		}
+		if d.Route == nil || d.Route.Name != want {
+			t.Errorf("%s: %+v decides, want %s", authority, d.Route, want)
+		}
+	}
+	for _, r := range []explain.Request{
+		{Method: "GET", Scheme: "http", Authority: "nobody:80", Path: "/"}, {Method: "GET", Scheme: "https", Authority: "svc-001:80", Path: "/"},
+	} {
+		if d, err := w.Engine.Decide("caller-000.default", r); err == nil {
+			t.Errorf("%s %s: %+v, want an error that says what becomes of it", r.Scheme, r.Authority, d)
+		}
+	}
+}
