@@ -338,6 +338,9 @@ func TestCostIsThatOfTheChange(t *testing.T) {
 		{"a new service", service(201), mesh.RegistryEdit{Services: make([]*mesh.Service, 1), Endpoints: make([]*mesh.EndpointSet, 1)}},
 	} {
 		m.putAny(t, step.o)
+		if n := len(m.touched.services) + len(m.touched.endpoints) + len(m.touched.pods); n > 0 && step.want.Len() == 0 {
+			t.Errorf("%s: %d names are translated anew", step.what, n)
+		}
 		e := m.edit()
 		if e == nil {
 			e = &mesh.RegistryEdit{}

@@ -113,8 +113,8 @@ func (m *model) endpoint(namespace string, s *slice, e *endpoint) (mesh.Endpoint
 		out.Address = a.String()
 	}
 	owner, p := m.podOf(namespace, e)
-	if _, owning := m.podAt(e.address); e.pod != "" && (p == nil || (owning != nil && owning != p && !p.host)) {
-		return out, "", false // the address may be another pod's by now
+	if e.pod != "" && !m.mayHave(p, e.address) {
+		return out, "", false
 	}
 	if p == nil || owner.namespace != namespace { // whoever is called is proven by accounts of the service's namespace
 		return out, e.address, true
@@ -127,6 +127,16 @@ func (m *model) endpoint(namespace string, s *slice, e *endpoint) (mesh.Endpoint
 		return out, e.address, true
 	}
 	return out, owner.String(), true
+}
+
+// mayHave tells whether a pod may be found at an address: it is known and has an address at all, as its proxy must be known too, and
+// the address is not that of another pod by now. It need not be one of those that the cluster gave it: there may be more networks.
+func (m *model) mayHave(p *pod, address string) bool {
+	if p == nil || len(p.addresses) == 0 {
+		return false
+	}
+	_, owner := m.podAt(address)
+	return owner == nil || owner == p || p.host
 }
 
 // zone returns where an endpoint is, "REGION/ZONE"; "" when that is not known.
