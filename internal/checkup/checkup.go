@@ -111,12 +111,34 @@ const (
 	ObjectProblem     Code = "object-problem"
 )
 
+// The kinds of findings that are about a cluster.
+const (
+	ClusterOld          Code = "cluster-old"
+	RightMissing        Code = "right-missing"
+	RefusedInAdvance    Code = "refused-in-advance"
+	NodeUnfit           Code = "node-unfit"
+	NamespaceForbids    Code = "namespace-forbids"
+	KindOfOthers        Code = "kind-of-others"
+	LeftOver            Code = "left-over"
+	NotInstalled        Code = "not-installed"
+	PlaneDown           Code = "plane-down"
+	InstallationDiffers Code = "installation-differs"
+	VersionDiffers      Code = "version-differs"
+	RootMissing         Code = "root-missing"
+	RootDiffers         Code = "root-differs"
+	PodNotReady         Code = "pod-not-ready"
+	ProtocolUnknown     Code = "protocol-unknown"
+	ProbeSaysNothing    Code = "probe-says-nothing"
+)
+
 // Codes lists the kinds of findings.
 func Codes() []Code {
 	return []Code{
 		NoAnswer, NotReady, StaleSource, NoAuthority, AuthorityProblem, AuthorityRestored, AuthorityExpires, NoCertificate, Expired, RenewalLate,
 		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyRefuses, ProxyTwice, ProxyUnknown, OpenPort,
 		UnprovenEndpoint, PlainCallers, TurnedAway, HandoverWaits, ObjectProblem,
+		ClusterOld, RightMissing, RefusedInAdvance, NodeUnfit, NamespaceForbids, KindOfOthers, LeftOver, NotInstalled, PlaneDown, InstallationDiffers,
+		VersionDiffers, RootMissing, RootDiffers, PodNotReady, ProtocolUnknown, ProbeSaysNothing,
 	}
 }
 
@@ -168,16 +190,17 @@ func (f *facts) report(name string) Report {
 		slices.SortStableFunc(findings, func(a, b Finding) int { return b.Severity.rank() - a.Severity.rank() })
 		for _, finding := range findings {
 			finding.Area = a.name
-			area.Verdict = worse(area.Verdict, finding.Severity)
+			area.Verdict = Worse(area.Verdict, finding.Severity)
 			r.Findings = append(r.Findings, finding)
 		}
-		r.Verdict = worse(r.Verdict, area.Verdict)
+		r.Verdict = Worse(r.Verdict, area.Verdict)
 		r.Areas = append(r.Areas, area)
 	}
 	return r
 }
 
-func worse(a, b Verdict) Verdict {
+// Worse returns the worse one of two verdicts. One that is unknown is no worse than any other.
+func Worse(a, b Verdict) Verdict {
 	if b.rank() > a.rank() {
 		return b
 	}

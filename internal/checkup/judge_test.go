@@ -436,7 +436,7 @@ func TestFindings(t *testing.T) {
 		worst := OK
 		for _, f := range report.Findings {
 			shown[f.Code] = true
-			worst = worse(worst, f.Severity)
+			worst = Worse(worst, f.Severity)
 			if f.Fix == "" || strings.Contains(f.Fix, "\n") {
 				t.Errorf("%s: the fix is %q", name, f.Fix)
 			}

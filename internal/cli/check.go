@@ -20,7 +20,7 @@ const defaultSince = 10 * time.Minute
 var errFindings = &failure{errors.New("there are errors"), "", exitFailure}
 
 func newCheckCommand(m *meshFlags) *cobra.Command {
-	output, since := "short", defaultSince
+	output, since, pre := "short", defaultSince, false
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Tell whether the mesh is well: certificates, who calls without one, what hangs, and what to do",
@@ -30,8 +30,12 @@ clocks, proxies, the policies of ports, who calls without proving who it is, who
 
 Where no control plane answers, it says so, and looks at what is in the state folder.
 
+In a cluster it looks at what is installed too: the control plane, the definitions of kinds, what it may do, the roots in all
+namespaces, pods with a proxy and the ports of their services. With --pre it looks whether Lateen can be installed in a cluster: its
+version, your rights, what the API server would refuse, nodes and namespaces, and what is left of an earlier installation.
+
 Nothing is changed. The exit code is 1 if there are errors, 0 if there are warnings only.`,
-		Example: "  lateen check\n  lateen check --since 1h\n  lateen check -o json",
+		Example: "  lateen check\n  lateen check --since 1h\n  lateen check -o json\n  lateen check --pre",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
@@ -40,23 +44,14 @@ Nothing is changed. The exit code is 1 if there are errors, 0 if there are warni
 			case since <= 0:
 				return misused("for instance: --since 1h", "--since %s is no time to look back", since)
 			}
-			t, err := m.findOrLeft(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if t.cluster != nil {
-				return misused("--local means the mesh on this machine", "what is checked is a mesh on this machine, and %s is none", t.said())
-			}
-			where := t.checked()
-			where.Since = since
-			r, err := checkup.Run(cmd.Context(), where)
+			what, r, err := checked(cmd.Context(), m, pre, since)
 			if err != nil {
 				return err
 			}
 			if output != "short" {
 				err = showStructure(cmd.OutOrStdout(), output, r)
 			} else {
-				err = showReport(cmd.OutOrStdout(), &r)
+				err = showReport(cmd.OutOrStdout(), what, &r)
 			}
 			if err == nil && r.Verdict == checkup.Error {
 				err = errFindings
@@ -65,6 +60,7 @@ Nothing is changed. The exit code is 1 if there are errors, 0 if there are warni
 		},
 	}
 	cmd.Flags().DurationVar(&since, "since", since, "how far back access logs are read for who called")
+	cmd.Flags().BoolVar(&pre, "pre", false, "look whether Lateen can be installed in a cluster")
 	cmd.Flags().StringVarP(&output, "output", "o", output, "short, json or yaml")
 	return cmd
 }
@@ -73,9 +69,9 @@ Nothing is changed. The exit code is 1 if there are errors, 0 if there are warni
 var colours = map[checkup.Verdict]string{checkup.OK: "32", checkup.Warning: "33", checkup.Error: "31"}
 
 // showReport prints the verdict, a line for each area, and the findings.
-func showReport(w io.Writer, r *checkup.Report) error {
+func showReport(w io.Writer, what string, r *checkup.Report) error {
 	paint := painter(w)
-	fmt.Fprintf(w, "mesh %s: %s\n\n", r.Mesh, paint(colours[r.Verdict], verdictOf(r)))
+	fmt.Fprintf(w, "%s: %s\n\n", what, paint(colours[r.Verdict], verdictOf(r)))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, a := range r.Areas {
 		fmt.Fprintf(t, "  %s\t%s\t%s\n", a.Name, paint(colours[a.Verdict], string(a.Verdict)), a.Summary)

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lateen-mesh/lateen/deploy"
 	"github.com/lateen-mesh/lateen/internal/install"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -130,5 +132,63 @@ func TestRemoveInterrupted(t *testing.T) {
 	}
 	if ours := r.ours(); len(ours) != 3+2 {
 		t.Errorf("left:\n%s", strings.Join(ours, "\n"))
+	}
+}
+
+// What is applied is as the manifests say, whatever the API server adds; what somebody changes or removes is found.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustApply(usual(t))
+	if all, err := r.Differences(t.Context(), usual(t)); err != nil || len(all) != 0 {
+		t.Errorf("at once: %v, %v", all, err)
+	}
+	r.server.Kubectl(t, "", "delete", "role", "lateen", "-n", mesh.SystemNamespace)
+	r.server.Kubectl(t, "", "patch", "clusterrole", "lateen", "--type=json", "-p", `[{"op":"remove","path":"/rules/0"}]`)
+	r.server.Kubectl(t, "", "patch", "crd", "egressrules.config.istio.io", "--type=json", "-p", `[{"op":"remove","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ports"}]`)
+	want := []install.Difference{
+		{Kind: "CustomResourceDefinition", Object: "customresourcedefinition egressrules.config.istio.io", Field: "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.ports"},
+		{Kind: "ClusterRole", Object: "clusterrole lateen", Field: "rules"},
+		{Kind: "Role", Object: "role lateen-system/lateen"},
+	}
+	all, err := r.Differences(t.Context(), usual(t))
+	if diff := cmp.Diff(want, all); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+// What the API server would refuse is known before, and nothing is changed by asking.
+func TestTry(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if refusals, err := r.Try(t.Context(), usual(t)); err != nil || len(refusals) != 0 {
+		t.Errorf("an empty cluster: %v, %v", refusals, err)
+	}
+	if ours := r.ours(); len(ours) != 0 {
+		t.Errorf("trying has made %v", ours)
+	}
+	r.mustApply(usual(t))
+	r.server.Kubectl(t, `{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: small}, spec: {
+		matchConstraints: {resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}]},
+		validations: [{expression: "object.spec.replicas < 2", message: "too many"}]}}
+---
+{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: small}, spec: {policyName: small, validationActions: [Deny]}}
+`, "create", "-f", "-")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for { // until the policy is in force
+		refusals, err := r.Try(ctx, manifests(t, deploy.Options{Tag: "v1", Replicas: 3}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(refusals) > 0 {
+			if len(refusals) != 1 || refusals[0].Object != "deployment lateen-system/lateen" || !strings.Contains(refusals[0].Why, "too many") {
+				t.Errorf("refusals: %v", refusals)
+			}
+			return
+		}
+		<-tick.C
 	}
 }
