@@ -118,6 +118,8 @@ type Config struct {
 	Watch     Watcher
 	Explain   Explainer
 	Work      Work
+	Replica   string // name of this one; "": it has none
+	Peers     Peers  // nil: there are none
 	// Authority gives workloads their certificates; nil: there are no identities.
 	Authority Authority
 	Secure    string // HOST:PORT where workloads ask it

@@ -35,19 +35,22 @@ func (s *Server) api() http.Handler {
 		"GET /v1/workloads":                     s.workloads,
 		"GET /v1/workloads/{workload}":          s.workload,
 		"GET /v1/services":                      s.services,
-		"GET /v1/proxies/{proxy}":               s.proxy,
-		"GET /v1/proxies/{proxy}/resources":     s.resources,
 		"GET /v1/watch/proxies":                 s.watchProxies,
 		"GET /v1/revisions/{revision}/progress": s.progress,
 		"GET /v1/handovers":                     s.handovers,
-		"GET /v1/decide":                        s.decide,
+		"GET /v1/replicas":                      s.replicas,
 		"GET /v1/ca":                            s.authority,
 		"POST /v1/ca/tokens":                    s.newToken,
 		"/":                                     unknown,
 	} {
 		mux.HandleFunc(pattern, s.json(answer))
 	}
-	mux.HandleFunc("GET /v1/explain", s.explain)
+	inPath := func(r *http.Request) string { return r.PathValue("proxy") }
+	inForm := func(r *http.Request) string { return r.FormValue("proxy") }
+	mux.HandleFunc("GET /v1/proxies/{proxy}", s.byOwner(inPath, s.json(s.proxy)))
+	mux.HandleFunc("GET /v1/proxies/{proxy}/resources", s.byOwner(inPath, s.json(s.resources)))
+	mux.HandleFunc("GET /v1/decide", s.byOwner(inForm, s.json(s.decide)))
+	mux.HandleFunc("GET /v1/explain", s.byOwner(inForm, s.explain))
 	return mux
 }
 

@@ -28,7 +28,7 @@ func (s *Server) listProxies(ctx context.Context) []api.Proxy {
 		list = append(list, api.Proxy{ID: a.ID, Type: a.Type, Since: a.Since, Revision: -1, Holds: map[string]int{}})
 	}
 	slices.SortStableFunc(list, func(a, b api.Proxy) int { return cmp.Compare(a.ID, b.ID) })
-	return list
+	return s.addProxies(ctx, list)
 }
 
 func proxyOf(c push.Connected) api.Proxy {

@@ -15,6 +15,7 @@ import (
 type Proxy struct {
 	ID          mesh.ProxyID   `json:"id"`
 	Type        mesh.ProxyType `json:"type"`
+	Replica     string         `json:"replica,omitempty"` // of the control plane, that it is connected to; missing: there is one
 	Connected   bool           `json:"connected"`
 	Since       time.Time      `json:"since,omitzero"`        // when it connected, or since when it is missed
 	Identity    string         `json:"identity,omitempty"`    // SPIFFE ID that it has proven on its stream; missing: none

@@ -24,14 +24,22 @@ const (
 	guestIdle    = 30 * time.Second
 )
 
+// Bounds of the connections of other replicas of the control plane.
+const (
+	mostReplicas = 256
+	replicaLife  = time.Hour
+)
+
 // Door lets callers in to the control plane's TLS port. Those who show the certificate of a workload go to the server that has
 // the door's credentials. Those who show none are guests: all they can do is ask for a certificate, of a server of the door's
-// own that takes small messages only. A certificate that does not hold ends the connection, which is counted and told.
+// own that takes small messages only. Those who are the control plane themselves, another replica of it, go to [Door.Replicas] and
+// nowhere else. A certificate that does not hold ends the connection, which is counted and told.
 type Door struct {
 	authority *Authority
 	tls       credentials.TransportCredentials
 	server    *grpc.Server
 	guests    *guestListener
+	replicas  *guestListener
 	told      *rates // bounds what is logged
 }
 
@@ -39,8 +47,9 @@ type Door struct {
 func NewDoor(s *Service, hosts ...string) *Door {
 	a := s.authority
 	d := &Door{
-		authority: a, tls: credentials.NewTLS(a.ServerTLS(hosts...)), told: newRates(a.c.Now, refill),
-		guests: &guestListener{come: make(chan *guest), closed: make(chan struct{}), most: mostGuests, life: guestLife},
+		authority: a, tls: credentials.NewTLS(a.serverTLS(a.verifyCaller, hosts...)), told: newRates(a.c.Now, refill),
+		guests:   &guestListener{come: make(chan *guest), closed: make(chan struct{}), most: mostGuests, life: guestLife},
+		replicas: &guestListener{come: make(chan *guest), closed: make(chan struct{}), most: mostReplicas, life: replicaLife},
 		server: grpc.NewServer(
 			grpc.Creds(guestCredentials{}), grpc.MaxRecvMsgSize(guestMessage), grpc.MaxConcurrentStreams(1),
 			grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
@@ -57,11 +66,16 @@ func NewDoor(s *Service, hosts ...string) *Door {
 // Run serves guests until ctx ends.
 func (d *Door) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, d.server.Stop)()
+	defer context.AfterFunc(ctx, func() { _ = d.replicas.Close() })() // it does not fail
 	if err := d.server.Serve(d.guests); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("certificate authority: %w", err)
 	}
 	return nil
 }
+
+// Replicas hands over the connections of other replicas, which have shaken hands and speak HTTP/2. Without somebody who takes them
+// they wait until they give up.
+func (d *Door) Replicas() net.Listener { return d.replicas }
 
 // Credentials returns those of the server behind the door.
 func (d *Door) Credentials() credentials.TransportCredentials {
@@ -87,11 +101,15 @@ func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 		}
 		return nil, nil, err
 	}
+	to := c.door.guests
 	if shaken, ok := info.(credentials.TLSInfo); ok && len(shaken.State.PeerCertificates) > 0 {
-		return connection, info, nil
+		if !c.door.authority.isReplica(shaken.State) {
+			return connection, info, nil
+		}
+		to = c.door.replicas
 	}
-	if !c.door.guests.admit(connection, info) {
-		err := errors.New("too many connections without a certificate")
+	if !to.admit(connection, info) {
+		err := errors.New("too many connections of this kind")
 		c.door.refuse(raw, ReasonBusy, err)
 		return nil, nil, err
 	}

@@ -59,7 +59,7 @@ type Runner struct {
 	// Of the goroutine in Run.
 	rounds map[span]*round
 	asking []asked // of the last look
-	failed bool // a step could not be taken: told once
+	failed bool    // a step could not be taken: told once
 	told   map[mesh.Host]bool
 }
 

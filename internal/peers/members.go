@@ -1,4 +1,3 @@
-// Package peers has replicas of the control plane find and ask each other.
 package peers
 
 // Replica is another control plane of the same mesh.

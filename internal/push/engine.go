@@ -76,6 +76,7 @@ type Engine struct {
 	rejected  rejected
 	strangers map[*stranger]struct{}     // streams of proxies whose workload is not known
 	absent    map[mesh.ProxyID]time.Time // running proxies that are not connected, and since when
+	elsewhere map[mesh.ProxyID]bool      // those that are connected to another replica
 	secured   map[mesh.Host]time.Time    // when how the ports of a host are secured changed last
 	changed   chan struct{}              // closed and replaced whenever something that others wait for happens
 	news      news

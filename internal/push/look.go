@@ -117,7 +117,7 @@ func (e *Engine) Absent() []Absent {
 	defer e.mu.Unlock()
 	var list []Absent
 	for _, id := range slices.Sorted(maps.Keys(e.absent)) {
-		if len(e.byID[id]) == 0 { // else it is back and has not taken its configuration yet
+		if len(e.byID[id]) == 0 && e.missed(id) { // else it is back and has not taken its configuration yet
 			list = append(list, Absent{id, e.snapshot.Workload(id).Type, e.absent[id]})
 		}
 	}

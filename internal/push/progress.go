@@ -121,7 +121,10 @@ func (e *Engine) arrived(revision int64) (changed <-chan struct{}, again time.Du
 	if t := e.progress.travels[revision]; t != nil && len(t.waiting) > 0 {
 		return e.changed, 0, false
 	}
-	for _, since := range e.absent {
+	for id, since := range e.absent {
+		if !e.missed(id) {
+			continue
+		}
 		if left := comeBack - time.Since(since); left > 0 && (again == 0 || left < again) {
 			again = left
 		}
@@ -135,6 +138,9 @@ func (e *Engine) sumUp(revision int64) Progress {
 	defer e.mu.Unlock()
 	now := Progress{Revision: revision, Reached: e.snapshot != nil && e.snapshot.Revision() >= revision}
 	for id, since := range e.absent {
+		if !e.missed(id) {
+			continue
+		}
 		if time.Since(since) < comeBack {
 			now.Waiting = append(now.Waiting, id)
 		} else if len(e.byID[id]) == 0 {

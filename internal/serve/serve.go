@@ -31,6 +31,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/dialect/v1alpha2"
 	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/peers"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/file"
 	"github.com/lateen-mesh/lateen/internal/source/state"
@@ -111,6 +112,7 @@ type Plane struct {
 	admin     *admin.Server
 	ca        *ca.Authority // nil: there are no identities
 	attached  []Source
+	peers     *peers.Peers // nil: there are no other replicas
 
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
@@ -149,7 +151,7 @@ func New(c Config) (*Plane, error) {
 	if err := p.attach(Attachment{Store: p.store, Cache: p.cache, Kinds: own, Realm: realm, Patience: c.Patience, Log: c.Log}); err != nil {
 		return nil, err
 	}
-	p.handovers = handover.New(handover.Config{Store: p.store, Proxies: p.engine, Pause: c.Pause, Log: c.Log})
+	p.handovers = handover.New(p.withPeers(handover.Config{Store: p.store, Proxies: p.engine, Pause: c.Pause, Log: c.Log}))
 	if len(c.Paths) > 0 {
 		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
 			return nil, err
@@ -185,6 +187,7 @@ func New(c Config) (*Plane, error) {
 		Socket: socket, Listener: c.Admin, Version: c.Version, Mesh: c.Mesh, Kinds: own, Objects: p.state, Files: p.filesOrNil(),
 		Reading: c.Reading, Clusters: c.Clusters,
 		Store: p.store, Registry: p.store, Proxies: p.engine, Handovers: p.handovers, Watch: p.engine, Explain: p.engine, Work: p.engine,
+		Replica: c.Shared.Replica, Peers: p.peersOrNil(),
 		Authority: p.authority(), Secure: addressOf(c.Secure), Metrics: p.metrics(), Await: awaitHint(socket), Gate: gate, Log: c.Log,
 	})
 	return p, nil
@@ -300,6 +303,10 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		certificates := ca.NewService(p.ca, p.ca.Attestor(p.config.Shared.Attestors...))
 		door := ca.NewDoor(certificates, hostsOf(p.config.Secure)...)
 		group.Go(func() error { return door.Run(ctx) })
+		if p.peers != nil {
+			group.Go(func() error { return p.peers.Serve(ctx, door.Replicas()) })
+			group.Go(func() error { return p.peers.Run(ctx) })
+		}
 		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead))
 		certificates.Register(server)
 		serveXDS(ctx, group, p.config.Secure, server)

@@ -2,9 +2,16 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
 
+	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/attest"
 	"github.com/lateen-mesh/lateen/internal/ca"
+	"github.com/lateen-mesh/lateen/internal/handover"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/peers"
 	"github.com/lateen-mesh/lateen/internal/store"
 )
@@ -26,4 +33,31 @@ func (p *Plane) Roots() []byte {
 		return nil
 	}
 	return p.ca.Bundle().PEM()
+}
+
+// withPeers makes the peers, and has handovers ask them. Without identities there are none: nobody could prove to be a replica.
+func (p *Plane) withPeers(c handover.Config) handover.Config {
+	if p.config.Shared.Members == nil || p.config.Secure == nil {
+		return c
+	}
+	own := sync.OnceValue(func() *tls.Config { return p.ca.ReplicaTLS() })
+	p.peers = peers.New(peers.Config{
+		Replica: p.config.Shared.Replica, Members: p.config.Shared.Members, Engine: p.engine, Log: p.config.Log,
+		Dial: peers.DialTLS(func(ctx context.Context, raw net.Conn) (net.Conn, error) {
+			connection := tls.Client(raw, own())
+			return connection, connection.HandshakeContext(ctx)
+		}),
+		Report:  func(hosts []mesh.Host) map[mesh.Host]handover.Report { return p.handovers.Report(hosts) },
+		Reading: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.admin.Alone().ServeHTTP(w, r) }),
+	})
+	c.Others = p.peers
+	return c
+}
+
+// peersOrNil returns no interface where there are no peers, since an interface of a nil pointer is not nil.
+func (p *Plane) peersOrNil() admin.Peers {
+	if p.peers == nil {
+		return nil
+	}
+	return p.peers
 }
