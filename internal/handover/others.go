@@ -215,10 +215,11 @@ func (r *Runner) askOthers(ctx context.Context) (agreed map[mesh.Host][]Report, 
 	agreed = map[mesh.Host][]Report{}
 	for _, a := range r.asking {
 		reports, holds := reportsOf(answers, a.course, a.round.snapshot.Stance(a.course.Host))
-		if len(missing) > 0 {
-			holds = append(holds, list(missing)+" away")
+		h.holds[a.course.Host] = holds
+		if len(missing) > 0 { // which is told of everybody who is away
+			holds = append(slices.Clone(holds), list(missing)+" away")
 		}
-		if h.holds[a.course.Host] = holds; len(holds) > 0 {
+		if len(holds) > 0 {
 			delete(a.round.agreed, a.course.Host)
 			again = askAgain
 			r.warnOfOthers(a, holds, now)
