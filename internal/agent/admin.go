@@ -92,23 +92,39 @@ func countActive(stats string) int {
 }
 
 func (a *admin) do(ctx context.Context, method, path string) (string, error) {
+	const enough = 1 << 20
+	body, err := a.ask(ctx, method, path, enough)
+	return string(body), err
+}
+
+// page returns a page of at most so many bytes.
+func (a *admin) page(ctx context.Context, path string, most int64) ([]byte, error) {
+	body, err := a.ask(ctx, http.MethodGet, path, most+1)
+	if err == nil && int64(len(body)) > most {
+		return nil, fmt.Errorf("envoy admin %s: more than %d bytes", path, most)
+	}
+	return body, err
+}
+
+// ask returns the first bytes of an answer.
+func (a *admin) ask(ctx context.Context, method, path string, most int64) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://envoy"+path, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	response, err := a.http.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("envoy admin: %w", err)
+		return nil, fmt.Errorf("envoy admin: %w", err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	body, err := io.ReadAll(io.LimitReader(response.Body, most))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("envoy admin %s: %w", path, err)
+		return nil, fmt.Errorf("envoy admin %s: %w", path, err)
 	case response.StatusCode != http.StatusOK:
-		return "", fmt.Errorf("envoy admin %s: %s", path, response.Status)
+		return nil, fmt.Errorf("envoy admin %s: %s", path, response.Status)
 	}
-	return string(body), nil
+	return body, nil
 }
 
 // removeStale removes the socket that a killed Envoy left behind.

@@ -42,10 +42,17 @@ func ReadStatus(dir string) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := json.Unmarshal(text, &s); err != nil {
+	if s, err = ParseStatus(text); err != nil {
 		return s, fmt.Errorf("%s: %w", filepath.Join(dir, statusName), err)
 	}
 	return s, nil
+}
+
+// ParseStatus returns what an agent tells in a text: the page [LookIdentity].
+func ParseStatus(text []byte) (Status, error) {
+	var s Status
+	err := json.Unmarshal(text, &s)
+	return s, err
 }
 
 // describe takes over what a credential says.

@@ -21,9 +21,11 @@ import (
 
 // Mesh says where to look.
 type Mesh struct {
-	Name  string
-	Dir   string // state folder; "": it is not on this machine
-	API   *api.Client
+	Name string
+	Dir  string // state folder; "": it is not on this machine
+	API  *api.Client
+	// Look returns a page of a proxy that is not on this machine, as [agent.Look] does where it is; nil: it cannot be looked at.
+	Look  func(ctx context.Context, proxy mesh.ProxyID, page string) ([]byte, error)
 	Since time.Duration // how far back access logs are read
 }
 

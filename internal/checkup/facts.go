@@ -40,8 +40,9 @@ type facts struct {
 // seen is what there is to see of one workload.
 type seen struct {
 	api.Workload
-	here     bool // its proxy has a folder on this machine
-	dir      string
+	here     bool   // its proxy has a folder on this machine
+	dir      string // "": it is not on this machine
+	look     func(ctx context.Context, proxy mesh.ProxyID, page string) ([]byte, error)
 	identity Identity
 	chain    *chain // of its certificate; nil: none
 	silent   bool   // its Envoy does not answer

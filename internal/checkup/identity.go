@@ -117,6 +117,7 @@ func One(ctx context.Context, m Mesh, name string) (Identity, error) {
 		proxy = &proxies[i]
 	}
 	s := place(m, w, proxy)
+	s.look = m.Look // of all of them it would take too long
 	s.lookAtIdentity(ctx, time.Now())
 	return s.identity, nil
 }
@@ -127,7 +128,7 @@ const tries = 3
 // lookAtIdentity reads what the agent says, and compares it with what Envoy says.
 func (s *seen) lookAtIdentity(ctx context.Context, now time.Time) {
 	for n := range tries {
-		s.readStatus(now)
+		s.readStatus(ctx, now)
 		if s.chain == nil || s.Type == mesh.Proxyless {
 			return
 		}
@@ -145,13 +146,10 @@ func (s *seen) lookAtIdentity(ctx context.Context, now time.Time) {
 }
 
 // readStatus reads what the agent says.
-func (s *seen) readStatus(now time.Time) {
+func (s *seen) readStatus(ctx context.Context, now time.Time) {
 	id := &s.identity
 	s.chain, id.Chain, id.Trusts = nil, nil, nil
-	status, err := agent.Status{}, fs.ErrNotExist
-	if s.dir != "" {
-		status, err = agent.ReadStatus(s.dir)
-	}
+	status, err := s.status(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && id.Connected && id.Proven == "":
 		id.State, id.Why = None, "it has connected without proving who it is"
@@ -182,6 +180,29 @@ func (s *seen) readStatus(now time.Time) {
 	if now.After(c.certificates[0].NotAfter) {
 		id.State, id.Why = Past, "since "+c.certificates[0].NotAfter.UTC().Format(time.RFC3339)
 	}
+}
+
+// status returns what the agent says, and [fs.ErrNotExist] where nobody can know.
+func (s *seen) status(ctx context.Context) (agent.Status, error) {
+	switch {
+	case s.dir != "":
+		return agent.ReadStatus(s.dir)
+	case s.look == nil:
+		return agent.Status{}, fs.ErrNotExist
+	}
+	text, err := s.look(ctx, s.ID, agent.LookIdentity)
+	if err != nil {
+		return agent.Status{}, err
+	}
+	return agent.ParseStatus(text)
+}
+
+// certs returns the certificates that the Envoy uses.
+func (s *seen) certs(ctx context.Context) ([]byte, error) {
+	if s.dir == "" {
+		return s.look(ctx, s.ID, agent.LookCertificates)
+	}
+	return dump.Socket(filepath.Join(s.dir, "admin.sock")).Get(ctx, "/certs")
 }
 
 var errNoCertificate = errors.New("there is no certificate in it")
@@ -252,7 +273,7 @@ func (s *seen) compareEnvoy(ctx context.Context) {
 	id := &s.identity
 	id.Envoy, id.EnvoyWhy = UnknownUse, ""
 	var page envoyCertificates
-	text, err := dump.Socket(filepath.Join(s.dir, "admin.sock")).Get(ctx, "/certs")
+	text, err := s.certs(ctx)
 	if s.silent = err != nil; !s.silent {
 		err = json.Unmarshal(text, &page)
 	}

@@ -138,7 +138,7 @@ func TestStatusIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.identity = Identity{Proxy: s.ID}
-		if s.readStatus(r.now); !strings.HasPrefix(strings.TrimSpace(string(s.identity.State)+" "+s.identity.Why), want) || s.chain != nil {
+		if s.readStatus(r.t.Context(), r.now); !strings.HasPrefix(strings.TrimSpace(string(s.identity.State)+" "+s.identity.Why), want) || s.chain != nil {
 			t.Errorf("%s: %s %q", text, s.identity.State, s.identity.Why)
 		}
 	}
@@ -147,7 +147,7 @@ func TestStatusIsRead(t *testing.T) {
 	}
 	for proven, want := range map[string]State{"": None, "spiffe://x": Elsewhere} {
 		s.identity = Identity{Proxy: s.ID, Connected: true, Proven: proven}
-		if s.readStatus(r.now); s.identity.State != want {
+		if s.readStatus(r.t.Context(), r.now); s.identity.State != want {
 			t.Errorf("%q: %s, want %s", proven, s.identity.State, want)
 		}
 	}

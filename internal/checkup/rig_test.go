@@ -150,7 +150,7 @@ func (r *rig) hold(s *seen, status agent.Status) {
 	if p := r.proxies[s.ID]; p != nil {
 		s.identity.Connected, s.identity.Proven = p.Connected, p.Identity
 	}
-	s.readStatus(r.now)
+	s.readStatus(r.t.Context(), r.now)
 }
 
 // admin answers as the admin interface of a workload's Envoy, until the test ends.

@@ -117,7 +117,13 @@ func (s *authorityShown) choose(all []checkup.Identity) []checkup.Identity {
 }
 
 // checked says where to look.
-func (t target) checked() checkup.Mesh { return checkup.Mesh{Name: t.name, Dir: t.dir, API: t.client} }
+func (t target) checked() checkup.Mesh {
+	m := checkup.Mesh{Name: t.name, Dir: t.dir, API: t.client}
+	if t.cluster != nil {
+		m.Look = t.cluster.look
+	}
+	return m
+}
 
 // one prints one workload's certificate.
 func (s *authorityShown) one(cmd *cobra.Command, t target, name string) error {

@@ -6,8 +6,10 @@ import (
 	"os"
 	"strings"
 
+	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/kubeclient"
 	"github.com/lateen-mesh/lateen/internal/kubeobjects"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/serve"
 	"github.com/lateen-mesh/lateen/internal/tunnel"
 )
@@ -111,4 +113,24 @@ func (t target) namespace() string {
 		return t.cluster.Namespace
 	}
 	return defaultNamespace
+}
+
+// look returns a page of the proxy of a pod.
+func (c *cluster) look(ctx context.Context, proxy mesh.ProxyID, page string) ([]byte, error) {
+	text, err := tunnel.Look(ctx, c.Cluster, proxy, page)
+	if err != nil && ctx.Err() == nil {
+		return nil, failed("it takes the right to create pods/exec in the namespace of the pod", "%w", err)
+	}
+	return text, err
+}
+
+// podReader reads what the Envoy of a pod has.
+type podReader struct {
+	*cluster
+	proxy mesh.ProxyID
+}
+
+// Dump reads the whole dump of the Envoy, with its endpoints.
+func (r podReader) Dump(ctx context.Context) ([]byte, error) {
+	return r.look(ctx, r.proxy, agent.LookConfig)
 }

@@ -196,12 +196,11 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 	if err != nil {
 		return "", nil, err
 	}
-	if t.cluster != nil {
-		return "", nil, failed(fmt.Sprintf("`lateen proxies %s` shows what it was sent, `lateen explain %s` why", sent.Proxy, sent.Proxy),
-			"what the Envoy of a pod itself has cannot be asked from outside the cluster yet")
-	}
 	folder := filepath.Join(t.dir, "proxies", string(sent.Proxy))
 	var reader dump.Reader = dump.Socket(filepath.Join(folder, "admin.sock"))
+	if t.cluster != nil {
+		reader = podReader{t.cluster, sent.Proxy}
+	}
 	var has []byte
 	for range inspectTries {
 		if has, err = reader.Dump(ctx); errors.Is(err, dump.ErrNobody) {

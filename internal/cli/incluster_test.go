@@ -2,15 +2,8 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,10 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
-	"k8s.io/apimachinery/pkg/util/httpstream/spdy"
-	"k8s.io/client-go/tools/portforward"
 
 	"github.com/lateen-mesh/lateen/internal/admin"
 	"github.com/lateen-mesh/lateen/internal/api"
@@ -43,20 +32,11 @@ import (
 func startInCluster(t *testing.T, ts *testscript.TestScript, server *kubetest.Server, args []string) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	ts.Check(err)
-	kubelet := startKubelet(t.Context(), ts, server, listener.Addr().String())
-	address, port, err := net.SplitHostPort(kubelet)
+	node, stop, err := startKubelet(t.Context(), server, kubelet{target: listener.Addr().String()})
 	ts.Check(err)
+	ts.Defer(stop)
 	ns := ts.Getenv("ns")
-	server.Kubectl(t, fmt.Sprintf(`{apiVersion: v1, kind: Node, metadata: {name: node-%[1]s}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: lateen-0, namespace: %[1]s, labels: {app.kubernetes.io/name: lateen}}
-spec: {serviceAccountName: lateen, nodeName: node-%[1]s, containers: [{name: lateen, image: lateen}]}
-`, ns), "create", "-f", "-")
-	server.Kubectl(t, "", "patch", "node", "node-"+ns, "--subresource=status", "--type=merge", "-p",
-		fmt.Sprintf(`{"status": {"addresses": [{"type": "InternalIP", "address": %q}], "daemonEndpoints": {"kubeletEndpoint": {"Port": %s}}}}`, address, port))
-	server.Kubectl(t, "", "patch", "pod", "lateen-0", "-n", ns, "--subresource=status", "--type=merge", "-p", `{"status": {"phase": "Running"}}`)
+	runPod(t, server, node, podOf{namespace: ns, name: "lateen-0", account: "lateen", container: "lateen"})
 
 	c, err := kubeclient.Load(kubeclient.Options{Kubeconfig: ts.Getenv("KUBECONFIG")})
 	ts.Check(err)
@@ -113,79 +93,4 @@ func follow(ctx context.Context, kept *kubeobjects.Objects, namespace string, kn
 		case <-tick.C:
 		}
 	}
-}
-
-// startKubelet starts what the API server takes for a kubelet, whose pods all listen at an address, and returns where it is.
-func startKubelet(ctx context.Context, ts *testscript.TestScript, server *kubetest.Server, target string) string {
-	at, err := url.Parse(server.URL)
-	ts.Check(err)
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(at.Hostname(), "0"))
-	ts.Check(err)
-	pki := filepath.Dir(server.CA) // the certificate of the API server is one of its address
-	pair, err := tls.LoadX509KeyPair(filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key"))
-	ts.Check(err)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward(w, r, target) }))
-	s.Listener.Close()
-	s.Listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
-	s.Start()
-	ts.Defer(s.Close)
-	return listener.Addr().String()
-}
-
-// forward hands on a connection as a kubelet does: pairs of streams in one connection, one of them for what goes wrong. A
-// port that is not the API's is closed.
-func forward(w http.ResponseWriter, r *http.Request, target string) {
-	if !strings.HasPrefix(r.URL.Path, "/portForward/") {
-		http.NotFound(w, r)
-		return
-	}
-	if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardProtocolV1Name}); err != nil {
-		return
-	}
-	streams := make(chan httpstream.Stream, 2)
-	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
-		streams <- s
-		return nil
-	})
-	if connection == nil {
-		return
-	}
-	defer func() { _ = connection.Close() }()
-	var data, wrong httpstream.Stream
-	for range 2 {
-		select {
-		case s := <-streams:
-			if s.Headers().Get(corev1.StreamType) == corev1.StreamTypeError {
-				wrong = s
-			} else {
-				data = s
-			}
-		case <-connection.CloseChan():
-			return
-		}
-	}
-	if err := join(r.Context(), data, target, data.Headers().Get(corev1.PortHeader)); err != nil {
-		fmt.Fprint(wrong, err)
-	}
-	_ = wrong.Close()
-	<-connection.CloseChan()
-}
-
-// join copies between a stream and the target until one of them ends.
-func join(ctx context.Context, data httpstream.Stream, target, port string) error {
-	if port != fmt.Sprint(mesh.APIPort) {
-		return fmt.Errorf("nobody listens on port %s", port)
-	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", target)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ended := make(chan error, 2)
-	go func() { _, err := io.Copy(c, data); ended <- err }()
-	go func() { _, err := io.Copy(data, c); ended <- err }()
-	if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return data.Close()
 }

@@ -56,6 +56,7 @@ func commands() []command {
 		{"agent", "Run and watch one Envoy", runAgent},
 		{"drain", "Have the clients of an Envoy go, before its pod ends", runDrain},
 		{"capture", "Redirect a workload's traffic to its Envoy", runCapture},
+		{"look", "Show what the Envoy of this pod has, or what its agent says of its certificate", runLook},
 		{"version", "Print the version", runVersion},
 	}
 }
@@ -176,6 +177,26 @@ func runCapture(ctx context.Context, args []string, o Output) error {
 		return err
 	}
 	return c.Run(ctx, o.Out, linelog.New(o.Err, slog.LevelInfo))
+}
+
+// stateDir is the folder of the agent in a pod.
+const stateDir = "/run/lateen"
+
+func runLook(ctx context.Context, args []string, o Output) error {
+	dir, page := stateDir, agent.LookConfig
+	err := parse("look", args, o, func(f *flag.FlagSet) {
+		f.StringVar(&dir, "dir", dir, "folder of the agent")
+		f.StringVar(&page, "page", page, strings.Join([]string{agent.LookConfig, agent.LookCertificates, agent.LookIdentity}, ", "))
+	})
+	if err != nil {
+		return err
+	}
+	text, err := agent.Look(ctx, dir, page)
+	if err != nil {
+		return err
+	}
+	_, err = o.Out.Write(text)
+	return err
 }
 
 func runVersion(_ context.Context, args []string, o Output) error {

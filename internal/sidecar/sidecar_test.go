@@ -21,6 +21,8 @@ func TestCommands(t *testing.T) {
 		{"capture --dry-run -i 10.0.0.0/8", "ip daddr 10.0.0.0/8", "", 0},
 		{"capture --help", "-proxy-uid", "", 0},
 		{"drain --dir /nonesuch", "", "lateen-agent: error: envoy admin: ", 1},
+		{"look --page=identity --dir=/nonesuch", "", "lateen-agent: error: stat /nonesuch/identity.json: no such file or directory\n", 1},
+		{"look --page=keys", "", "lateen-agent: hint: there are config, certificates and identity\n", 2},
 		{"serve", "", "lateen-agent: error: unknown command \"serve\"\nlateen-agent: hint: `lateen-agent --help` lists the commands\n", 2},
 		{"capture now", "", "lateen-agent: error: unexpected argument \"now\"\nlateen-agent: hint: `lateen-agent capture --help` lists the flags\n", 2},
 		{"capture --nonesuch", "", "flag provided but not defined: -nonesuch", 2},
