@@ -20,7 +20,7 @@ const maxLook = 64 << 20
 
 // Look returns a page, as JSON, of the proxy whose agent runs in a folder.
 func Look(ctx context.Context, dir, page string) ([]byte, error) {
-	path := ""
+	var path string
 	switch page {
 	case LookConfig:
 		path = "/config_dump?include_eds"
