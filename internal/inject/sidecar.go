@@ -17,6 +17,7 @@ const (
 	credentialsDir    = "/var/run/lateen"
 	stateVolume       = "lateen-run"
 	stateDir          = "/run/lateen"
+	agentProgram      = "/usr/local/bin/lateen-agent"
 	tokenFile         = "token"
 	tokenSeconds      = 3600
 )
@@ -99,6 +100,11 @@ func proxy(o Options) corev1.Container {
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: credentialsVolume, MountPath: credentialsDir, ReadOnly: true}, {Name: stateVolume, MountPath: stateDir},
 		},
+		// The kubelet runs this at the beginning of the pod's end, and stops the proxy only after the application: by then nobody
+		// who keeps connections is to have one.
+		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{
+			Command: []string{agentProgram, "drain", "--dir=" + stateDir},
+		}}},
 		StartupProbe:   &corev1.Probe{ProbeHandler: health, PeriodSeconds: 1, FailureThreshold: 600},
 		ReadinessProbe: &corev1.Probe{ProbeHandler: health, PeriodSeconds: 5, TimeoutSeconds: 3},
 	}
