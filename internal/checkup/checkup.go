@@ -113,34 +113,12 @@ const (
 	ObjectProblem     Code = "object-problem"
 )
 
-// The kinds of findings that are about a cluster.
-const (
-	ClusterOld          Code = "cluster-old"
-	RightMissing        Code = "right-missing"
-	RefusedInAdvance    Code = "refused-in-advance"
-	NodeUnfit           Code = "node-unfit"
-	NamespaceForbids    Code = "namespace-forbids"
-	KindOfOthers        Code = "kind-of-others"
-	LeftOver            Code = "left-over"
-	NotInstalled        Code = "not-installed"
-	PlaneDown           Code = "plane-down"
-	InstallationDiffers Code = "installation-differs"
-	VersionDiffers      Code = "version-differs"
-	RootMissing         Code = "root-missing"
-	RootDiffers         Code = "root-differs"
-	PodNotReady         Code = "pod-not-ready"
-	ProtocolUnknown     Code = "protocol-unknown"
-	ProbeSaysNothing    Code = "probe-says-nothing"
-)
-
 // Codes lists the kinds of findings.
 func Codes() []Code {
 	return []Code{
 		NoAnswer, NotReady, StaleSource, NoAuthority, AuthorityProblem, AuthorityRestored, AuthorityExpires, NoCertificate, Expired, RenewalLate,
 		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyRefuses, ProxyTwice, ProxyUnknown, OpenPort,
 		UnprovenEndpoint, PlainCallers, TurnedAway, HandoverWaits, ObjectProblem,
-		ClusterOld, RightMissing, RefusedInAdvance, NodeUnfit, NamespaceForbids, KindOfOthers, LeftOver, NotInstalled, PlaneDown, InstallationDiffers,
-		VersionDiffers, RootMissing, RootDiffers, PodNotReady, ProtocolUnknown, ProbeSaysNothing,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/checkup"
 	"github.com/lateen-mesh/lateen/internal/envoy"
+	"github.com/lateen-mesh/lateen/internal/kubecheck"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
 	"github.com/lateen-mesh/lateen/internal/plan"
@@ -177,7 +178,7 @@ func TestFindingsAreDocumented(t *testing.T) {
 	t.Parallel()
 	_, list, _ := strings.Cut(read(t, interfaces).section(t, "API"), "| Code | Severity | Meaning |")
 	var actual []string
-	for _, code := range checkup.Codes() {
+	for _, code := range append(checkup.Codes(), kubecheck.Codes()...) {
 		actual = append(actual, string(code))
 	}
 	compare(t, "codes of findings", names(list), actual)

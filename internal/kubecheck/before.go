@@ -25,7 +25,7 @@ func (f *facts) server() (string, []checkup.Finding) {
 	summary := "Kubernetes " + f.version.GitVersion
 	if minor, ok := minorOf(f.version.GitVersion); ok && minor < leastMinor {
 		return summary, []checkup.Finding{{
-			Severity: checkup.Error, Code: checkup.ClusterOld, Subject: f.config.Cluster.Server,
+			Severity: checkup.Error, Code: ClusterOld, Subject: f.config.Cluster.Server,
 			Message: fmt.Sprintf("the API server is of Kubernetes %s: proxies are containers that start before the others and go on running, which 1.%d has first", f.version.GitVersion, leastMinor),
 			Fix:     fmt.Sprintf("bring the cluster to Kubernetes 1.%d or later", leastMinor),
 		}}
@@ -49,7 +49,7 @@ func (f *facts) rightsOfUser() (string, []checkup.Finding) {
 		return "all that an installation takes", tried(f.refusals)
 	}
 	return number(len(f.lacking), "right") + " missing", []checkup.Finding{{
-		Severity: checkup.Error, Code: checkup.RightMissing, Subject: "your rights", Count: len(f.lacking),
+		Severity: checkup.Error, Code: RightMissing, Subject: "your rights", Count: len(f.lacking),
 		Message: "you may not " + listed(f.lacking),
 		Fix:     "install as somebody with the ClusterRole cluster-admin: --context NAME",
 	}}
@@ -70,7 +70,7 @@ func (f *facts) nodesArea() (string, []checkup.Finding) {
 	var findings []checkup.Finding
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		findings = append(findings, checkup.Finding{
-			Severity: checkup.Warning, Code: checkup.NodeUnfit, Subject: "node " + listed(sorted(why[reason])), Count: len(why[reason]),
+			Severity: checkup.Warning, Code: NodeUnfit, Subject: "node " + listed(sorted(why[reason])), Count: len(why[reason]),
 			Message: reason, Fix: "bring it to a version that has it, or keep pods with a proxy away from it, by a taint or a nodeSelector",
 		})
 	}
@@ -112,7 +112,7 @@ func (f *facts) namespacesArea() (string, []checkup.Finding) {
 		return summary, nil
 	}
 	return summary, []checkup.Finding{{
-		Severity: checkup.Warning, Code: checkup.NamespaceForbids, Subject: "namespace " + listed(sorted(strict)), Count: len(strict),
+		Severity: checkup.Warning, Code: NamespaceForbids, Subject: "namespace " + listed(sorted(strict)), Count: len(strict),
 		Message: "its label " + enforce + " forbids NET_ADMIN, which the container " + mesh.CaptureContainer + " has to redirect traffic: pods with a proxy are refused there",
 		Fix:     "`kubectl label namespace NAME " + enforce + "=privileged --overwrite` where pods are to have a proxy",
 	}}
@@ -124,7 +124,7 @@ func (f *facts) previous() (string, []checkup.Finding) {
 	for _, found := range f.found {
 		if found.Kind == "CustomResourceDefinition" && !found.Ours {
 			findings = append(findings, checkup.Finding{
-				Severity: checkup.Warning, Code: checkup.KindOfOthers, Subject: found.Name,
+				Severity: checkup.Warning, Code: KindOfOthers, Subject: found.Name,
 				Message: "somebody else has defined this kind: `lateen install` would take the definition over",
 				Fix:     "if its program is still in use, do not install Lateen here; else `lateen install --force`",
 			})
@@ -136,7 +136,7 @@ func (f *facts) previous() (string, []checkup.Finding) {
 	}
 	if roots := slices.Sorted(maps.Keys(f.roots)); len(roots) > 0 && !f.hasKey {
 		findings = append(findings, checkup.Finding{
-			Severity: checkup.Error, Code: checkup.LeftOver, Subject: "ConfigMap " + mesh.RootConfigMap, Count: len(roots),
+			Severity: checkup.Error, Code: LeftOver, Subject: "ConfigMap " + mesh.RootConfigMap, Count: len(roots),
 			Message: "roots of an earlier installation are left in " + listed(roots) + ", and their key is gone: a control plane would make no other while they are there",
 			Fix:     "`lateen uninstall` removes them; or put the Secret " + mesh.AuthoritySecret + " of that installation into " + mesh.SystemNamespace,
 		})

@@ -53,6 +53,20 @@ type facts struct {
 	plane       string        // version of the control plane; "": not known
 }
 
+// silent says that a cluster does not answer.
+type silent struct {
+	error
+	context string
+}
+
+// Unwrap returns the cause.
+func (e *silent) Unwrap() error { return e.error }
+
+// Hint returns the next step.
+func (e *silent) Hint() string {
+	return "`kubectl cluster-info --context " + e.context + "` says more; --context names another cluster"
+}
+
 // look reads what every report needs.
 func look(ctx context.Context, c Config) (*facts, error) {
 	f := &facts{config: c, name: c.Cluster.Context, roots: map[string]string{}}
@@ -64,7 +78,7 @@ func look(ctx context.Context, c Config) (*facts, error) {
 		return nil, err
 	}
 	if f.version, err = f.client.Discovery().ServerVersion(); err != nil {
-		return nil, fmt.Errorf("ask the API server at %s: %w", c.Cluster.Server, err)
+		return nil, &silent{fmt.Errorf("the API server does not answer: %w", err), c.Cluster.Context}
 	}
 	f.deployment, err = f.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
@@ -163,7 +177,7 @@ func (f *facts) lookInstalled(ctx context.Context) (err error) {
 	}
 	status, err := f.config.Plane.Status(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // that it does not answer is told by whoever looks at the mesh
+		return nil // that it does not answer is told by whoever looks at the mesh
 	}
 	f.plane = status.Version
 	f.known, err = f.config.Plane.Services(ctx)

@@ -18,7 +18,7 @@ const definitionKind = "CustomResourceDefinition"
 func (f *facts) installation() (string, []checkup.Finding) {
 	if f.deployment == nil {
 		return "none", []checkup.Finding{{
-			Severity: checkup.Error, Code: checkup.NotInstalled, Subject: f.name,
+			Severity: checkup.Error, Code: NotInstalled, Subject: f.name,
 			Message: "there is no Deployment " + mesh.SystemName + " in the namespace " + mesh.SystemNamespace + ", or you may not look at it",
 			Fix:     "`lateen check --pre`, then `lateen install`",
 		}}
@@ -28,7 +28,7 @@ func (f *facts) installation() (string, []checkup.Finding) {
 	var findings []checkup.Finding
 	if !install.Rolled(f.deployment) {
 		finding := checkup.Finding{
-			Severity: checkup.Warning, Code: checkup.PlaneDown, Subject: "deployment " + mesh.SystemNamespace + "/" + mesh.SystemName,
+			Severity: checkup.Warning, Code: PlaneDown, Subject: "deployment " + mesh.SystemNamespace + "/" + mesh.SystemName,
 			Message: fmt.Sprintf("%d of %s are available", f.deployment.Status.AvailableReplicas, number(replicas, "replica")),
 			Fix:     "`kubectl " + system + " logs deployment/" + mesh.SystemName + "` and `kubectl " + system + " describe pods` say more",
 		}
@@ -43,7 +43,7 @@ func (f *facts) installation() (string, []checkup.Finding) {
 	}
 	if f.plane != "" && f.plane != f.config.Version {
 		findings = append(findings, checkup.Finding{
-			Severity: checkup.Warning, Code: checkup.VersionDiffers, Subject: "deployment " + mesh.SystemNamespace + "/" + mesh.SystemName,
+			Severity: checkup.Warning, Code: VersionDiffers, Subject: "deployment " + mesh.SystemNamespace + "/" + mesh.SystemName,
 			Message: fmt.Sprintf("the control plane is of version %s, and this program of %s", f.plane, f.config.Version),
 			Fix:     "`lateen install` brings it to this version; or use the program of that one",
 		})
@@ -59,7 +59,7 @@ func (f *facts) different(kind func(string) bool) []checkup.Finding {
 			continue
 		}
 		finding := checkup.Finding{
-			Severity: checkup.Warning, Code: checkup.InstallationDiffers, Subject: d.Object,
+			Severity: checkup.Warning, Code: InstallationDiffers, Subject: d.Object,
 			Message: "it is not as this version of lateen installs it: see " + d.Field,
 			Fix:     "`lateen install` with the options that were used; --force takes over what others have changed",
 		}
@@ -89,7 +89,7 @@ func (f *facts) rightsOfPlane() (string, []checkup.Finding) {
 		return "all that the control plane needs", nil
 	}
 	return number(len(f.denied), "right") + " missing", []checkup.Finding{{
-		Severity: checkup.Error, Code: checkup.RightMissing, Subject: "serviceaccount " + mesh.SystemNamespace + "/" + mesh.SystemName, Count: len(f.denied),
+		Severity: checkup.Error, Code: RightMissing, Subject: "serviceaccount " + mesh.SystemNamespace + "/" + mesh.SystemName, Count: len(f.denied),
 		Message: "the control plane may not " + listed(f.denied), Fix: "`lateen install --force` gives it what it needs",
 	}}
 }
@@ -121,8 +121,8 @@ func (f *facts) rootsArea() (string, []checkup.Finding) {
 			})
 		}
 	}
-	tell(checkup.RootMissing, missing, "there is no ConfigMap "+mesh.RootConfigMap+": new pods with a proxy wait for it, and do not start")
-	tell(checkup.RootDiffers, other, "the ConfigMap "+mesh.RootConfigMap+" holds other roots than that of "+mesh.SystemNamespace+": new proxies trust nobody")
+	tell(RootMissing, missing, "there is no ConfigMap "+mesh.RootConfigMap+": new pods with a proxy wait for it, and do not start")
+	tell(RootDiffers, other, "the ConfigMap "+mesh.RootConfigMap+" holds other roots than that of "+mesh.SystemNamespace+": new proxies trust nobody")
 	return fmt.Sprintf("in %d of %s", len(f.roots), number(len(f.namespaces), "namespace")), findings
 }
 
@@ -141,7 +141,7 @@ func (f *facts) podsArea() (string, []checkup.Finding) {
 			continue
 		}
 		findings = append(findings, checkup.Finding{
-			Severity: checkup.Error, Code: checkup.PodNotReady, Subject: "pod " + pod.Namespace + "/" + pod.Name, Message: message,
+			Severity: checkup.Error, Code: PodNotReady, Subject: "pod " + pod.Namespace + "/" + pod.Name, Message: message,
 			Fix: "`kubectl -n " + pod.Namespace + " logs " + pod.Name + " -c " + mesh.ProxyContainer + "` and `kubectl -n " + pod.Namespace + " describe pod " + pod.Name + "` say more",
 		})
 	}

@@ -26,7 +26,7 @@ func told(t *testing.T, findings []checkup.Finding) []string {
 		if f.Fix == "" {
 			t.Errorf("%s says not what to do", f.Code)
 		}
-		if !slices.Contains(checkup.Codes(), f.Code) {
+		if !slices.Contains(Codes(), f.Code) {
 			t.Errorf("%s is no known code", f.Code)
 		}
 		lines = append(lines, fmt.Sprintf("%s %s %s: %s", f.Severity, f.Code, f.Subject, f.Message))
@@ -87,6 +87,7 @@ func TestJudgements(t *testing.T) {
 	t.Parallel()
 	grpc := "grpc"
 	web := corev1.Container{Name: "web", Ports: []corev1.ContainerPort{{Name: "main", ContainerPort: 8080}}, ReadinessProbe: tcpProbe(intstr.FromString("main"))}
+	shown := map[checkup.Code]bool{}
 	strict := []api.Service{{Host: "web.default.svc.cluster.local", Ports: []api.ServicePort{{Number: 80, Policy: mesh.AuthMutualTLS}, {Number: 81, Policy: mesh.AuthPermissive}}}}
 	for _, c := range []struct {
 		name    string
@@ -142,6 +143,9 @@ func TestJudgements(t *testing.T) {
 				"warning kind-of-others routerules.config.istio.io: somebody else has defined this kind: `lateen install` would take the definition over",
 			},
 		},
+		{"no installation", facts{name: "here"}, (*facts).installation, "none", []string{
+			"error not-installed here: there is no Deployment lateen in the namespace lateen-system, or you may not look at it",
+		}},
 		{"a control plane", facts{deployment: deployment(2, 2), plane: "a", config: Config{Version: "a"}}, (*facts).installation, "version v7, 2 of 2 replicas available", nil},
 		{
 			"half a control plane, of another version",
@@ -192,8 +196,14 @@ func TestJudgements(t *testing.T) {
 			"warning probe-says-nothing web.default:80: container web of pod default/web has a probe that connects to it and asks nothing: the proxy takes the connection, so it succeeds even if the application is not there",
 		}},
 	} {
+		for _, code := range Codes() {
+			for _, line := range c.want {
+				if word := strings.Fields(line); word[1] == string(code) {
+					shown[code] = true
+				}
+			}
+		}
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			summary, findings := c.judge(&c.facts)
 			if summary != c.summary {
 				t.Errorf("summary %q, want %q", summary, c.summary)
@@ -202,6 +212,11 @@ func TestJudgements(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 			}
 		})
+	}
+	for _, code := range Codes() {
+		if !shown[code] {
+			t.Errorf("no case shows %s", code)
+		}
 	}
 }
 

@@ -142,7 +142,7 @@ func tried(refusals []install.Refusal) []checkup.Finding {
 	var findings []checkup.Finding
 	for _, r := range refusals {
 		findings = append(findings, checkup.Finding{
-			Severity: checkup.Error, Code: checkup.RefusedInAdvance, Subject: r.Object, Message: "the API server would refuse it: " + r.Why,
+			Severity: checkup.Error, Code: RefusedInAdvance, Subject: r.Object, Message: "the API server would refuse it: " + r.Why,
 			Fix: "if a policy or a webhook refuses it, let it pass for the namespace " + mesh.SystemNamespace + "; if it is somebody else's, remove it first",
 		})
 	}

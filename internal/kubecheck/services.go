@@ -31,7 +31,7 @@ func (f *facts) servicesArea() (string, []checkup.Finding) {
 			at := fmt.Sprintf("%s.%s:%d", s.Name, s.Namespace, p.Port)
 			if !namesProtocol(p) {
 				unknown = append(unknown, checkup.Finding{
-					Severity: checkup.Warning, Code: checkup.ProtocolUnknown, Subject: at,
+					Severity: checkup.Warning, Code: ProtocolUnknown, Subject: at,
 					Message: fmt.Sprintf("neither its appProtocol nor its name %q says what it speaks: it is taken for TCP, and no rule for requests concerns it", p.Name),
 					Fix:     "set appProtocol, or let the name begin with http-, http2-, grpc-, https- or tcp-",
 				})
@@ -101,7 +101,7 @@ func tcpProbes(at string, p *corev1.ServicePort, pods []*corev1.Pod) []checkup.F
 					continue
 				}
 				return []checkup.Finding{{
-					Severity: checkup.Warning, Code: checkup.ProbeSaysNothing, Subject: at,
+					Severity: checkup.Warning, Code: ProbeSaysNothing, Subject: at,
 					Message: fmt.Sprintf("container %s of pod %s/%s has a probe that connects to it and asks nothing: the proxy takes the connection, so it succeeds even if the application is not there", c.Name, pod.Namespace, pod.Name),
 					Fix:     "use an httpGet, grpc or exec probe",
 				}}
