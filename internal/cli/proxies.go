@@ -89,6 +89,7 @@ func (l *looking) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	tellSilent(cmd, t.client)
 	chosen := l.choose(proxies)
 	if !forPeople {
 		return showStructure(cmd.OutOrStdout(), l.output, chosen)
@@ -98,6 +99,19 @@ func (l *looking) run(cmd *cobra.Command, args []string) error {
 	}
 	hintAt(cmd.ErrOrStderr(), chosen, len(proxies))
 	return nil
+}
+
+// tellSilent names replicas of the control plane of which nobody knows which proxies they have.
+func tellSilent(cmd *cobra.Command, client *api.Client) {
+	replicas, err := client.Replicas(cmd.Context())
+	if err != nil {
+		return // the list is there
+	}
+	for _, r := range replicas {
+		if r.Problem != "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "lateen: warning: the replica %s of the control plane cannot be asked, and its proxies are not in this list: %s\n", r.Name, r.Problem)
+		}
+	}
 }
 
 // proxyNames is the help of every command that takes the name of a proxy.
