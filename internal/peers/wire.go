@@ -76,7 +76,7 @@ func (p *Peers) send(ctx context.Context, r Replica, method, path string, body i
 		}
 		return nil, 0, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read, or is not needed
+	defer response.Body.Close()
 	text, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err == nil && len(text) > maxAnswer {
 		err = fmt.Errorf("its answer has more than %d bytes", maxAnswer)

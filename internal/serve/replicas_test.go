@@ -120,7 +120,7 @@ func newFleet(t *testing.T, replicas, proxies int) *fleet {
 // start starts one more replica.
 func (f *fleet) start(name string) *replica {
 	f.t.Helper()
-	dir, err := os.MkdirTemp("", "plane") //nolint:usetesting // TempDir holds the test's name, and paths of sockets are short
+	dir, err := os.MkdirTemp("", "plane")
 	if err != nil {
 		f.t.Fatal(err)
 	}
