@@ -201,6 +201,17 @@ func TestOneServiceCostsItsScopes(t *testing.T) {
 	all[0].wantTook("a service that is gone", "-"+scopedAddress(7)+":80", "-"+scopedAddress(7)+":90")
 	w.Edit(func(d *mesh.Draft) { putScoped(d, 7, "") })
 	all[0].wantTook("one that is back", "+"+scopedAddress(7)+":80", "+"+scopedAddress(7)+":90")
+	for range 3 { // what has changed several times before it is sent is sent once
+		w.Edit(func(d *mesh.Draft) { putScoped(d, 8, "10.97.0.2") })
+		w.Edit(func(d *mesh.Draft) { putScoped(d, 8, "") })
+	}
+	all[1].took()
+	if got := all[0].took(); len(got) != len(slices.Compact(slices.Sorted(slices.Values(got)))) {
+		t.Errorf("several changes at once: sent %q", got)
+	}
+	w.Edit(func(d *mesh.Draft) { d.SetService(hostNumber(7), nil) })
+	w.Edit(func(d *mesh.Draft) { putScoped(d, 7, "") })
+	all[0].took()
 	w.Edit(func(d *mesh.Draft) { putScoped(d, 7, "10.97.0.1") })
 	all[0].wantTook("one that has another address", "+10.97.0.1:80", "+10.97.0.1:90", "-"+scopedAddress(7)+":80", "-"+scopedAddress(7)+":90")
 }
@@ -325,8 +336,9 @@ func TestCapturedUseIsLearned(t *testing.T) {
 	}
 	next.ask(xds.RouteType, view.CapturedRoutesOf(hostNumber(1), 80).Name)
 	p.client.Close()
-	if uses := w.Engine.Uses(); len(uses) != 1 || uses[0].Names[0].Asked.IsZero() {
-		t.Errorf("learned: %+v", uses)
+	once, again := w.Engine.Uses(), w.Engine.Uses() // of a name that somebody uses it is said that it is in use now
+	if len(once) != 1 || len(again) != 1 || !once[0].Names[0].Asked.Equal(again[0].Names[0].Asked) {
+		t.Errorf("learned is %+v, and then %+v: a replica that was told to ask counts as one that did by itself", once, again)
 	}
 	w.Edit(func(d *mesh.Draft) { putScoped(d, 1, "10.97.0.1") })
 	next.took()
