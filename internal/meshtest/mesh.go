@@ -34,6 +34,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/netns"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -180,6 +181,9 @@ func (m *Mesh) RestartAlone(c serve.Config) {
 
 // Sent counts the resources that the control plane has sent since it started.
 func (m *Mesh) Sent() int64 { return m.plane.Engine().Counters().Sends.Load() }
+
+// Bytes counts the bytes of the resources of a kind that the control plane has sent since it started.
+func (m *Mesh) Bytes(kind view.Kind) int64 { return m.plane.Engine().Counters().Bytes.Of(string(kind)) }
 
 // Opened counts the streams of proxies that the control plane has answered since it started.
 func (m *Mesh) Opened() int64 { return m.plane.Engine().Counters().Opened.Load() }
