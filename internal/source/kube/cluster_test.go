@@ -223,13 +223,13 @@ spec: {serviceAccountName: default, initContainers: [{name: lateen-proxy, image:
 `, name, clusterIP)
 }
 
-// up gives the pod of an app an address, and has the service take it for an endpoint.
+// up has the service of an app take its pod for an endpoint, and then gives the pod its address.
 func up(t *testing.T, s *kubetest.Server, namespace, name, address string, ready bool) {
 	t.Helper()
-	s.Kubectl(t, "", "patch", "pod", name+"-0", "-n", namespace, "--subresource=status", "--type=merge", "-p",
-		fmt.Sprintf(`{"status":{"podIP":%[1]q,"podIPs":[{"ip":%[1]q}]}}`, address))
 	uid := s.Kubectl(t, "", "get", "pod", name+"-0", "-n", namespace, "-o", "jsonpath={.metadata.uid}")
 	s.Kubectl(t, slice(name, address, uid, ready), "apply", "-n", namespace, "-f", "-")
+	s.Kubectl(t, "", "patch", "pod", name+"-0", "-n", namespace, "--subresource=status", "--type=merge", "-p",
+		fmt.Sprintf(`{"status":{"podIP":%[1]q,"podIPs":[{"ip":%[1]q}]}}`, address))
 }
 
 func slice(name, address, uid string, ready bool) string {
@@ -402,5 +402,35 @@ func TestKindMayBeReadLater(t *testing.T) {
 	s.Kubectl(t, "", "delete", "rolebinding", "rules", "core", "-n", ns)
 	if got := r.rules("web", ns); got != "a" {
 		t.Errorf("rules: %q", got)
+	}
+}
+
+// The proxy of a pod that is not known yet waits, and is given nothing before; of two pods with one address the newest has it.
+func TestProxyWaitsForItsPod(t *testing.T) {
+	t.Parallel()
+	s := kubetest.Start(t)
+	install(t, s)
+	ns := s.Namespace(t)
+	r := watch(t, options{kubeconfig: s.Kubeconfig, namespaces: []string{ns}})
+	r.await("everything is known", r.ready)
+	proxy := meshtest.NewFakeProxy(mesh.Node{Type: mesh.Sidecar, Address: "10.244.6.1", Name: "late-0", Namespace: ns, Domain: domain})
+	disconnect := r.fake.Connect(proxy)
+	r.await("it waits", func() bool { return r.fake.Engine.Size().Waiting == 1 })
+	s.Kubectl(t, app("late", "10.96.6.1")+app("heir", "10.96.6.2"), "create", "-n", ns, "-f", "-")
+	r.await("the service is known", func() bool { return r.endpoints("heir", ns) == "" })
+	if got := proxy.Got(); len(got) > 0 || r.fake.Engine.Size().Waiting != 1 {
+		t.Errorf("before its pod has an address it was given %v", got)
+	}
+	up(t, s, ns, "late", "10.244.6.1", true)
+	r.await("it is given what it needs", func() bool { return len(proxy.Got()) > 0 })
+	disconnect()
+
+	up(t, s, ns, "heir", "10.244.6.1", true) // made in the same second: the first by name has it
+	r.await("both have one address", func() bool { return r.Snapshot().Workload(mesh.NewProxyID("heir-0", ns)) != nil })
+	if w := r.Snapshot().Workload(mesh.NewProxyID("late-0", ns)); w != nil {
+		t.Errorf("the other one is known, too: %+v", w)
+	}
+	if got := r.endpoints("late", ns) + "," + r.endpoints("heir", ns); got != ",10.244.6.1=healthy" {
+		t.Errorf("endpoints: %s", got)
 	}
 }
