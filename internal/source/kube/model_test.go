@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -46,6 +47,12 @@ func (c *cluster) service() runtime.Object {
 	}
 	for i := range 1 + c.IntN(2) {
 		o.Spec.Ports = append(o.Spec.Ports, corev1.ServicePort{Name: []string{"http", "tcp"}[i], Port: int32(80 + c.IntN(2) + 10*i)}) //nolint:gosec // small
+		if c.oneIn(3) {
+			o.Spec.Ports[i].TargetPort = intstr.FromString(c.name("port", 2))
+		}
+	}
+	if !c.oneIn(3) {
+		o.Spec.Selector = map[string]string{"version": c.name("v", 2)}
 	}
 	if c.oneIn(3) {
 		o.Annotations = map[string]string{"auth.istio.io/80": []string{"NONE", "MUTUAL_TLS", "bad"}[c.IntN(3)]}
@@ -99,6 +106,7 @@ func (c *cluster) pod() runtime.Object {
 	o.Spec.ServiceAccountName = c.name("account", 2)
 	if !c.oneIn(3) {
 		o.Spec.InitContainers = []corev1.Container{{Name: mesh.ProxyContainer}}
+		o.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: c.name("port", 3), ContainerPort: 8080}}}}
 		started := c.oneIn(2)
 		o.Status.InitContainerStatuses = []corev1.ContainerStatus{{
 			Name: mesh.ProxyContainer, Started: &started, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},

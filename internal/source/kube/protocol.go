@@ -77,3 +77,29 @@ func portOf(c *corev1.Container, port intstr.IntOrString) int {
 	}
 	return 0
 }
+
+// namedPorts returns the ports that containers name. Of two of one name the first counts, as for the cluster.
+func namedPorts(spec *corev1.PodSpec) []target {
+	var ports []target
+	for _, list := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
+		for i := range list {
+			for _, p := range list[i].Ports {
+				if p.Name != "" && (p.Protocol == corev1.ProtocolTCP || p.Protocol == "") {
+					ports = append(ports, target{int(p.ContainerPort), intern(p.Name)})
+				}
+			}
+		}
+	}
+	return ports
+}
+
+// numberOf returns the number of the port that a service means, 0 for none.
+func (p *pod) numberOf(t target) int {
+	if t.name == "" {
+		return t.number
+	}
+	if i := slices.IndexFunc(p.ports, func(named target) bool { return named.name == t.name }); i >= 0 {
+		return p.ports[i].number
+	}
+	return 0
+}

@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -35,8 +36,19 @@ type service struct {
 	headless    bool
 	external    string
 	ports       []mesh.Port
+	targets     []target          // for each of the ports that of its pods
+	selector    []label           // of its pods, sorted; none: somebody else says which endpoints it has
 	annotations map[string]string // those that may concern the mesh
 }
+
+// target is a port of a pod: by number, by the name that a container gives it, or both.
+type target struct {
+	number int
+	name   string
+}
+
+// label is a label that a pod has to have. In a list it takes a fifth of what it takes in a map.
+type label struct{ key, value string }
 
 // slice is what is kept of an EndpointSlice.
 type slice struct {
@@ -68,6 +80,7 @@ type pod struct {
 	addresses []string // the primary one first
 	labels    mesh.Labels
 	account   string
+	ports     []target // that containers name; of one with a proxy
 	probes    []mesh.Probe
 }
 
@@ -94,12 +107,18 @@ func slimService(o *corev1.Service) *service {
 	if len(addresses) == 0 && s.external == "" {
 		s.headless = true
 	}
-	for _, p := range o.Spec.Ports {
-		if p.Protocol == corev1.ProtocolTCP || p.Protocol == "" {
+	ports := slices.Clone(o.Spec.Ports)
+	slices.SortFunc(ports, func(a, b corev1.ServicePort) int { return int(a.Port - b.Port) })
+	for i := range ports {
+		if p := &ports[i]; p.Protocol == corev1.ProtocolTCP || p.Protocol == "" {
 			s.ports = append(s.ports, mesh.Port{Name: intern(p.Name), Number: int(p.Port), Protocol: protocolOf(p.AppProtocol, p.Name)})
+			s.targets = append(s.targets, targetOf(p))
 		}
 	}
-	slices.SortFunc(s.ports, func(a, b mesh.Port) int { return a.Number - b.Number })
+	for key, value := range o.Spec.Selector {
+		s.selector = append(s.selector, label{intern(key), intern(value)})
+	}
+	slices.SortFunc(s.selector, func(a, b label) int { return strings.Compare(a.key, b.key) })
 	for key, value := range o.Annotations {
 		if concerns(key) {
 			if s.annotations == nil {
@@ -109,6 +128,18 @@ func slimService(o *corev1.Service) *service {
 		}
 	}
 	return s
+}
+
+// targetOf returns which port of its pods stands behind a port.
+func targetOf(p *corev1.ServicePort) target {
+	switch {
+	case p.TargetPort.Type == intstr.String:
+		return target{name: intern(p.TargetPort.StrVal)}
+	case p.TargetPort.IntVal == 0:
+		return target{number: int(p.Port)}
+	default:
+		return target{number: int(p.TargetPort.IntVal)}
+	}
 }
 
 // slimSlice keeps what counts of an EndpointSlice; nil: it says nothing, since it belongs to no service or holds names.
@@ -184,7 +215,7 @@ func slimPod(o *corev1.Pod) *pod {
 	}
 	if p.proxy = hasProxy(&o.Spec); p.proxy {
 		p.running = !p.deleting && proxyRuns(&o.Status)
-		p.probes = probesOf(&o.Spec)
+		p.probes, p.ports = probesOf(&o.Spec), namedPorts(&o.Spec)
 	}
 	return p
 }
@@ -245,7 +276,12 @@ func valueOf(s *string) string {
 
 func equalServices(a, b *service) bool {
 	return slices.Equal(a.addresses, b.addresses) && a.headless == b.headless && a.external == b.external &&
-		slices.Equal(a.ports, b.ports) && maps.Equal(a.annotations, b.annotations)
+		slices.Equal(a.ports, b.ports) && maps.Equal(a.annotations, b.annotations) && aimAlike(a, b)
+}
+
+// aimAlike tells whether two states of a service have the same pods behind the same ports.
+func aimAlike(a, b *service) bool {
+	return slices.Equal(a.selector, b.selector) && slices.Equal(a.targets, b.targets) && slices.Equal(a.ports, b.ports) && a.external == b.external
 }
 
 func equalSlices(a, b *slice) bool {
@@ -253,7 +289,7 @@ func equalSlices(a, b *slice) bool {
 }
 
 func equalPods(a, b *pod) bool {
-	return a.running == b.running && slices.Equal(a.probes, b.probes) && a.looksLike(b)
+	return a.running == b.running && slices.Equal(a.probes, b.probes) && slices.Equal(a.ports, b.ports) && a.looksLike(b)
 }
 
 // looksLike tells whether services see no difference between two states of a pod.

@@ -195,7 +195,8 @@ func (m *model) workload(n name) *mesh.Workload {
 }
 
 // serves returns the ports on which a pod answers for services, whether it takes requests already or not: its proxy has to know
-// before the first of them comes.
+// before the first of them comes. Whom a service selects is known before the cluster has made an endpoint of it; so what a proxy is
+// does not change just when it has begun.
 func (m *model) serves(n name, p *pod) []mesh.Serving {
 	var all []mesh.Serving
 	from := func(among []name, is func(e *endpoint) bool) {
@@ -213,10 +214,26 @@ func (m *model) serves(n name, p *pod) []mesh.Serving {
 	for _, address := range p.addresses {
 		from(m.slicesAt[address], func(e *endpoint) bool { return e.pod == "" && e.address == address })
 	}
+	for _, at := range m.selecting[n.namespace] {
+		if svc := m.services.rows[at]; svc.selects(p) {
+			all = append(all, m.selected(at, svc, p)...)
+		}
+	}
 	slices.SortFunc(all, func(a, b mesh.Serving) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Listen, b.Listen))
 	})
 	return slices.CompactFunc(all, func(a, b mesh.Serving) bool { return a.Host == b.Host && a.Port == b.Port })
+}
+
+// selected returns what a pod answers for that a service selects.
+func (m *model) selected(n name, svc *service, p *pod) []mesh.Serving {
+	var all []mesh.Serving
+	for i, port := range svc.ports {
+		if listen := p.numberOf(svc.targets[i]); listen > 0 && listen < 65536 {
+			all = append(all, mesh.Serving{Host: m.host(n), Port: port.Number, Protocol: port.Protocol, Listen: listen})
+		}
+	}
+	return all
 }
 
 // servings returns what the members of a slice answer for.
