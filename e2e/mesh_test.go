@@ -21,7 +21,7 @@ const lateenNamespace = "lateen-system"
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if isInstalled {
-		if out, err := runLateen(context.Background(), "", "uninstall", "--yes"); err != nil {
+		if out, err := runLateen(context.Background(), "", "uninstall", "--yes"); err != nil { //nolint:forbidigo // no test runs any more
 			fmt.Fprintln(os.Stderr, err, out)
 			code = max(code, 1)
 		}
@@ -33,7 +33,7 @@ var (
 	isInstalled bool
 	install     = sync.OnceValue(func() error {
 		isInstalled = true
-		out, err := runLateen(context.Background(), "", append([]string{"install"}, imageFlags()...)...)
+		out, err := runLateen(context.Background(), "", append([]string{"install"}, imageFlags()...)...) //nolint:forbidigo // it is for all tests
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}

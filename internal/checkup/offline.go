@@ -38,7 +38,7 @@ func IsAway(err error) bool {
 // LookOffline reads what the state folder says. err is the error by which the control plane does not answer; another one is
 // returned.
 func LookOffline(ctx context.Context, m Mesh, err error) (Offline, error) {
-	f, err := offline(m, err)
+	f, err := offline(m, err) //nolint:contextcheck // files do not wait
 	if err != nil {
 		return Offline{}, err
 	}

@@ -113,7 +113,7 @@ func runPlane(ctx context.Context, args []string) error {
 	if c.Secure, err = new(net.ListenConfig).Listen(ctx, "tcp", *secure); err != nil {
 		return err
 	}
-	plane, err := serve.New(c)
+	plane, err := serve.New(c) //nolint:contextcheck // it waits for nobody but the storage of the root, which is a folder
 	if err != nil {
 		return err
 	}
