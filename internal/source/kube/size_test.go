@@ -33,7 +33,7 @@ func podAsStored(i int) *corev1.Pod {
 		return c
 	}
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Name: fmt.Sprintf("service-%d-7f4c9d9b5c-%05d", i/2, i), Namespace: fmt.Sprintf("team-%d", i%50), UID: types.UID(fmt.Sprintf("b1c0b7d4-0000-4000-8000-%012d", i)),
+		Name: fmt.Sprintf("service-%d-7f4c9d9b5c-%05d", i/2, i), Namespace: fmt.Sprintf("team-%d", i/2%50), UID: types.UID(fmt.Sprintf("b1c0b7d4-0000-4000-8000-%012d", i)),
 		ResourceVersion: fmt.Sprint(i), Labels: map[string]string{
 			"app": fmt.Sprintf("service-%d", i/2), "version": "v1", "app.kubernetes.io/name": "service", "pod-template-hash": "7f4c9d9b5c",
 		},
