@@ -131,6 +131,12 @@ func (w *workload) doubts(p *pod) {
 	for _, port := range []int{mesh.OutboundPort, mesh.InboundPort, mesh.AgentMetricsPort, mesh.AgentHealthPort} {
 		ports = append(ports, strconv.Itoa(port))
 	}
+	if !absent(find(p.spec, "resources", "requests")) || !absent(find(p.spec, "resources", "limits")) {
+		w.warn(mesh.Problem{
+			Code:    config.CodeInvalidValue,
+			Message: "what the whole pod may have must have room for the sidecar: requests of " + proxyCPU + " CPU and " + proxyMemory,
+		}, p.at("spec", "resources")...)
+	}
 	for _, c := range slices.Concat(p.init, p.apps) {
 		user, path := c.user, append(slices.Clone(c.path), "securityContext", "runAsUser")
 		if user == "" {

@@ -22,6 +22,12 @@ const (
 	tokenSeconds      = 3600
 )
 
+// What each of the two containers asks of its node.
+const (
+	proxyCPU    = "10m"
+	proxyMemory = "64Mi"
+)
+
 // Sidecar is what a pod gets.
 type Sidecar struct {
 	Annotations    map[string]string  // of the pod
@@ -117,7 +123,7 @@ func podField(name, path string) corev1.EnvVar {
 // requests are small, since a container's request is held for it whether it is used or not.
 func requests() corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+		corev1.ResourceCPU: resource.MustParse(proxyCPU), corev1.ResourceMemory: resource.MustParse(proxyMemory),
 	}}
 }
 
