@@ -62,6 +62,10 @@ func TestApply(t *testing.T) {
 			"b:\n  x: |1\n    # y\n   # z\n  # c\n  k: v\n",
 		},
 		{
+			"a comment behind literal text with its indentation", "b:\n  x: |1\n    y\n # c\n",
+			"b:\n  x: |1\n    y\n  k: v\n # c\n",
+		},
+		{
 			"empty literal text", "b:\n  x: |\n  # c\nc:\n- z\n",
 			"b:\n  x: |\n  # c\n  k: v\nc:\n- i: 1\n- z\n",
 		},

@@ -93,6 +93,17 @@ func TestUninjectAfterEdits(t *testing.T) {
 	}
 }
 
+// TestUninjectKeepsAnotherPreStop shows that what somebody has put in the place of a sleep is theirs.
+func TestUninjectKeepsAnotherPreStop(t *testing.T) {
+	injected := string(Inject("f", []byte(deployment), options).Text)
+	own := strings.Replace(injected, "            sleep:\n              seconds: 5\n", "            exec:\n              command: [wait]\n", 1)
+	back := string(Uninject("f", []byte(own)).Text)
+	want := strings.Replace(deployment, "      - name: cart\n", "        lifecycle:\n          preStop:\n            exec:\n              command: [wait]\n      - name: cart\n", 1)
+	if back != want {
+		t.Errorf("the way back:\n%s\nwant\n%s", back, want)
+	}
+}
+
 // TestUninjectFromCluster shows that a sidecar is taken out of what a cluster returns, where keys are sorted, defaults are
 // filled in and nothing is left of how the file was written.
 func TestUninjectFromCluster(t *testing.T) {
