@@ -37,6 +37,7 @@ func (s *Server) api() http.Handler {
 		"GET /v1/services":                      s.services,
 		"GET /v1/watch/proxies":                 s.watchProxies,
 		"GET /v1/revisions/{revision}/progress": s.progress,
+		"GET /v1/progress":                      s.objectProgress,
 		"GET /v1/handovers":                     s.handovers,
 		"GET /v1/replicas":                      s.replicas,
 		"GET /v1/ca":                            s.authority,

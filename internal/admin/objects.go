@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
@@ -195,11 +194,7 @@ func (s *Server) listObjects(r *http.Request) (any, error) {
 	}
 	for _, o := range s.config.Store.Objects() {
 		if slices.Contains(s.config.Clusters, o.Source) {
-			version, err := strconv.ParseInt(o.ResourceVersion, 10, 64)
-			if err != nil {
-				version = 0 // it is a number wherever an API server keeps its objects in etcd
-			}
-			add(&o.Object, api.SourceCluster, version)
+			add(&o.Object, api.SourceCluster, clusterVersion(o.ResourceVersion))
 		}
 	}
 	slices.SortFunc(list, func(a, b api.Object) int { return a.Compare(b.Ref) })

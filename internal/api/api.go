@@ -125,6 +125,8 @@ type Progress struct {
 	Away      []string `json:"away,omitempty"`    // IDs of those that run and have lost their stream, and do as before until they are back
 	// Handovers say of hosts whose ports are secured otherwise by the revision how far that is: "HOST: the step in words".
 	Handovers []string `json:"handovers,omitempty"`
+	// Unseen are objects that a replica of the control plane does not know yet as they were written to a cluster.
+	Unseen []string `json:"unseen,omitempty"`
 }
 
 // Done tells whether nothing is waited for.

@@ -145,6 +145,20 @@ func (c *Client) Progress(ctx context.Context, revision int64, wait time.Duratio
 	return call[Progress](ctx, c, http.MethodGet, path, nil)
 }
 
+// ObjectProgress waits, at most for the given time, until objects that were written to or deleted from a cluster are known to all
+// replicas of the control plane and in force, and tells how far they are. It takes 500 of them.
+func (c *Client) ObjectProgress(ctx context.Context, results []Result, wait time.Duration) (Progress, error) {
+	values := url.Values{"wait": {wait.String()}}
+	for _, r := range results {
+		key := "object"
+		if r.Verb == "deleted" {
+			key = "deleted"
+		}
+		values.Add(key, r.Object.Kind+"/"+r.Object.Path()+"@"+strconv.FormatInt(r.ResourceVersion, 10))
+	}
+	return call[Progress](ctx, c, http.MethodGet, "/v1/progress?"+values.Encode(), nil)
+}
+
 // Status tells how the control plane is.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)

@@ -18,6 +18,8 @@ type waiting struct {
 	revision int64
 	deadline time.Time
 	timeout  time.Duration
+	// of asks how far the change is; nil: how far the revision is.
+	of func(ctx context.Context, wait time.Duration) (api.Progress, error)
 }
 
 const (
@@ -37,6 +39,9 @@ func (w *waiting) inForce(wait, changed bool) error {
 	switch {
 	case err != nil:
 		return err
+	case len(p.Unseen) > 0:
+		return failed("`lateen check` tells how the control plane is; what was written is stored", "%s: the control plane has not seen %s after %s",
+			w.target.said(), strings.Join(p.Unseen[:min(len(p.Unseen), 3)], ", "), w.timeout)
 	case !p.Reached:
 		return failed("it will be in force when the mesh has started; its terminal says what is missing",
 			"%s: the control plane is still starting after %s", w.target.said(), w.timeout)
@@ -106,6 +111,9 @@ func underWay(p api.Progress) string {
 func (w *waiting) ask(wait time.Duration) (api.Progress, error) {
 	ctx, cancel := context.WithTimeout(w.cmd.Context(), wait+answerTime)
 	defer cancel()
+	if w.of != nil {
+		return w.of(ctx, wait)
+	}
 	return w.target.client.Progress(ctx, w.revision, wait)
 }
 

@@ -21,8 +21,6 @@ type sighting struct {
 	found     []mesh.Problem // that were told
 }
 
-const sightPace = 100 * time.Millisecond // between two looks
-
 // inForce waits, if it is told to, and says in how many proxies the change is in force. Where nobody may ask the control
 // plane, or there is none, the change is made all the same, and that is said.
 func (s *sighting) inForce(wait, changed bool) error {
@@ -34,70 +32,58 @@ func (s *sighting) inForce(wait, changed bool) error {
 		s.say("not waited for: the control plane is not asked about these kinds")
 		return nil
 	}
-	revision, err := s.seen()
+	s.of = s.progress
+	err := s.waiting.inForce(true, changed)
 	if away, ok := errors.AsType[*api.Unreachable](err); ok {
 		s.say("stored; whether it is in force is not known: " + away.Error())
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil || s.cmd.Context().Err() == nil {
+		s.doubts()
 	}
-	s.revision = revision
-	err = s.waiting.inForce(true, changed)
-	s.doubts()
 	return err
 }
 
 // steers tells whether the control plane of a cluster answers for a kind.
 func steers(kind string) bool { return kind != "Secret" }
 
-// seen waits until the control plane knows what was written, and returns a revision that holds it.
-func (s *sighting) seen() (int64, error) {
-	ctx, cancel := context.WithDeadline(s.cmd.Context(), s.deadline)
-	defer cancel()
-	for {
-		missing, err := s.unseen(ctx)
-		if err == nil && missing == "" {
-			status, err := s.target.client.Status(s.cmd.Context())
-			return status.Revision, err
-		}
-		if _, away := errors.AsType[*api.Unreachable](err); away && ctx.Err() == nil {
-			return 0, err
-		}
-		if rest(ctx, sightPace); ctx.Err() != nil {
-			return 0, failed("`lateen check` tells how the control plane is; the object is stored", "%s: the control plane has not seen %s after %s",
-				s.target.said(), cmp.Or(missing, "what was written"), s.timeout)
-		}
-		if err != nil {
-			return 0, err
+// atOnce bounds the objects that are asked about in one question.
+const atOnce = 200
+
+// progress tells how far what was written is.
+func (s *sighting) progress(ctx context.Context, wait time.Duration) (api.Progress, error) {
+	var p api.Progress
+	var err error
+	for part := range slices.Chunk(s.newest(), atOnce) {
+		if p, err = s.target.client.ObjectProgress(ctx, part, wait); err != nil || !p.Done() {
+			break // the last part holds for all: the mesh is one
 		}
 	}
+	return p, err
 }
 
-// unseen returns one of the objects that the control plane does not know as they were written, "" for none.
-func (s *sighting) unseen(ctx context.Context) (string, error) {
-	known := map[mesh.Ref]int64{}
-	asked := map[[2]string]bool{}
+// newest returns the results that have to be known for all to be: of what was written of a kind in a namespace the last, since
+// the API server tells changes in their order, and every deletion, whose order is not known.
+func (s *sighting) newest() []api.Result {
+	var all []api.Result
+	last := map[[2]string]int{}
 	for _, r := range s.results {
-		if q := [2]string{r.Object.Kind, r.Object.Namespace}; !asked[q] {
-			asked[q] = true
-			objects, err := s.target.client.Objects(ctx, api.Query{Kind: q[0], Namespace: q[1]})
-			if err != nil {
-				return "", err
-			}
-			for _, o := range objects {
-				known[o.Ref] = o.ResourceVersion
-			}
+		if r.Verb == "unchanged" { // its version may be another one by what the control plane does not look at
+			r.ResourceVersion = 0
+		}
+		key := [2]string{r.Object.Kind, r.Object.Namespace}
+		i, there := last[key]
+		switch {
+		case r.Verb == "deleted":
+			all = append(all, r)
+		case !there:
+			last[key] = len(all)
+			all = append(all, r)
+		case r.ResourceVersion > all[i].ResourceVersion:
+			all[i] = r
 		}
 	}
-	for _, r := range s.results {
-		version, there := known[r.Object]
-		deleted := r.Verb == "deleted"
-		if deleted && there && version <= r.ResourceVersion || !deleted && version < r.ResourceVersion {
-			return r.Object.String(), nil
-		}
-	}
-	return "", nil
+	return all
 }
 
 // doubts tells what the mesh as a whole makes doubtful about what was written, at the places where the user wrote it.
