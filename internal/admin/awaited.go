@@ -43,13 +43,14 @@ func (s *Server) objectProgress(r *http.Request) (any, error) {
 	if others == nil {
 		return s.awaitObjects(r.Context(), all, wait), nil
 	}
+	ctx := r.Context()
 	var here api.Progress
 	var both sync.WaitGroup
-	both.Go(func() { here = s.awaitObjects(r.Context(), all, min(wait, peerWait)) })
+	both.Go(func() { here = s.awaitObjects(ctx, all, min(wait, peerWait)) })
 	query := r.URL.Query()
 	query.Set("wait", min(wait, peerWait).String())
 	page := (&url.URL{Path: r.URL.Path, RawQuery: query.Encode()}).RequestURI()
-	said := others.Gather(r.Context(), page)
+	said := others.Gather(ctx, page)
 	both.Wait()
 	for _, one := range said {
 		var there api.Progress
