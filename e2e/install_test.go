@@ -26,7 +26,7 @@ func (s *space) everything() map[string]bool {
 // Lateen comes with one command, says that it is well, comes again without changing anything, and goes without leaving anything.
 func TestInstallAndUninstall(t *testing.T) {
 	s := newSpace(t)
-	s.lateen("check", "--pre")
+	s.program("check", "--pre")
 	before := s.everything()
 	needMesh(t)
 	for _, what := range []string{"Deployment/lateen-system/lateen", "Service/lateen-system/lateen"} {
@@ -34,7 +34,7 @@ func TestInstallAndUninstall(t *testing.T) {
 			t.Errorf("there is no %s", what)
 		}
 	}
-	s.lateen("check")
+	s.program("check")
 	s.await("the root in a namespace that was there before", func() error {
 		_, err := s.try(t.Context(), "", "get", "configmap", "lateen-root")
 		return err
@@ -43,17 +43,17 @@ func TestInstallAndUninstall(t *testing.T) {
 		return s.kubectl("get", "deployment", "lateen", "--namespace="+lateenNamespace, "-o", "jsonpath={.metadata.uid} {.metadata.generation}")
 	}
 	was := uid()
-	s.lateen(append([]string{"install"}, imageFlags()...)...)
+	s.program(append([]string{"install"}, imageFlags()...)...)
 	if is := uid(); is != was {
 		t.Errorf("a second installation changed the Deployment: %s, then %s", was, is)
 	}
-	s.lateen("uninstall", "--yes")
+	s.program("uninstall", "--yes")
 	for what := range s.everything() {
 		if !before[what] {
 			t.Errorf("it is left: %s", what)
 		}
 	}
-	s.lateen("uninstall", "--yes") // once more, of nothing
-	s.lateen(append([]string{"install"}, imageFlags()...)...)
-	s.lateen("check")
+	s.program("uninstall", "--yes") // once more, of nothing
+	s.program(append([]string{"install"}, imageFlags()...)...)
+	s.program("check")
 }

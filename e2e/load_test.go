@@ -15,7 +15,7 @@ const (
 
 // Ten rolling updates of reviews under load fail no request: with an application that takes its time, and with one that ends in
 // the moment of SIGTERM.
-func TestRollingUpdates(t *testing.T) {
+func TestLoadRollingUpdates(t *testing.T) {
 	s := bookInfo(t)
 	s.apply(s.inject(fmt.Sprintf(hastyManifest, "v1")))
 	s.allRolledOut()
@@ -55,7 +55,7 @@ spec: {selector: {app: hasty}, ports: [{name: http, port: 8080}]}
 
 // One of two replicas of Lateen is killed under load, while rules change: no request fails, and the rules are in force in all
 // proxies as if nothing had happened.
-func TestReplicaKilled(t *testing.T) {
+func TestLoadReplicaKilled(t *testing.T) {
 	s := bookInfo(t)
 	load := s.startLoad("pod/client", "http://reviews:9080/reviews/0", loadRate, "--fresh", "--expect=reviewer")
 	pods := func() []string {

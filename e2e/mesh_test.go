@@ -78,7 +78,13 @@ func runLateen(ctx context.Context, stdin string, args ...string) (string, error
 // lateen runs lateen for the namespace, and returns what it prints. The test ends if it fails.
 func (s *space) lateen(args ...string) string {
 	s.t.Helper()
-	out, err := runLateen(s.t.Context(), "", append(args, "--namespace="+s.name)...)
+	return s.program(append(args, "--namespace="+s.name)...)
+}
+
+// program is the same for the whole cluster.
+func (s *space) program(args ...string) string {
+	s.t.Helper()
+	out, err := runLateen(s.t.Context(), "", args...)
 	if err != nil {
 		s.t.Fatalf("%v\n%s", err, out)
 	}

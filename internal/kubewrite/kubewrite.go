@@ -64,7 +64,7 @@ func New(c Config) *Writer {
 	}
 	w := &Writer{c: c, members: newMembers(c), leader: &leader{c: c, seen: observed{}}}
 	w.roots = newRoots(c, w.Leading)
-	w.stances = &Stances{client: c.Client, leading: w.Leading, log: c.Log, beat: c.Beat}
+	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, log: c.Log, beat: c.Beat}
 	return w
 }
 

@@ -18,12 +18,20 @@ type leader struct {
 	mu     sync.Mutex
 	until  time.Time // that this replica leads; before the Lease expires for the others
 	holder string
+	other  time.Time // that another one is known to lead
 }
 
 func (l *leader) leading() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Now().Before(l.until)
+}
+
+// follows tells whether another replica is known to lead.
+func (l *leader) follows() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Now().Before(l.other)
 }
 
 func (l *leader) name() string {
@@ -77,7 +85,7 @@ func (l *leader) take(lease *coordinationv1.Lease, now time.Time) bool {
 	expired := l.seen.look(lease, now, missed*l.c.Beat/2)
 	if holder != "" && holder != l.c.Replica && !expired {
 		l.mu.Lock()
-		l.holder, l.until = holder, time.Time{}
+		l.holder, l.until, l.other = holder, time.Time{}, now.Add(missed*l.c.Beat)
 		l.mu.Unlock()
 		return false
 	}

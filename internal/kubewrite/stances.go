@@ -37,6 +37,7 @@ const (
 type Stances struct {
 	client  kubernetes.Interface
 	leading func() bool
+	follows func() bool // another one leads
 	log     *slog.Logger
 	beat    time.Duration
 
@@ -49,11 +50,17 @@ type Stances struct {
 	fail    bool       // told once
 }
 
-// Save keeps a part and returns when a start would find it.
+var errNobodyLeads = errors.New("no replica is known to lead, so nobody keeps how ports are secured")
+
+// Save keeps a part and returns when a start would find it, or at once where another replica leads, which keeps its own.
 func (s *Stances) Save(part string, v any) error {
 	s.Keep(part, func() any { return v })
-	if !s.leading() {
+	switch {
+	case s.leading():
+	case s.follows():
 		return nil
+	default:
+		return errNobodyLeads
 	}
 	return s.flush(context.Background()) //nolint:forbidigo // who saves has none, and each call is bounded
 }

@@ -32,6 +32,7 @@ func TestStances(t *testing.T) {
 	if got := load(); got != "nothing" {
 		t.Errorf("at first there is %q", got)
 	}
+	await(t, "it knows who leads", func() bool { return b.Leader() == "a" })
 	must(t, b.Stances().Save("stances", "b1"))
 	if got := load(); got != "nothing" {
 		t.Errorf("one that does not lead has saved %q", got)
@@ -75,4 +76,20 @@ func noise(n int) string {
 	b := make([]byte, n/2)
 	_, _ = rand.Read(b) // it does not fail
 	return fmt.Sprintf("%x", b)
+}
+
+// Where nobody can tell who leads, nothing counts as kept: else all replicas would take steps that a start knows nothing of.
+func TestNobodyLeads(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.replica(t, "a", calm)
+	await(t, "it leads", a.Leading)
+	b := c.replica(t, "b", calm)
+	await(t, "the other knows that", func() bool { return b.Leader() == "a" })
+	a.cut.Store(true)
+	b.cut.Store(true)
+	await(t, "it does not lead any more", func() bool { return !a.Leading() })
+	for name, r := range map[string]*replica{"the former leader": a, "the other": b} {
+		await(t, name+" knows of no leader", func() bool { return r.Stances().Save("stances", name) != nil })
+	}
 }

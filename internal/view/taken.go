@@ -66,26 +66,35 @@ func takenAt(w *mesh.Workload, listen int) mesh.Serving {
 }
 
 // acceptAt returns what callers of a captured workload's port may speak. Several services on one port agree on what keeps the promises
-// of the strictest, unless another one's callers can only speak plain text.
+// of the strictest, unless another one's callers may speak plain text, for good or on the way to something else.
 func (r *reader) acceptAt(w *mesh.Workload, listen int) mesh.Transport {
-	all := map[mesh.Transport]bool{}
+	accepts, plainly, all := map[mesh.Transport]bool{}, false, 0
 	for _, s := range w.Serves {
 		if s.Listen == listen {
-			all[r.stance(s.Host).Port(s.Port).Accept] = true
+			p := r.stance(s.Host).Port(s.Port)
+			accepts[p.Accept], all = true, all+1
+			plainly = plainly || mayBeCalledPlainly(p)
 		}
 	}
 	switch {
-	case len(all) == 0 && r.settings().Policy(mesh.Port{}) == mesh.AuthMutualTLS:
+	case all == 0 && r.settings().Policy(mesh.Port{}) == mesh.AuthMutualTLS:
 		return mesh.TLS
-	case len(all) == 0, all[mesh.Plain] && len(all) > 1:
+	case all == 0 || (plainly && len(accepts) > 1):
 		return mesh.Both
-	case all[mesh.TLS]:
+	case accepts[mesh.TLS]:
 		return mesh.TLS
-	case all[mesh.Plain]:
+	case accepts[mesh.Plain]:
 		return mesh.Plain
 	default:
 		return mesh.Both
 	}
+}
+
+// mayBeCalledPlainly tells whether callers with an identity speak plain text to a port, or may not have heard yet that they do not.
+// Callers without one do so in PERMISSIVE, where another service on the port may be stricter.
+func mayBeCalledPlainly(p mesh.PortStance) bool {
+	return p.Accept == mesh.Plain || p.Speak == mesh.Plain || p.Policy == mesh.AuthNone || p.Policy == "" ||
+		(p.Policy == mesh.AuthMutualTLS && p.Accept == mesh.Both)
 }
 
 // ownCaptured cuts a resource that belongs to the proxy of a captured workload alone.

@@ -79,7 +79,7 @@ func (f *feed) fill(ctx context.Context) (version string, err error) {
 	for {
 		page, err := f.page(ctx, options)
 		if apierrors.IsResourceExpired(err) && options.Continue != "" {
-			options = metav1.ListOptions{} // it took too long: all at once
+			options, seen = metav1.ListOptions{}, map[name]bool{} // it took too long: all at once, and nothing of before counts
 			continue
 		}
 		if err != nil {

@@ -201,6 +201,9 @@ func (m *model) serves(n name, p *pod) []mesh.Serving {
 	var all []mesh.Serving
 	from := func(among []name, is func(e *endpoint) bool) {
 		for _, at := range among {
+			if at.namespace != n.namespace {
+				continue // what another namespace says of its services secures nobody's ports
+			}
 			endpoints := m.slices.rows[at].endpoints
 			for i := range endpoints {
 				if is(&endpoints[i]) {
