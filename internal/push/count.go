@@ -144,7 +144,7 @@ var TimeBounds = []time.Duration{
 
 // Times count durations by their length.
 type Times struct {
-	counts [32]atomic.Uint64 // one more than TimeBounds are used
+	counts [29]atomic.Uint64 // one more than TimeBounds are used
 	sum    atomic.Int64
 }
 
