@@ -233,7 +233,7 @@ func TestLostRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, stderr, code := run(t, dir, "up", "-f", file)
-		wantError(t, stderr, code, 1, 2, "the control plane ended (exit status 1): certificate authority: the root of the mesh", root, "hint: put the file back")
+		wantError(t, stderr, code, 1, 2, "the control plane ended (exit status 1): certificate authority: the root of the mesh", root, "hint: put it back from a copy")
 		if err := os.Rename(root+".away", root); err != nil {
 			t.Fatal(err)
 		}

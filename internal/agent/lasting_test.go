@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,11 +21,10 @@ func TestLastingTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		n := 0
+		var n atomic.Int64 // tokens that were read
 		b.keeper.lasting = true
 		b.keeper.tokens = func(context.Context) (string, error) {
-			n++
-			return fmt.Sprint("token ", n), nil
+			return fmt.Sprint("token ", n.Add(1)), nil
 		}
 		var shown []string
 		fine := func(ctx context.Context, r request) (*credential, time.Time, error) {
@@ -56,14 +56,14 @@ func TestLastingTokens(t *testing.T) {
 		b.pass(2 * time.Hour) // it has expired meanwhile
 		b.mu.Lock()
 		last := shown[len(shown)-2:]
-		if n < 10 || last[0] == "" || last[1] == "" || last[0] == last[1] {
-			t.Errorf("%d tokens were read; shown at last is %q", n, last)
+		if n.Load() < 10 || last[0] == "" || last[1] == "" || last[0] == last[1] {
+			t.Errorf("%d tokens were read; shown at last is %q", n.Load(), last)
 		}
 		shown = nil
 		b.mu.Unlock()
 		b.change(fine)
 		b.pass(10 * time.Second)
-		expect("back", fmt.Sprint("token ", n))
+		expect("back", fmt.Sprint("token ", n.Load()))
 		b.change(func(ctx context.Context, r request) (*credential, time.Time, error) {
 			if r.token != "" {
 				return fine(ctx, r)
@@ -72,7 +72,7 @@ func TestLastingTokens(t *testing.T) {
 			return refuse(codes.Unauthenticated, "another root")(ctx, r)
 		})
 		b.pass(40 * time.Minute)
-		expect("refused", "", fmt.Sprint("token ", n))
+		expect("refused", "", fmt.Sprint("token ", n.Load()))
 	})
 }
 

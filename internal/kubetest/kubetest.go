@@ -49,6 +49,7 @@ type Server struct {
 	etcd      *process.Process
 	api       *process.Process
 	own       bool
+	common    sync.Mutex // one test at a time makes what several need
 }
 
 // shared is the server of this test binary. It has to outlive the test that starts it, so no test can hold it.

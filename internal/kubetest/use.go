@@ -40,6 +40,14 @@ func (s *Server) Kubectl(t testing.TB, stdin string, args ...string) string {
 	return stdout
 }
 
+// Common applies manifests of objects outside namespaces that several tests need. Two that did so at a time would disturb each other.
+func (s *Server) Common(t testing.TB, manifests string) {
+	t.Helper()
+	s.common.Lock()
+	defer s.common.Unlock()
+	s.Kubectl(t, manifests, "apply", "-f", "-")
+}
+
 // TryKubectl is Kubectl for commands that may fail. The error has what kubectl prints about it.
 func (s *Server) TryKubectl(t testing.TB, stdin string, args ...string) (stdout string, err error) {
 	t.Helper()

@@ -51,16 +51,16 @@ func clientOf(t testing.TB, kubeconfig string) *kubernetes.Clientset {
 const rights = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
-metadata: {name: attestor}
+metadata: {name: NAME}
 rules:
 - {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
 - {apiGroups: [""], resources: [pods], verbs: [get]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: attestor}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: attestor}
-subjects: [{kind: User, name: attestor}]
+metadata: {name: NAME}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: NAME}
+subjects: [{kind: User, name: NAME}]
 `
 
 // cluster is an API server as whoever makes pods sees it, with an attestor that has only the rights that it needs.
@@ -73,9 +73,10 @@ type cluster struct {
 
 func newCluster(t testing.TB, s *kubetest.Server, now func() time.Time) *cluster {
 	t.Helper()
-	s.Kubectl(t, rights, "apply", "-f", "-")
 	c := &cluster{server: s, admin: clientOf(t, s.Kubeconfig), namespace: s.Namespace(t)}
-	c.Attestor = kube.New(kube.Config{Client: clientOf(t, s.User(t, "attestor")), TrustDomain: trustDomain, Now: now})
+	name := "attestor-" + c.namespace // tests share the server
+	s.Kubectl(t, strings.ReplaceAll(rights, "NAME", name), "create", "-f", "-")
+	c.Attestor = kube.New(kube.Config{Client: clientOf(t, s.User(t, name)), TrustDomain: trustDomain, Now: now})
 	return c
 }
 
