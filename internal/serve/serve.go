@@ -306,6 +306,8 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		if p.peers != nil {
 			group.Go(func() error { return p.peers.Serve(ctx, door.Replicas()) })
 			group.Go(func() error { return p.peers.Run(ctx) })
+		} else if err := door.Replicas().Close(); err != nil { // there are no others: who says so is refused
+			return err
 		}
 		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead))
 		certificates.Register(server)
