@@ -179,9 +179,6 @@ func differentOnes(n int) string {
 	return fmt.Sprintf("%d resources are", n)
 }
 
-// inspectTries bounds how often a proxy is asked, while what it is sent changes.
-const inspectTries = 3
-
 // inspect reads what a proxy was sent and what it has. Both are read again if what it was sent changed meanwhile.
 func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.Row, error) {
 	p, err := t.client.Proxy(ctx, name)
@@ -192,38 +189,22 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 		return "", nil, failed("`lateen proxies "+string(p.ID)+"` shows what it was sent",
 			"%s runs without a proxy: its gRPC library holds the configuration, and nobody can ask it", p.ID)
 	}
-	sent, err := t.client.Resources(ctx, string(p.ID), "")
-	if err != nil {
-		return "", nil, err
-	}
-	folder := filepath.Join(t.dir, "proxies", string(sent.Proxy))
+	folder := filepath.Join(t.dir, "proxies", string(p.ID))
 	var reader dump.Reader = dump.Socket(filepath.Join(folder, "admin.sock"))
 	if t.cluster != nil {
-		reader = podReader{t.cluster, sent.Proxy}
+		reader = podReader{t.cluster, p.ID}
 	}
-	var has []byte
-	for range inspectTries {
-		if has, err = reader.Dump(ctx); errors.Is(err, dump.ErrNobody) {
-			hint := "its Envoy does not run there, or under another user"
-			if log := filepath.Join(folder, "agent.log"); exists(log) {
-				hint = "its log is " + log
-			}
-			return "", nil, failed(hint, "proxy %s: %w", sent.Proxy, err)
-		} else if err != nil {
-			return "", nil, fmt.Errorf("proxy %s: %w", sent.Proxy, err)
+	resources := func(ctx context.Context) (api.Resources, error) { return t.client.Resources(ctx, string(p.ID), "") }
+	rows, sent, err := dump.Look(ctx, reader, resources)
+	if errors.Is(err, dump.ErrNobody) {
+		hint := "its Envoy does not run there, or under another user"
+		if log := filepath.Join(folder, "agent.log"); exists(log) {
+			hint = "its log is " + log
 		}
-		again, err := t.client.Resources(ctx, string(sent.Proxy), "")
-		if err != nil {
-			return "", nil, err
-		}
-		settled := slices.EqualFunc(sent.Resources, again.Resources, sameVersions)
-		if sent = again; settled {
-			break
-		}
+		return "", nil, failed(hint, "proxy %s: %w", p.ID, err)
 	}
-	rows, err := dump.Compare(has, sent.Resources)
 	if err != nil {
-		return "", nil, fmt.Errorf("proxy %s: %w", sent.Proxy, err)
+		return "", nil, fmt.Errorf("proxy %s: %w", p.ID, err)
 	}
 	return sent.Proxy, rows, nil
 }
@@ -231,11 +212,6 @@ func inspect(ctx context.Context, t target, name string) (mesh.ProxyID, []dump.R
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// sameVersions tells whether nothing happened to a resource.
-func sameVersions(a, b api.Resource) bool {
-	return a.Kind == b.Kind && a.Name == b.Name && a.Wanted == b.Wanted && a.Sent == b.Sent && a.Confirmed == b.Confirmed
 }
 
 // shownVersion is how many characters of a version people are shown.

@@ -1,6 +1,7 @@
 package meshtest_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/dump"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
@@ -22,15 +24,9 @@ import (
 // compare returns what an instance's Envoy has beside what it was sent, and both in one text.
 func compare(t *testing.T, m *meshtest.Mesh, i *meshtest.Instance) (rows []dump.Row, text string) {
 	t.Helper()
-	sent, err := m.API.Resources(t.Context(), string(i.ID()), "")
+	resources := func(ctx context.Context) (api.Resources, error) { return m.API.Resources(ctx, string(i.ID()), "") }
+	rows, sent, err := dump.Look(t.Context(), dump.Socket(filepath.Join(i.Dir, "admin.sock")), resources)
 	if err != nil {
-		t.Fatal(err)
-	}
-	has, err := dump.Socket(filepath.Join(i.Dir, "admin.sock")).Dump(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rows, err = dump.Compare(has, sent.Resources); err != nil {
 		t.Fatal(err)
 	}
 	var all strings.Builder
