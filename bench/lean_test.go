@@ -143,10 +143,16 @@ func (p *lean) talk(ctx context.Context, conn *grpc.ClientConn) error {
 	return err
 }
 
-// reopen asks for clusters, and on a later stream for everything that was asked for on the one before.
-func (p *lean) reopen() error {
+// reopen asks for clusters, and on a later stream for everything that was asked for on the one before. If this stream ends
+// meanwhile, the next one asks for all of that.
+func (p *lean) reopen() (err error) {
 	before := p.opened
 	p.opened = map[xds.Type]bool{}
+	defer func() {
+		if err != nil {
+			maps.Copy(p.opened, before)
+		}
+	}()
 	if err := p.open(xds.ClusterType, nil); err != nil {
 		return err
 	}

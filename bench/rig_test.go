@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -103,7 +105,38 @@ func (r *rig) until(what string, is func() bool) {
 	defer tick.Stop()
 	for end := time.Now().Add(patience); !is(); <-tick.C {
 		if time.Now().After(end) {
-			r.Fatalf("not %s after %v", what, patience)
+			r.Fatalf("not %s after %v: %s", what, patience, r.behind())
 		}
 	}
+}
+
+// behind tells what is waited for, resource by resource.
+func (r *rig) behind() string {
+	r.Helper()
+	status := r.status()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 10*time.Second)
+	defer cancel()
+	progress, err := r.server.api.Progress(ctx, status.Revision, 0)
+	text := fmt.Sprintf("%+v, %+v (%v)", status, progress, err)
+	list, err := r.server.api.Proxies(ctx)
+	if err != nil {
+		return text + ", " + err.Error()
+	}
+	for i := range list {
+		p := &list[i]
+		if p.Current && p.Revision >= 0 {
+			continue
+		}
+		text += fmt.Sprintf("\n%+v", *p)
+		sent, err := r.server.api.Resources(ctx, string(p.ID), "")
+		if err != nil {
+			text += " " + err.Error()
+		}
+		for _, s := range sent.Resources {
+			if s.Wanted != s.Confirmed || s.Sent != s.Confirmed {
+				text += fmt.Sprintf("\n  %s %s wanted %q sent %q confirmed %q: %s", s.Kind, s.Name, s.Wanted, s.Sent, s.Confirmed, s.Body)
+			}
+		}
+	}
+	return text
 }
