@@ -15,13 +15,9 @@ import (
 // bookInfo is BookInfo with sidecars, and two pods that ask it: client has a sidecar, stranger has none.
 func bookInfo(t *testing.T) *space {
 	t.Helper()
-	needMesh(t)
-	s := newSpace(t)
+	s := meshSpace(t)
 	s.injectFile("deploy/bookinfo/bookinfo.yaml")
-	s.apply(s.inject(strings.ReplaceAll(clientPod, "NAME", "client")))
-	s.apply(strings.ReplaceAll(clientPod, "NAME", "stranger"))
 	s.allRolledOut()
-	s.ready("client", "stranger")
 	return s
 }
 

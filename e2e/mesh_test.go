@@ -118,3 +118,14 @@ func (s *space) ready(pods ...string) {
 		s.kubectl("wait", "--for=condition=Ready", "pod/"+pod, "--timeout="+patience.String())
 	}
 }
+
+// meshSpace makes a namespace with a pod "client", which has a sidecar, and a pod "stranger" without.
+func meshSpace(t *testing.T) *space {
+	t.Helper()
+	needMesh(t)
+	s := newSpace(t)
+	s.apply(s.inject(strings.ReplaceAll(clientPod, "NAME", "client")))
+	s.apply(strings.ReplaceAll(clientPod, "NAME", "stranger"))
+	s.ready("client", "stranger")
+	return s
+}

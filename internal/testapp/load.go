@@ -79,15 +79,25 @@ func (c Client) load(ctx context.Context) (Summary, error) {
 	return l.sum, err
 }
 
-// pace hands out requests at the rate. When nobody takes one, it asks for one more client.
+// mostBehind bounds the time of which the requests are made up for: of a longer pause they are left out.
+const mostBehind = time.Second
+
+// pace hands out requests at the rate, and makes up for those that fell into a short pause of its machine. When nobody takes one,
+// it asks for one more client.
 func (l *loader) pace(ctx context.Context, due chan<- struct{}, more func() error) error {
-	tick := time.NewTicker(time.Duration(float64(time.Second) / l.Rate))
-	defer tick.Stop()
-	for {
+	interval := time.Duration(float64(time.Second) / l.Rate)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for next := l.begun.Add(interval); ; next = next.Add(interval) {
+		now := time.Now()
+		if earliest := now.Add(-mostBehind); next.Before(earliest) {
+			next = earliest
+		}
+		timer.Reset(next.Sub(now))
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-timer.C:
 		}
 		select {
 		case due <- struct{}{}:
