@@ -109,15 +109,20 @@ func (l *load) stop(what string, rate float64) testapp.Summary {
 	if err != nil || len(sums) != 1 {
 		l.t.Fatalf("%s: %v, %d summaries", what, err, len(sums))
 	}
-	sum := sums[0]
+	wantAllGood(l.t, what, sums[0], rate)
+	return sums[0]
+}
+
+// wantAllGood tells what became of a load, and wants none of its requests to have failed and so many per second to have been made.
+func wantAllGood(t *testing.T, what string, sum testapp.Summary, rate float64) {
+	t.Helper()
 	got := float64(sum.Requests) / sum.Seconds
-	l.t.Logf("%s: %d requests in %.1f s (%.0f/s), %d failed; p50 %.1f ms, p99 %.1f ms, max %.0f ms; %v",
+	t.Logf("%s: %d requests in %.1f s (%.0f/s), %d failed; p50 %.1f ms, p99 %.1f ms, max %.0f ms; %v",
 		what, sum.Requests, sum.Seconds, got, sum.Failures, sum.P50, sum.P99, sum.Max, sum.Answers)
 	for _, failure := range sum.First {
-		l.t.Errorf("%s: %s", what, failure)
+		t.Errorf("%s: %s", what, failure)
 	}
 	if sum.Failures > 0 || got < rate {
-		l.t.Errorf("%s: %d of %d requests failed at %.0f per second, want none of at least %.0f per second", what, sum.Failures, sum.Requests, got, rate)
+		t.Errorf("%s: %d of %d requests failed at %.0f per second, want none of at least %.0f per second", what, sum.Failures, sum.Requests, got, rate)
 	}
-	return sum
 }

@@ -77,6 +77,7 @@ type pod struct {
 	host      bool // its network is that of its node
 	proxy     bool
 	running   bool     // its proxy takes requests
+	unheard   bool     // it counts as not ready since nothing was heard of its node; the kubelet said last that it is
 	addresses []string // the primary one first
 	labels    mesh.Labels
 	account   string
@@ -194,7 +195,7 @@ func slimPod(o *corev1.Pod) *pod {
 	p := &pod{
 		uid: strings.Clone(string(o.UID)), created: o.CreationTimestamp.UTC(), deleting: o.DeletionTimestamp != nil, host: o.Spec.HostNetwork,
 		gone:    o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
-		account: intern(o.Spec.ServiceAccountName),
+		account: intern(o.Spec.ServiceAccountName), unheard: isUnheard(o),
 	}
 	if p.account == "" {
 		p.account = "default"
@@ -218,6 +219,21 @@ func slimPod(o *corev1.Pod) *pod {
 		p.probes, p.ports = probesOf(&o.Spec), namedPorts(&o.Spec)
 	}
 	return p
+}
+
+// isUnheard tells whether a pod is not ready for no reason of its own. The node controller takes PodReady from all pods of a node
+// whose Lease has expired, and from nothing else; the kubelet, which knows, takes ContainersReady or a readiness gate with it.
+func isUnheard(o *corev1.Pod) bool {
+	is := func(kind corev1.PodConditionType) corev1.ConditionStatus {
+		for i := range o.Status.Conditions {
+			if c := &o.Status.Conditions[i]; c.Type == kind {
+				return c.Status
+			}
+		}
+		return corev1.ConditionUnknown
+	}
+	return o.DeletionTimestamp == nil && is(corev1.PodReady) == corev1.ConditionFalse && is(corev1.ContainersReady) == corev1.ConditionTrue &&
+		!slices.ContainsFunc(o.Spec.ReadinessGates, func(g corev1.PodReadinessGate) bool { return is(g.ConditionType) != corev1.ConditionTrue })
 }
 
 // ofRollout are labels that controllers add and that differ between rollouts: nobody routes by them, and with them the pods of a
@@ -294,7 +310,7 @@ func equalPods(a, b *pod) bool {
 
 // looksLike tells whether services see no difference between two states of a pod.
 func (p *pod) looksLike(o *pod) bool {
-	return p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy &&
+	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy &&
 		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account
 }
 

@@ -103,16 +103,21 @@ func (m *model) endpoints(n name) *mesh.EndpointSet {
 }
 
 // endpoint returns what an endpoint is in the mesh, and by what it is told from others. One that takes no requests, or whose pod
-// is not known yet or any more, is none: nobody can tell how it is to be called.
+// is not known yet or any more, is none: nobody can tell how it is to be called. One whose node is not heard of gets no requests while
+// there are others.
 func (m *model) endpoint(namespace string, s *slice, e *endpoint) (mesh.Endpoint, string, bool) {
-	if e.health == "" {
+	owner, p := m.podOf(namespace, e)
+	health := e.health
+	if health == "" && p != nil && p.unheard {
+		health = mesh.Draining
+	}
+	if health == "" {
 		return mesh.Endpoint{}, "", false
 	}
-	out := mesh.Endpoint{Address: e.address, Ports: s.ports, Health: e.health, Zone: m.zone(e)}
+	out := mesh.Endpoint{Address: e.address, Ports: s.ports, Health: health, Zone: m.zone(e)}
 	if a, ok := parseAddress(e.address); ok {
 		out.Address = a.String()
 	}
-	owner, p := m.podOf(namespace, e)
 	if e.pod != "" && !m.mayHave(p, e.address) {
 		return out, "", false
 	}
