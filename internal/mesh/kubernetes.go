@@ -54,6 +54,10 @@ const (
 	AgentHealthPort = 15021
 )
 
+// IsAgentPort tells whether a port of a pod with a sidecar is its agent's: connections to it come past the proxy, in plain text, whatever
+// a policy says.
+func IsAgentPort(port int) bool { return port == AgentMetricsPort || port == AgentHealthPort }
+
 // Annotations and labels.
 const (
 	// InjectAnnotation says of an object whether its pods get a sidecar: y, yes, true and on mean so, everything else not.

@@ -277,7 +277,7 @@ func (r *reader) placeOf(c Caller, at netip.AddrPort, s mesh.Subset, speak mesh.
 }
 
 // servedAt returns for which port of which host a workload listens on a port, and what is spoken there. Of a port of which nobody
-// has said anything, a captured workload takes both.
+// has said anything, a captured workload takes both; its agent's ports are not the proxy's.
 func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, speak mesh.Transport) {
 	h, port, speak = mesh.Host(w.ID()), listen, mesh.Plain
 	named := false
@@ -294,6 +294,9 @@ func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, 
 	}
 	if !named && w.Capture && r.settings().Policy(mesh.Port{}) != mesh.AuthNone {
 		speak = mesh.TLS
+	}
+	if w.Capture && mesh.IsAgentPort(listen) {
+		speak = mesh.Plain
 	}
 	return h, port, speak
 }

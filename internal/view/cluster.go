@@ -156,7 +156,7 @@ func (r *reader) subsetEndpoints(name string) View {
 		if number := e.Ports[port.Name]; dialable(e.Address, number) && subset.Labels.Select(e.Labels) {
 			v.Endpoints = append(v.Endpoints, Endpoint{
 				Address: e.Address, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
-				Proves: id != "",
+				Proves: id != "" && !r.pastProxy(svc, e, number),
 			})
 		}
 	}
@@ -167,6 +167,15 @@ func (r *reader) subsetEndpoints(name string) View {
 		return a.Address == b.Address && a.Port == b.Port
 	})
 	return v
+}
+
+// pastProxy tells whether connections to a port of an endpoint come past its proxy.
+func (r *reader) pastProxy(svc *mesh.Service, e mesh.Endpoint, port int) bool {
+	if !mesh.IsAgentPort(port) || e.Workload == "" {
+		return false
+	}
+	w := r.workload(mesh.NewProxyID(e.Workload, svc.Namespace))
+	return w != nil && w.Capture
 }
 
 // dialable tells whether a source gave an address and port that a proxy can be told. One that is not is left out, so
