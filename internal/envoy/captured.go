@@ -17,6 +17,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -291,12 +292,34 @@ func destinationPorts(ports []int) *listenerv3.ListenerFilterChainMatchPredicate
 	}}
 }
 
-// probing takes, where callers must prove who they are, those of the node, who cannot.
-func probing(p plan.InboundListener) (*listenerv3.FilterChain, error) {
+// probing takes, where callers must prove who they are, those of the node, who cannot. Who speaks TLS is shown the workload's own
+// certificate, since only its application has the one that it would show.
+func probing(p plan.InboundListener) ([]*listenerv3.FilterChain, error) {
 	only := p
 	only.HTTP, only.Accept = true, mesh.Plain
-	filter, err := inboundRequests(only, p.Name+plainChain, false, p.Probes)
-	return &listenerv3.FilterChain{Name: "probes", Filters: []*listenerv3.Filter{filter}}, err
+	var chains []*listenerv3.FilterChain
+	if len(p.SecureProbes) > 0 {
+		filter, err := inboundRequests(only, p.Name+passedChain, false, p.SecureProbes)
+		if err != nil {
+			return nil, err
+		}
+		chain := &listenerv3.FilterChain{
+			Name: "probes-tls", Filters: []*listenerv3.Filter{filter}, FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "tls"},
+			TransportSocketConnectTimeout: durationpb.New(handshakeWait),
+		}
+		if chain.TransportSocket, err = downstreamTLS(fromAgent(IdentitySecret)); err != nil {
+			return nil, err
+		}
+		chains = append(chains, chain)
+	}
+	if len(p.Probes) > 0 {
+		filter, err := inboundRequests(only, p.Name+plainChain, false, p.Probes)
+		if err != nil {
+			return nil, err
+		}
+		chains = append(chains, &listenerv3.FilterChain{Name: "probes", Filters: []*listenerv3.Filter{filter}})
+	}
+	return chains, nil
 }
 
 // originalCluster connects to where the connection was going to, from a source by which it is known where one is said.
@@ -305,11 +328,26 @@ func originalCluster(p plan.OriginalCluster) (*clusterv3.Cluster, error) {
 		Name: p.Name, ConnectTimeout: duration(p.ConnectTimeout), CircuitBreakers: unbounded(), LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, UpstreamBindConfig: from(p.Source),
 	}
-	var err error
-	if p.Requests {
-		c.TypedExtensionProtocolOptions, err = protocolOptions(plan.SpeakSame, poolBounds{})
+	if !p.Requests {
+		return c, nil
 	}
+	speak := plan.SpeakSame
+	var err error
+	if p.TLS {
+		speak = plan.SpeakNegotiated
+		if c.TransportSocket, err = anyTLS(); err != nil {
+			return nil, err
+		}
+	}
+	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{})
 	return c, err
+}
+
+// anyTLS speaks TLS as the node does to whom it probes: it asks for no name, and takes whatever certificate is shown.
+func anyTLS() (*corev3.TransportSocket, error) {
+	return socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
+	}})
 }
 
 // from binds an address as source; "": nothing.

@@ -69,7 +69,7 @@ func takeTLS(l *listenerv3.Listener, chains []plan.TLSChain) error {
 	filters := l.FilterChains[0].Filters
 	l.FilterChains = nil
 	for _, c := range chains {
-		socket, err := downstreamTLS(c.Secret)
+		socket, err := downstreamTLS(&tlsv3.SdsSecretConfig{Name: c.Secret, SdsConfig: ads()})
 		if err != nil {
 			return err
 		}
@@ -81,10 +81,11 @@ func takeTLS(l *listenerv3.Listener, chains []plan.TLSChain) error {
 	return nil
 }
 
-func downstreamTLS(secret string) (*corev3.TransportSocket, error) {
+// downstreamTLS shows a certificate, and asks callers for none.
+func downstreamTLS(certificate *tlsv3.SdsSecretConfig) (*corev3.TransportSocket, error) {
 	config, err := pack(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
 		TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
-		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: secret, SdsConfig: ads()}},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{certificate},
 		AlpnProtocols:                  []string{"h2", "http/1.1"},
 	}})
 	return &corev3.TransportSocket{

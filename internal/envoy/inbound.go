@@ -80,13 +80,11 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		}
 		l.FilterChains = append(l.FilterChains, chain)
 	}
-	if len(p.Probes) > 0 {
-		chain, err := probing(p)
-		if err != nil {
-			return nil, err
-		}
-		l.FilterChains = append(l.FilterChains, chain)
+	probes, err := probing(p)
+	if err != nil {
+		return nil, err
 	}
+	l.FilterChains = append(l.FilterChains, probes...)
 	if p.TrustDomain == "" {
 		return l, nil
 	}

@@ -89,8 +89,8 @@ type Workload struct {
 	// Capture tells that its connections are captured: its proxy takes those that it makes on [OutboundPort] and those that
 	// it is made on [InboundPort], whatever they are for. Outbound, Door and Upstreams mean nothing then.
 	Capture bool `json:"capture,omitempty"`
-	// Probes are the requests by which the node asks the workload how it is, sorted. They come in plain text from somebody
-	// without an identity, and get through whatever the policies say.
+	// Probes are the requests by which the node asks the workload how it is, and tells it of its beginning and its end, sorted. They
+	// come from somebody without an identity, and get through whatever the policies say.
 	Probes []Probe `json:"probes,omitempty"`
 	// Running tells that its proxy takes requests, so that it has a configuration and will come back when its
 	// stream with the control plane is cut. Of one without a proxy nobody knows when its library connects.
@@ -111,16 +111,17 @@ type ProbeKind string
 
 // The probes that reach a port.
 const (
-	ProbeHTTP ProbeKind = "http"
-	ProbeGRPC ProbeKind = "grpc"
-	ProbeTCP  ProbeKind = "tcp"
+	ProbeHTTP  ProbeKind = "http"
+	ProbeHTTPS ProbeKind = "https" // the node takes whatever certificate is shown
+	ProbeGRPC  ProbeKind = "grpc"
+	ProbeTCP   ProbeKind = "tcp"
 )
 
 // Probe is one question of a node to a workload.
 type Probe struct {
 	Port    int       `json:"port"` // of the application
 	Kind    ProbeKind `json:"kind"`
-	Path    string    `json:"path,omitempty"`    // of an HTTP probe, "/healthz?full"
+	Path    string    `json:"path,omitempty"`    // of an HTTP or HTTPS probe, "/healthz?full"
 	Service string    `json:"service,omitempty"` // that a gRPC probe asks for
 }
 

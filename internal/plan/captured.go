@@ -42,6 +42,7 @@ type OriginalCluster struct {
 	Name           string        `json:"name"`
 	Source         string        `json:"source,omitempty"`   // address that is bound as source
 	Requests       bool          `json:"requests,omitempty"` // as the caller speaks them; else bytes
+	TLS            bool          `json:"tls,omitempty"`      // with Requests: in TLS, whatever certificate is shown
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 }
 
@@ -131,24 +132,32 @@ func capturedInbound(v view.CapturedInbound) CapturedInbound {
 }
 
 func originalCluster(v view.OriginalCluster) OriginalCluster {
-	p := OriginalCluster{Name: v.Name, ConnectTimeout: passTimeout}
-	if v.Name != view.Passthrough {
-		p.Source, p.Requests, p.ConnectTimeout = fromProxy, v.Name == view.Probes, connectTimeout
+	p := OriginalCluster{Name: v.Name, Source: fromProxy, ConnectTimeout: connectTimeout}
+	switch v.Name {
+	case view.Passthrough:
+		p.Source, p.ConnectTimeout = "", passTimeout
+	case view.Probes:
+		p.Requests = true
+	case view.SecureProbes:
+		p.Requests, p.TLS = true, true
 	}
 	return p
 }
 
-// probeRoutes returns what a port that takes only proven callers takes of others: the very requests of the node's probes. There
-// are none where nothing of that can come.
-func probeRoutes(v view.InboundListener) []Route {
+// probeRoutes returns what a port that takes only proven callers takes of others, by way of a cluster: the very requests of the
+// node's probes, those in TLS by [view.SecureProbes], all others by [view.Probes]. There are none where nothing of that can come.
+func probeRoutes(v view.InboundListener, cluster string) []Route {
 	if !v.Captured || v.Accept != mesh.TLS {
 		return nil
 	}
 	var routes []Route
 	for _, p := range v.Probes {
-		r := Route{Name: probeRoute, Path: anyPath, Cluster: view.Probes, Idle: idleTimeout}
+		if (p.Kind == mesh.ProbeHTTPS) != (cluster == view.SecureProbes) {
+			continue
+		}
+		r := Route{Name: probeRoute, Path: anyPath, Cluster: cluster, Idle: idleTimeout}
 		switch p.Kind {
-		case mesh.ProbeHTTP:
+		case mesh.ProbeHTTP, mesh.ProbeHTTPS:
 			r.Headers = []HeaderMatch{exactly(":method", "GET"), exactly(":path", p.Path)}
 		case mesh.ProbeGRPC:
 			r.Headers = append([]HeaderMatch{exactly(":method", "POST"), exactly(":path", "/grpc.health.v1.Health/Check")}, callOfGRPC...)

@@ -196,9 +196,10 @@ type InboundListener struct {
 	TrustDomain string         `json:"trustDomain,omitempty"`
 	Longest     mesh.Duration  `json:"longest,omitempty"`
 	// Captured tells that it has no socket of its own: connections come from the [CapturedInbound]. Of callers that prove nothing,
-	// where that is needed, the routes are taken that let probes through.
-	Captured bool    `json:"captured,omitempty"`
-	Probes   []Route `json:"probes,omitempty"`
+	// where that is needed, the routes are taken that let probes through: of those who speak TLS the secure ones.
+	Captured     bool    `json:"captured,omitempty"`
+	Probes       []Route `json:"probes,omitempty"`
+	SecureProbes []Route `json:"secureProbes,omitempty"`
 	// Original tells that bytes go where they were going to, instead of to Target.
 	Original bool `json:"original,omitempty"`
 }
@@ -208,7 +209,7 @@ func inboundListener(v view.InboundListener) InboundListener {
 		Name: v.Name, Workload: v.Workload, Host: v.Serving.Host, Version: v.Version,
 		Address: v.Address, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
 		NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL),
-		Captured: v.Captured, Probes: probeRoutes(v),
+		Captured: v.Captured, Probes: probeRoutes(v, view.Probes), SecureProbes: probeRoutes(v, view.SecureProbes),
 	}
 	if l.HTTP {
 		// The caller's side decides how long a request may take; this side only passes it on.

@@ -48,6 +48,7 @@ const (
 	Passthrough     = "passthrough" // cluster: where a captured connection was going to
 	Inbound         = "inbound"     // listener for what is made to a captured workload, and the cluster for what it passes on
 	Probes          = "probes"      // cluster for the probes that a captured workload lets through
+	SecureProbes    = "probes-tls"  // cluster for those of them that speak TLS
 	everything      = "*"
 	virtualHostRoot = OutboundRoutes + "/"
 	initName        = "_init"
@@ -138,7 +139,7 @@ func parsePlace(name, prefix string) (h mesh.Host, port int, ok bool) {
 }
 
 // ownClusters are those of a proxy alone, beside those of its ports.
-var ownClusters = []string{Inner, Inbound, Probes, Passthrough}
+var ownClusters = []string{Inner, Inbound, Probes, SecureProbes, Passthrough}
 
 // own tells whether the resource belongs to the caller's proxy alone. A client without a proxy has none of its own.
 func (c Caller) own(id ID) bool {
@@ -157,6 +158,9 @@ func Own(w *mesh.Workload) []ID {
 	case w.Type == mesh.Sidecar && w.Capture:
 		for _, port := range takenPorts(w) {
 			ids = append(ids, ID{KindCluster, inboundName(port)}, ID{KindListener, inboundName(port)})
+		}
+		if slices.ContainsFunc(w.Probes, func(p mesh.Probe) bool { return p.Kind == mesh.ProbeHTTPS }) {
+			ids = append(ids, ID{KindCluster, SecureProbes})
 		}
 		return append(ids, ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough},
 			ID{KindListener, Inbound}, ID{KindListener, outbound})

@@ -24,7 +24,7 @@ type CapturedInbound struct {
 
 // OriginalCluster leads to where a captured connection was going to.
 type OriginalCluster struct {
-	Name string `json:"name"` // [Passthrough], [Inbound] or [Probes]
+	Name string `json:"name"` // [Passthrough], [Inbound], [Probes] or [SecureProbes]
 }
 
 func (CapturedInbound) view() {}
@@ -112,7 +112,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 			v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
 		}
 		return v
-	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough}:
+	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, SecureProbes}, ID{KindCluster, Passthrough}:
 		return OriginalCluster{Name: id.Name}
 	}
 	for _, listen := range takenPorts(w) {

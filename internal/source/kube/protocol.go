@@ -28,7 +28,7 @@ func protocolOf(appProtocol *string, portName string) mesh.Protocol {
 	}
 }
 
-// probesOf returns the probes that reach a port of a pod's containers, but for those of its proxy.
+// probesOf returns the probes that reach a port of a pod's containers, and the hooks that do, but for those of its proxy.
 func probesOf(spec *corev1.PodSpec) []mesh.Probe {
 	var probes []mesh.Probe
 	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
@@ -37,8 +37,8 @@ func probesOf(spec *corev1.PodSpec) []mesh.Probe {
 			if c.Name == mesh.ProxyContainer {
 				continue
 			}
-			for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
-				if probe, ok := probeOf(c, p); ok {
+			for _, asked := range asksOf(c) {
+				if probe, ok := probeOf(c, asked); ok {
 					probes = append(probes, probe)
 				}
 			}
@@ -48,15 +48,35 @@ func probesOf(spec *corev1.PodSpec) []mesh.Probe {
 	return slices.Compact(probes)
 }
 
-func probeOf(c *corev1.Container, p *corev1.Probe) (mesh.Probe, bool) {
+// asksOf returns what the node does to find out how a container is, and to tell it that it has begun and that it is about to end.
+func asksOf(c *corev1.Container) []corev1.ProbeHandler {
+	var all []corev1.ProbeHandler
+	for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		if p != nil {
+			all = append(all, p.ProbeHandler)
+		}
+	}
+	if c.Lifecycle == nil {
+		return all
+	}
+	for _, h := range []*corev1.LifecycleHandler{c.Lifecycle.PostStart, c.Lifecycle.PreStop} {
+		if h != nil { // the node does nothing about a tcpSocket of a hook
+			all = append(all, corev1.ProbeHandler{HTTPGet: h.HTTPGet})
+		}
+	}
+	return all
+}
+
+func probeOf(c *corev1.Container, p corev1.ProbeHandler) (mesh.Probe, bool) {
 	var out mesh.Probe
 	switch {
-	case p == nil, p.HTTPGet != nil && p.HTTPGet.Host != "", p.TCPSocket != nil && p.TCPSocket.Host != "": // it goes elsewhere
+	case p.HTTPGet != nil && p.HTTPGet.Host != "", p.TCPSocket != nil && p.TCPSocket.Host != "": // it goes elsewhere
 		return out, false
-	case p.HTTPGet != nil && p.HTTPGet.Scheme == corev1.URISchemeHTTPS: // nobody sees the path of it
-		out = mesh.Probe{Kind: mesh.ProbeTCP, Port: portOf(c, p.HTTPGet.Port)}
 	case p.HTTPGet != nil:
 		out = mesh.Probe{Kind: mesh.ProbeHTTP, Port: portOf(c, p.HTTPGet.Port), Path: "/" + strings.TrimPrefix(p.HTTPGet.Path, "/")}
+		if p.HTTPGet.Scheme == corev1.URISchemeHTTPS {
+			out.Kind = mesh.ProbeHTTPS
+		}
 	case p.GRPC != nil:
 		out = mesh.Probe{Kind: mesh.ProbeGRPC, Port: int(p.GRPC.Port), Service: valueOf(p.GRPC.Service)}
 	case p.TCPSocket != nil:
