@@ -25,11 +25,21 @@ const (
 	rangeBits6 = 48
 )
 
+// ServiceAddresses are the addresses that services have of their own.
+type ServiceAddresses struct {
+	Networks []string `json:"networks"` // each as a network, "10.96.0.1/32", sorted
+}
+
 // Address returns to whom an IP address belongs, or nil.
 func (s *Snapshot) Address(ip string) *Address { return part[Address](s, Key{KindAddress, ip}) }
 
 // Ranges returns the networks in which the mesh is, or nil.
 func (s *Snapshot) Ranges() *Ranges { return part[Ranges](s, Key{Kind: KindRanges}) }
+
+// ServiceAddresses returns the addresses that services have, or nil.
+func (s *Snapshot) ServiceAddresses() *ServiceAddresses {
+	return part[ServiceAddresses](s, Key{Kind: KindServiceAddresses})
+}
 
 // indexAddresses makes the parts anew that follow from services, endpoints and workloads which the draft changes.
 func (d *Draft) indexAddresses() {
@@ -49,8 +59,12 @@ func (d *Draft) indexAddresses() {
 		}
 	}
 	uses := map[string]int{}
+	owned := map[string]bool{} // addresses that become a service's, or no one's any more
 	for ip, a := range moved {
 		before := d.base.Address(ip)
+		if had, has := before != nil && len(before.Services) > 0, len(a.Services) > 0; had != has {
+			owned[ip] = has
+		}
 		uses[surroundings(ip)] += inMesh(a) - inMesh(before)
 		if len(a.Services)+len(a.Endpoints)+len(a.Workloads) == 0 {
 			a = nil
@@ -58,6 +72,26 @@ func (d *Draft) indexAddresses() {
 		set(d, Key{KindAddress, ip}, a)
 	}
 	d.setRanges(uses)
+	d.setServiceAddresses(owned)
+}
+
+// setServiceAddresses takes in the addresses that services have got, and leaves out those that they have no longer.
+func (d *Draft) setServiceAddresses(owned map[string]bool) {
+	if len(owned) == 0 {
+		return
+	}
+	next := &ServiceAddresses{}
+	if before := d.base.ServiceAddresses(); before != nil {
+		next.Networks = slices.Clone(before.Networks)
+	}
+	for ip, has := range owned {
+		a, err := netip.ParseAddr(ip)
+		if err != nil {
+			continue
+		}
+		next.Networks = member(next.Networks, netip.PrefixFrom(a, a.BitLen()).String(), has)
+	}
+	d.changed[Key{Kind: KindServiceAddresses}] = next
 }
 
 // address returns the address as the draft has it so far, to be changed.

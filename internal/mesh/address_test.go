@@ -36,6 +36,10 @@ func TestAddresses(t *testing.T) {
 		t.Errorf("the mesh is in %v, want %v", got, want)
 	}
 
+	if got, want := first.ServiceAddresses().Networks, []string{"10.96.0.1/32", "fd00::1/128"}; !slices.Equal(got, want) {
+		t.Errorf("services are at %v, want %v", got, want)
+	}
+
 	d = first.Edit()
 	d.SetEndpoints("a", endpointsAt("a", "10.1.0.3"))
 	second, keys := d.Done()
@@ -55,6 +59,23 @@ func TestAddresses(t *testing.T) {
 	third, keys := d.Done()
 	if got := third.Ranges().Networks; !slices.Equal(got, []string{"10.2.0.0/16"}) || !slices.Contains(keys, Key{Kind: KindRanges}) {
 		t.Errorf("the mesh is in %v, with the changes %v", got, keys)
+	}
+
+	d = third.Edit()
+	d.SetService("b", &Service{Host: "b", Addresses: []string{"10.96.0.1", "10.96.0.2"}})
+	d.SetService("a", &Service{Host: "a", Addresses: []string{"10.96.0.3"}})
+	fourth, keys := d.Done()
+	if got, want := fourth.ServiceAddresses().Networks, []string{"10.96.0.1/32", "10.96.0.2/32", "10.96.0.3/32"}; !slices.Equal(got, want) {
+		t.Errorf("services are at %v, want %v", got, want)
+	}
+	if at := (Key{Kind: KindServiceAddresses}); !slices.Contains(keys, at) {
+		t.Errorf("changed %v, without %v", keys, at)
+	}
+	d = fourth.Edit()
+	d.SetService("c", &Service{Host: "c", Addresses: []string{"10.96.0.2"}})
+	d.SetService("a", &Service{Host: "a", Name: "a", Addresses: []string{"10.96.0.3"}})
+	if _, keys := d.Done(); slices.Contains(keys, Key{Kind: KindServiceAddresses}) {
+		t.Errorf("no address came or went, and there changed %v", keys)
 	}
 }
 

@@ -12,7 +12,8 @@ type Settings struct {
 	AuthPolicy AuthPolicy `json:"authPolicy,omitempty"`
 	// MTLSExcluded are hosts that are called without mutual TLS, sorted. Their servers take both, but where they are NONE.
 	MTLSExcluded []Host `json:"mtlsExcludedServices,omitempty"`
-	// ServiceRanges are the networks that the addresses of services are taken from, in CIDR notation, sorted.
+	// ServiceRanges are the networks that the addresses of services are taken from, in CIDR notation, sorted. None: there may be
+	// services there of which the mesh knows nothing, so that only the addresses of those that it knows are services'.
 	ServiceRanges []string `json:"serviceRanges,omitempty"`
 }
 

@@ -27,6 +27,8 @@ const (
 
 	KindAddress Kind = "address" // to whom an IP address belongs: this follows from the others
 	KindRanges  Kind = "ranges"  // in which networks the mesh is: likewise
+
+	KindServiceAddresses Kind = "service-addresses" // which addresses services have: likewise
 )
 
 // Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on
@@ -40,7 +42,9 @@ type Key struct {
 func (k Key) String() string { return string(k.Kind) + " " + k.Name }
 
 // Follows tells whether the part says nothing of its own: it follows from others.
-func (k Key) Follows() bool { return k.Kind == KindAddress || k.Kind == KindRanges }
+func (k Key) Follows() bool {
+	return k.Kind == KindAddress || k.Kind == KindRanges || k.Kind == KindServiceAddresses
+}
 
 // Compare orders keys.
 func (k Key) Compare(o Key) int {

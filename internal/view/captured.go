@@ -13,7 +13,7 @@ import (
 type CapturedOutbound struct {
 	Name     string   `json:"name"`
 	Workload string   `json:"workload"`
-	Services []string `json:"services"` // networks in which services have their addresses
+	Services []string `json:"services"` // networks in which services have their addresses, and nobody else has
 	Mesh     []string `json:"mesh"`     // networks in which endpoints and workloads are
 	NoLog    bool     `json:"noLog,omitempty"`
 }

@@ -134,6 +134,13 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
 	}
+	if len(v.Services) > 0 {
+		return v
+	}
+	r.note(mesh.KindServiceAddresses, "")
+	if known := r.snapshot.ServiceAddresses(); known != nil {
+		v.Services = known.Networks
+	}
 	return v
 }
 

@@ -55,7 +55,7 @@ func Fields() []Field {
 		{"defaultConfig.statNameLength", "189 (0.3)", false, "Nothing. Envoy has no bound for the names of its statistics any more"},
 		{"dnsResolvers", "", true, "List of `IP` or `IP:PORT`, asked for hosts outside the mesh. Not said: the resolvers of the proxy's system"},
 		{"caBundle", "", true, "Whole path, in the container of each proxy, of a PEM file with the authorities that hosts outside the mesh are checked against"},
-		{"serviceRanges", "", true, "List of networks, such as `10.96.0.0/12`, that the addresses of services are from. Not said: found out"},
+		{"serviceRanges", "", true, "List of networks, such as `10.96.0.0/12`, that the addresses of services are from. Not said: found out; with `--app-namespace` they are the addresses of the services that are known"},
 	}
 }
 

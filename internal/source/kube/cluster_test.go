@@ -263,8 +263,11 @@ func TestCluster(t *testing.T) {
 	if w == nil || w.Address != "10.244.1.1" || len(w.Serves) != 1 || !w.Capture {
 		t.Errorf("workload: %+v", w)
 	}
-	if got := r.Snapshot().Settings().ServiceRanges; len(got) == 0 {
-		t.Error("nobody knows from which networks services have their addresses")
+	if got := r.Snapshot().Settings().ServiceRanges; len(got) > 0 {
+		t.Errorf("services of namespaces that are not read are taken for none, in %v", got)
+	}
+	if got := r.Snapshot().ServiceAddresses(); got == nil || !slices.Equal(got.Networks, []string{"10.96.1.1/32", "10.96.1.2/32"}) {
+		t.Errorf("services are at %+v", got)
 	}
 	web, workload := fmt.Sprintf("web.%s.svc.%s", ns, domain), "web-0."+ns
 	r.published()

@@ -79,7 +79,7 @@ type kind struct {
 // coreKinds are those that say what runs.
 func (s *Source) coreKinds() []*kind {
 	c, m := s.clients, s.model
-	return []*kind{
+	all := []*kind{
 		rows(s, m.services, kind{word: "services", namespaced: true, required: true, lister: func(namespace string) lister {
 			return listerOf(c.typed.CoreV1().Services(namespace))
 		}}, slimService),
@@ -92,10 +92,15 @@ func (s *Source) coreKinds() []*kind {
 		rows(s, m.nodes, kind{word: "nodes", without: "the regions of endpoints are not known", lister: func(string) lister {
 			return listerOf(c.metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}))
 		}}, slimNode),
+	}
+	if m.part {
+		return all
+	}
+	return append(all,
 		rows(s, m.ranges, kind{word: "servicecidrs", without: "the addresses of services are told from others by those that there are", lister: func(string) lister {
 			return listerOf(c.typed.NetworkingV1().ServiceCIDRs())
 		}}, slimNetworks),
-	}
+	)
 }
 
 // rows fills in how a kind's objects come into a table.

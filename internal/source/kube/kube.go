@@ -84,6 +84,7 @@ func New(c Config) (*Source, error) {
 		config: c, registryAwake: make(chan struct{}, 1), objectsAwake: make(chan struct{}, 1),
 		model: newModel(c.Realm), objects: newObjects(),
 	}
+	s.model.part = len(c.Namespaces) > 0
 	var err error
 	if s.clients, err = newClients(c.Client); err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 // make the same registry, in whatever order they came.
 type model struct {
 	realm    mesh.Realm
+	part     bool // only some namespaces are read
 	services *table[service]
 	slices   *table[slice]
 	pods     *table[pod]
@@ -360,9 +361,13 @@ func (m *model) problems() []mesh.Problem {
 
 func (m *model) host(n name) mesh.Host { return mesh.ServiceHost(n.name, n.namespace, m.realm.Domain) }
 
-// settings say from which networks services get their addresses: what the cluster says, else what covers those that are known.
+// settings say from which networks services get their addresses: what the cluster says, else what covers those that are known. Where
+// only some namespaces are read, others have services there of which nothing is known.
 func (m *model) settings() *mesh.Settings {
 	s := mesh.DefaultSettings
+	if m.part {
+		return &s
+	}
 	for _, n := range m.ranges.rows {
 		for _, text := range *n {
 			if p, err := netip.ParsePrefix(text); err == nil {

@@ -29,6 +29,7 @@ func TestTranslate(t *testing.T) {
 			domain = strings.TrimSpace(text)
 		}
 		m := newModel(mesh.Realm{Domain: domain, TrustDomain: "cluster.local"})
+		_, m.part = c.Lookup("in.part")
 		objects := decode(t, c.In("in.yaml"))
 		for _, o := range objects {
 			m.putAny(t, o)
