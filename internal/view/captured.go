@@ -276,8 +276,9 @@ func (r *reader) placeOf(c Caller, at netip.AddrPort, s mesh.Subset, speak mesh.
 	return way, e
 }
 
-// servedAt returns for which port of which host a workload listens on a port, and what is spoken there. Of a port of which nobody
-// has said anything, a captured workload takes both; its agent's ports are not the proxy's.
+// servedAt returns for which port of which host a workload listens on a port, and what is spoken there. A port of which nobody has
+// said anything has no stance that changes in steps: whatever the mesh wants, a captured workload takes mutual TLS there, so that
+// is spoken. Its agent's ports are not the proxy's.
 func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, speak mesh.Transport) {
 	h, port, speak = mesh.Host(w.ID()), listen, mesh.Plain
 	named := false
@@ -292,7 +293,7 @@ func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, 
 			speak = mesh.TLS
 		}
 	}
-	if !named && w.Capture && r.settings().Policy(mesh.Port{}) != mesh.AuthNone {
+	if !named && w.Capture {
 		speak = mesh.TLS
 	}
 	if w.Capture && mesh.IsAgentPort(listen) {

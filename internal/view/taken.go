@@ -153,7 +153,11 @@ func (r *reader) capturedPort(c Caller, w *mesh.Workload, s mesh.Serving) View {
 	if c.Plain {
 		return v
 	}
-	v.Accept = r.acceptAt(w, s.Listen)
+	// Where requests are plain, proven ones are taken too: another service may come for the port, or nobody say anything of it any
+	// more, and callers may hear of that before. A port for bytes would have to wait for each caller to say what it speaks.
+	if v.Accept = r.acceptAt(w, s.Listen); v.Accept == mesh.Plain && s.Protocol.IsHTTP() {
+		v.Accept = mesh.Both
+	}
 	v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
 	for _, p := range w.Probes {
 		if p.Port == s.Listen {
