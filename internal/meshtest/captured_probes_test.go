@@ -23,7 +23,8 @@ func TestCapturedSecureProbes(t *testing.T) {
 		shop := m.StartSpec(meshtest.Spec{
 			Service: "shop", Version: "v1", Capture: true, Ports: []meshtest.SpecPort{{Name: "https", Number: 9443}},
 			Probes: []mesh.Probe{
-				{Port: 9443, Kind: mesh.ProbeHTTPS, Path: "/health?full=1"}, {Port: 9444, Kind: mesh.ProbeHTTPS, Path: "/health?full=1"},
+				{Port: 9443, Kind: mesh.ProbeHTTPS, Path: "/health?full=1"},
+				{Port: 9444, Kind: mesh.ProbeHTTPS, Path: "/health?full=1"},
 				{Port: 9444, Kind: mesh.ProbeHTTP, Path: "/plain"},
 			},
 		})

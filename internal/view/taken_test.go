@@ -122,12 +122,15 @@ func TestNobodyIsTooEarly(t *testing.T) {
 	for name, c := range map[string]struct{ states []state }{
 		"no service names it": {[]state{{mesh: mesh.AuthNone}, {mesh: mesh.AuthPermissive}, {mesh: mesh.AuthMutualTLS}}},
 		"services come and go": {[]state{
-			{mesh: mesh.AuthPermissive}, {mesh.AuthPermissive, "a.default.svc.cluster.local", mesh.AuthNone},
-			{mesh.AuthPermissive, "b.default.svc.cluster.local", mesh.AuthPermissive}, {mesh: mesh.AuthNone},
+			{mesh: mesh.AuthPermissive},
+			{mesh.AuthPermissive, "a.default.svc.cluster.local", mesh.AuthNone},
+			{mesh.AuthPermissive, "b.default.svc.cluster.local", mesh.AuthPermissive},
+			{mesh: mesh.AuthNone},
 			{mesh.AuthPermissive, "c.default.svc.cluster.local", mesh.AuthNone},
 		}},
 		"and where callers must prove who they are": {[]state{
-			{mesh: mesh.AuthMutualTLS}, {mesh.AuthMutualTLS, "b.default.svc.cluster.local", mesh.AuthPermissive},
+			{mesh: mesh.AuthMutualTLS},
+			{mesh.AuthMutualTLS, "b.default.svc.cluster.local", mesh.AuthPermissive},
 			{mesh.AuthMutualTLS, "c.default.svc.cluster.local", mesh.AuthMutualTLS},
 		}},
 	} {
