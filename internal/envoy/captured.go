@@ -345,9 +345,7 @@ func originalCluster(p plan.OriginalCluster) (*clusterv3.Cluster, error) {
 
 // anyTLS speaks TLS as the node does to whom it probes: it asks for no name, and takes whatever certificate is shown.
 func anyTLS() (*corev3.TransportSocket, error) {
-	return socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
-		TlsParams: &tlsv3.TlsParameters{TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
-	}})
+	return socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{TlsParams: newestTLS()}})
 }
 
 // from binds an address as source; "": nothing.

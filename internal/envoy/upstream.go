@@ -58,7 +58,7 @@ func anySource() *corev3.BindConfig {
 
 // upstreamTLS adds TLS on the way to a server, whose certificate must bear the name that is verified.
 func upstreamTLS(p *plan.TLS) (*corev3.TransportSocket, error) {
-	common := &tlsv3.CommonTlsContext{}
+	common := &tlsv3.CommonTlsContext{TlsParams: newestTLS()}
 	if p.Verify != "" {
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
 			TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: p.CABundle}},
@@ -73,6 +73,11 @@ func upstreamTLS(p *plan.TLS) (*corev3.TransportSocket, error) {
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
 	}, err
+}
+
+// newestTLS allows TLS 1.3 too, which Envoy as a client does not by itself.
+func newestTLS() *tlsv3.TlsParameters {
+	return &tlsv3.TlsParameters{TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
 }
 
 // unbounded lifts Envoy's own bounds of 1024 where the other side, the listener's or the caller's, has one already.

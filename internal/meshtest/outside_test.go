@@ -91,7 +91,8 @@ func (o *outside) serve(name string, tlsNames ...string) (port int) {
 	server.Protocols.SetHTTP2(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
 	if len(tlsNames) > 0 {
-		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{o.authority.issue(tlsNames...)}, MinVersion: tls.VersionTLS12}
+		// As more and more do, which a proxy has to be told of.
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{o.authority.issue(tlsNames...)}, MinVersion: tls.VersionTLS13}
 	}
 	done := make(chan struct{})
 	go func() {
