@@ -53,7 +53,7 @@ func TestYAMLBlocksLoad(t *testing.T) {
 // languages are those that a block may have. One that is misspelt would escape the tests.
 var languages = map[string][]string{
 	"yaml":   {"ignore", "file"},
-	"sh":     {"run", "background", "eventually", "exit"},
+	"sh":     {"run", "background", "eventually", "exit", "cluster"},
 	"output": {"interrupt"},
 	"text":   {},
 	"json":   {},
