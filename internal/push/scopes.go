@@ -125,13 +125,19 @@ func (e *Engine) shortenScopes() {
 	})
 }
 
-// resource returns a scope as a proxy is to have it, or nil. The lock is held.
+// scopeFor returns a scope as a proxy is to have it, or nil. The lock is held.
 func (e *Engine) scopeFor(p *Proxy, name string, s *scope) *xds.Resource {
+	_, pressed := p.scopes.pressed[name]
+	return e.scopeAs(s, pressed)
+}
+
+// scopeAs returns a scope in one of its two forms, or nil. The lock is held.
+func (e *Engine) scopeAs(s *scope, pressed bool) *xds.Resource {
 	m := s.entry.made
-	if m == nil {
+	switch {
+	case m == nil:
 		return nil
-	}
-	if _, pressed := p.scopes.pressed[name]; !pressed {
+	case !pressed:
 		return &m.resource
 	}
 	if s.pressed == nil {
@@ -208,7 +214,28 @@ func (p *Proxy) openScopes(held map[string]string) {
 		}
 	}
 	p.engine.readScopes(p)
+	p.engine.keepForms(p)
 	p.greet[view.KindScope] = len(held) == 0
+}
+
+// keepForms has a proxy that comes back keep the form in which it has a scope, whatever its replicas have learned meanwhile: a
+// request may wait there for the routes, and would go on waiting if the scope became another one.
+func (e *Engine) keepForms(p *Proxy) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, version := range p.scopes.held {
+		s := e.scopes.by[name]
+		if s == nil || s.entry.made == nil || e.scopeFor(p, name, s).Version == version {
+			continue
+		}
+		if _, pressed := p.scopes.pressed[name]; e.scopeAs(s, !pressed).Version != version {
+			continue // it has changed, and is sent as a new proxy gets it
+		} else if pressed {
+			delete(p.scopes.pressed, name)
+		} else {
+			p.scopes.pressed[name] = struct{}{}
+		}
+	}
 }
 
 // scopesCalled returns the scopes of a host as a proxy's workload spells it.

@@ -346,3 +346,45 @@ func TestCapturedUseIsLearned(t *testing.T) {
 		t.Error("a service that moves leaves its scope behind")
 	}
 }
+
+// A proxy that comes back keeps each scope in the form in which it has it, whatever was learned or forgotten meanwhile: nothing that
+// did not change is sent. What did change is sent as a new one gets it.
+func TestScopesKeepTheirForm(t *testing.T) {
+	t.Parallel()
+	w := scopedMesh(t, push.Config{}, 4, 2)
+	first := connectScoped(t, w, 0, nil)
+	first.took()
+	routes := view.CapturedRoutesOf(hostNumber(1), 80).Name
+	first.ask(xds.RouteType, routes)
+	first.took()
+	second := connectScoped(t, w, 1, nil) // is told to ask
+	second.took()
+	name := scopedAddress(1) + ":80"
+	byItself, told := first.held[xds.ScopeType][name], second.held[xds.ScopeType][name]
+	if byItself == told {
+		t.Fatal("there are no two forms")
+	}
+	first.client.Close()
+	second.client.Close()
+	first = connectScoped(t, w, 0, first.held)
+	first.wantTook("one that asked by itself is back")
+
+	other := scopedMesh(t, push.Config{}, 4, 2) // a control plane that has learned nothing
+	second = connectScoped(t, other, 1, second.held)
+	second.wantTook("one that was told to ask is back")
+	second.ask(xds.RouteType, routes)
+	if names := usedNames(other.Engine); len(names) > 0 {
+		t.Errorf("it teaches %q by asking as it was told", names)
+	}
+	second.client.Close()
+	other.Edit(func(d *mesh.Draft) { putScoped(d, 1, "10.97.0.1") })
+	second = connectScoped(t, other, 1, second.held)
+	second.wantTook("a service that has moved", "+10.97.0.1:80", "+10.97.0.1:90", "-"+name, "-"+scopedAddress(1)+":90")
+	second.client.Close()
+	second.held[xds.ScopeType][scopedAddress(2)+":80"] = "older"
+	second = connectScoped(t, other, 1, second.held)
+	second.wantTook("one that it has in an older version", "+"+scopedAddress(2)+":80")
+	if second.held[xds.ScopeType][scopedAddress(2)+":80"] == "older" {
+		t.Error("it keeps the older version")
+	}
+}
