@@ -18,6 +18,7 @@ type scopes struct {
 	by      map[string]*scope
 	log     []turn // rising; a scope that changed again stands in it more than once
 	last    int64  // number of the last turn
+	there   int    // how many there are, without those that are gone
 	readers map[*Proxy]struct{}
 }
 
@@ -25,6 +26,7 @@ type scopes struct {
 type scope struct {
 	entry   *entry
 	turn    int64 // number of its last change
+	there   bool  // it was there at that
 	pressed *made // what proxies get that ask for its routes at once; nil: nobody has needed it
 }
 
@@ -97,6 +99,13 @@ func (e *Engine) scopeTurned(en *entry) {
 	}
 	e.release(s.pressed)
 	s.pressed = nil
+	if there := en.made != nil; there != s.there {
+		if s.there = there; there {
+			e.scopes.there++
+		} else {
+			e.scopes.there--
+		}
+	}
 	e.scopes.last++
 	s.turn = e.scopes.last
 	e.scopes.log = append(e.scopes.log, turn{s.turn, s})
@@ -282,18 +291,12 @@ func (p *Proxy) respondScopes(session *xds.Session) []*xds.Response {
 	return out
 }
 
-// scopesThere counts the scopes, and notes how far a proxy was told of them.
+// scopesThere returns how many scopes there are, and notes how far a proxy was told of them.
 func (e *Engine) scopesThere(at int64, p *Proxy) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.scopesAt = at
-	n := 0
-	for _, s := range e.scopes.by {
-		if s.entry.made != nil {
-			n++
-		}
-	}
-	return n
+	return e.scopes.there
 }
 
 // confirmedScopes takes the confirmation of a response with scopes.

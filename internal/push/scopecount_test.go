@@ -1,0 +1,78 @@
+package push
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/view"
+	"github.com/lateen-mesh/lateen/internal/xds"
+)
+
+// However services come, go, move and come back: how many scopes a proxy has is told right, and what it is sent for a change walks over
+// none of the others.
+func TestScopesAreCounted(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 1)) //nolint:gosec // repeatable on purpose
+	e := NewEngine(Config{Log: slog.New(slog.DiscardHandler)})
+	snapshot := mesh.NewSnapshot("cluster.local")
+	edit := func(change func(*mesh.Draft)) {
+		draft := snapshot.Edit()
+		change(draft)
+		var keys []mesh.Key
+		snapshot, keys = draft.Done()
+		e.Apply(snapshot, keys)
+	}
+	edit(func(d *mesh.Draft) {
+		w := &mesh.Workload{Name: "c", Namespace: "default", Type: mesh.Sidecar, Address: "10.244.0.1", Capture: true}
+		d.SetWorkload(w.ID(), w)
+	})
+	client, err := e.Open(t.Context(), xds.Peer{Node: &corev3.Node{Id: "sidecar~10.244.0.1~c.default~default.svc.cluster.local"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, session := client.(*Proxy), xds.NewSession()
+	say := func(r *request) {
+		t.Helper()
+		event, err := session.Receive(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Handle(session, event)
+	}
+	say(&request{TypeUrl: string(xds.ScopeType)})
+	first, _ := p.Next(session)
+	say(&request{TypeUrl: string(xds.ScopeType), ResponseNonce: first[0].Nonce})
+	for range 500 {
+		i := random.IntN(10)
+		edit(func(d *mesh.Draft) {
+			svc := modelService(i, mesh.HTTP)
+			for range random.IntN(3) {
+				svc.Addresses = append(svc.Addresses, fmt.Sprintf("10.96.%d.%d", i, 1+random.IntN(4)))
+			}
+			if random.IntN(3) == 0 {
+				svc = nil
+			}
+			d.SetService(modelHost(i), svc)
+		})
+		there := 0
+		for _, s := range e.scopes.by {
+			if s.entry.made != nil {
+				there++
+			}
+		}
+		e.scopes.by["none"] = nil // who walks over all scopes stumbles
+		responses, _ := p.Next(session)
+		delete(e.scopes.by, "none")
+		for _, r := range responses {
+			say(&request{TypeUrl: string(r.Type), ResponseNonce: r.Nonce})
+		}
+		if len(responses) > 0 && p.held[view.KindScope] != there {
+			t.Fatalf("the proxy has %d scopes, counted as %d", there, p.held[view.KindScope])
+		}
+	}
+}
