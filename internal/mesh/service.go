@@ -83,7 +83,7 @@ type Health string
 // An endpoint that is neither is not listed at all.
 const (
 	Healthy  Health = "healthy"
-	Draining Health = "draining" // finishes what it has and gets nothing new
+	Draining Health = "draining" // finishes what it has, and gets nothing new as long as there are others
 )
 
 // Endpoint is one address of one workload instance.

@@ -166,6 +166,7 @@ func (r *reader) subsetEndpoints(name string) View {
 	v.Endpoints = slices.CompactFunc(v.Endpoints, func(a, b Endpoint) bool { // clients refuse a place that comes twice
 		return a.Address == b.Address && a.Port == b.Port
 	})
+	revive(v.Endpoints)
 	return v
 }
 
@@ -176,6 +177,17 @@ func (r *reader) pastProxy(svc *mesh.Service, e mesh.Endpoint, port int) bool {
 	}
 	w := r.workload(mesh.NewProxyID(e.Workload, svc.Namespace))
 	return w != nil && w.Capture
+}
+
+// revive has endpoints that drain take requests as long as callers know no others in their subset: they still answer, and nobody else
+// would.
+func revive(all []Endpoint) {
+	if slices.ContainsFunc(all, func(e Endpoint) bool { return e.Health != mesh.Draining }) {
+		return
+	}
+	for i := range all {
+		all[i].Health = mesh.Healthy
+	}
 }
 
 // dialable tells whether a source gave an address and port that a proxy can be told. One that is not is left out, so

@@ -95,7 +95,6 @@ func (m *model) endpoints(n name) *mesh.EndpointSet {
 			}
 		}
 	}
-	revive(set.Endpoints)
 	slices.SortFunc(set.Endpoints, func(a, b mesh.Endpoint) int {
 		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Workload, b.Workload))
 	})
@@ -168,16 +167,6 @@ func merge(a, b mesh.Endpoint) mesh.Endpoint {
 	}
 	a.Zone = cmp.Or(a.Zone, b.Zone)
 	return a
-}
-
-// revive has endpoints that are about to end take requests as long as there are no others, as kube-proxy does.
-func revive(all []mesh.Endpoint) {
-	if slices.ContainsFunc(all, func(e mesh.Endpoint) bool { return e.Health == mesh.Healthy }) {
-		return
-	}
-	for i := range all {
-		all[i].Health = mesh.Healthy
-	}
 }
 
 // workload returns what a pod with a proxy is in the mesh; nil: it has none, or no address of its own.
