@@ -73,12 +73,49 @@ type Confirmed struct {
 	// Shared: there are other replicas. Then a host takes a step only if that goes together with what they have reported.
 	Shared  bool
 	Reports map[mesh.Host][]Report
+	// Without: some proxies have been away for longer than one takes to come back, and have confirmed nothing. They hold up what has
+	// two sides, and no more: which identities a caller accepts and which endpoints it calls is told to one and the same proxy, and
+	// one that is away goes on with both as they were.
+	Without bool
 
 	round *round
 }
 
-// Step returns the step of a host after a confirmed stance, and whether it may be taken, as far as other replicas are concerned.
+// Step returns the step of a host after a confirmed stance, and whether it may be taken.
 func (c *Confirmed) Step(course *Course, confirmed *mesh.Stance) (next *mesh.Stance, may bool) {
+	next, may = c.step(course, confirmed)
+	if !may || !c.Without {
+		return next, may
+	}
+	part := identitiesOf(course.Now, next)
+	switch {
+	case part != course.Now, !Same(confirmed, course.Now): // there is something to do, or to note
+		return part, true
+	default:
+		return part, next == course.Now && course.ofIdentities()
+	}
+}
+
+// identitiesOf returns a stance with the identities of its next step.
+func identitiesOf(now, next *mesh.Stance) *mesh.Stance {
+	if now == nil || next == nil {
+		return now
+	}
+	return sameOr(now, &mesh.Stance{Host: now.Host, Ports: now.Ports, Identities: next.Identities, Admitted: next.Admitted})
+}
+
+// ofIdentities tells whether nothing but the identities was to change.
+func (c *Course) ofIdentities() bool { return len(c.Ports) == 1 && c.Ports[0] == 0 }
+
+// goesOn tells whether the host takes a step, or is over, without the proxies that have been away for long.
+func (c *Course) goesOn(confirmed *mesh.Stance, shared bool, reports []Report) bool {
+	without := Confirmed{Shared: shared, Reports: map[mesh.Host][]Report{c.Host: reports}, Without: true}
+	_, may := without.Step(c, confirmed)
+	return may
+}
+
+// step is Step where everybody has confirmed, as far as other replicas are concerned.
+func (c *Confirmed) step(course *Course, confirmed *mesh.Stance) (next *mesh.Stance, may bool) {
 	if !c.Shared || course.Quiet {
 		return Step(confirmed, course.Now, course.Want), true
 	}
@@ -94,6 +131,7 @@ type Standing struct {
 	Proxies int            // connected ones and missed ones
 	Waiting []mesh.ProxyID // that have not confirmed them, sorted
 	Away    []mesh.ProxyID // that run and are without a stream, sorted
+	Lost    []mesh.ProxyID // those of them that have been so for longer than a proxy takes to come back, sorted
 	Refused []Refusal      // sorted by proxy
 	// Replicas are words on other replicas that hold up a host. It is set where one host is told of.
 	Replicas []string
@@ -118,6 +156,12 @@ func (s *Standing) refusing(h mesh.Host) []mesh.ProxyID {
 }
 
 // clear tells whether every proxy has confirmed what concerns a host.
-func (s *Standing) clear(h mesh.Host) bool {
-	return s.Reached && len(s.Waiting)+len(s.Away) == 0 && len(s.refusing(h)) == 0
+func (s *Standing) clear(h mesh.Host) bool { return len(s.Away) == 0 && s.clearHere(h) }
+
+// clearBut tells the same of every proxy but those that have been away for long.
+func (s *Standing) clearBut(h mesh.Host) bool { return len(s.Away) == len(s.Lost) && s.clearHere(h) }
+
+// clearHere tells the same of those that are connected.
+func (s *Standing) clearHere(h mesh.Host) bool {
+	return s.Reached && len(s.Waiting) == 0 && len(s.refusing(h)) == 0
 }

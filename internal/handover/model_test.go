@@ -29,6 +29,7 @@ type model struct {
 	versions  []version
 	confirmed int // all proxies have this version or a later one
 	known     int // the same, as far as the control plane knows; -1: nothing is known
+	away      int // the version of a proxy that has been away for long, and of which confirmed says nothing; -1: there is none
 	asked     int // the version that is waited for
 	stepped   int // the last version that is a step
 	kept      *mesh.Stance
@@ -36,7 +37,7 @@ type model struct {
 }
 
 func newModel(t *testing.T, seed uint64) *model {
-	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 1)), versions: []version{{}}} //nolint:gosec // a model needs no secrets
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 1)), versions: []version{{}}, away: -1} //nolint:gosec // a model needs no secrets
 	m.service = &mesh.Service{Host: host, Name: "a", Namespace: "default", Ports: []mesh.Port{{Name: "http", Number: 80}}}
 	return m
 }
@@ -67,11 +68,33 @@ func (m *model) publish(what string, s *mesh.Stance) {
 		m.pair(i, last)
 		m.pair(last, i)
 	}
+	if m.away >= 0 { // who is away has a cluster and endpoints of one version, and is sent both anew when it is back
+		m.ports(m.away, last)
+		m.ports(last, m.away)
+	}
 }
 
 // pair checks that a caller with one version can call a server with another, and that one which has these endpoints and
 // that cluster meets nobody whom it does not accept.
 func (m *model) pair(caller, server int) {
+	m.t.Helper()
+	m.ports(caller, server)
+	a, b := m.versions[caller], m.versions[server]
+	if a.stance == nil {
+		return // it has no cluster
+	}
+	if b.stance == nil || (len(b.stance.Identities) == 0 && server < caller) {
+		return // it has had no endpoints, and is given the cluster before it is given some
+	}
+	for _, id := range a.calls {
+		if !slices.Contains(b.stance.Identities, id) && !m.vanished(min(caller, server), max(caller, server)) {
+			m.fail("a caller with the endpoints of %d calls %s, and with the cluster of %d it accepts only %v", caller, id, server, b.stance.Identities)
+		}
+	}
+}
+
+// ports checks the first of these.
+func (m *model) ports(caller, server int) {
 	m.t.Helper()
 	a, b := m.versions[caller], m.versions[server]
 	if a.stance == nil {
@@ -84,14 +107,15 @@ func (m *model) pair(caller, server int) {
 		}
 		m.fail("a caller with %d speaks %s on port %d, and a server with %d takes %s", caller, p.Speak, p.Port, server, q.Accept)
 	}
-	if b.stance == nil || (len(b.stance.Identities) == 0 && server < caller) {
-		return // it has had no endpoints, and is given the cluster before it is given some
+}
+
+// leave has a proxy go away with one of the versions that proxies may have, or come back, upon which it has the newest.
+func (m *model) leave() {
+	if m.away >= 0 {
+		m.away = -1
+		return
 	}
-	for _, id := range a.calls {
-		if !slices.Contains(b.stance.Identities, id) && !m.vanished(min(caller, server), max(caller, server)) {
-			m.fail("a caller with the endpoints of %d calls %s, and with the cluster of %d it accepts only %v", caller, id, server, b.stance.Identities)
-		}
-	}
+	m.away = m.confirmed + m.random.IntN(len(m.versions)-m.confirmed)
 }
 
 // vanished tells whether nothing was secured in some version: clusters are new ones then.
@@ -177,8 +201,9 @@ func (m *model) confirm() {
 		return // the runner asks for what is there after its step
 	}
 	m.confirmed, m.known = max(m.confirmed, m.asked), max(m.known, m.asked)
-	next := handover.Step(m.versions[m.known].stance, m.now(), m.want())
-	if handover.Same(next, m.now()) {
+	how := handover.Confirmed{Without: m.away >= 0}
+	next, may := how.Step(&handover.Course{Host: host, Now: m.now(), Want: m.want()}, m.versions[m.known].stance)
+	if !may || handover.Same(next, m.now()) {
 		return
 	}
 	m.kept = next // before anybody else learns of it
@@ -204,14 +229,14 @@ func (m *model) restart() {
 // reached in few steps.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	steps, restarts := 0, 0
+	steps, restarts, without := 0, 0, 0
 	for seed := range uint64(3000) {
 		m := newModel(t, seed)
 		m.publish("first", handover.Begin(nil, m.want(), true))
 		m.kept = m.now()
 		m.ask()
 		for range 40 {
-			switch m.random.IntN(5) {
+			switch m.random.IntN(6) {
 			case 0, 1:
 				m.change()
 			case 2:
@@ -220,6 +245,13 @@ func TestModel(t *testing.T) {
 				before := len(m.versions)
 				m.confirm()
 				steps += len(m.versions) - before
+				if m.away >= 0 {
+					without += len(m.versions) - before
+				}
+			case 4:
+				if m.random.IntN(2) == 0 {
+					m.leave()
+				}
 			default:
 				if m.random.IntN(4) == 0 && m.kept != nil {
 					m.restart()
@@ -227,6 +259,7 @@ func TestModel(t *testing.T) {
 				}
 			}
 		}
+		m.away = -1
 		for range 5 {
 			m.ask()
 			m.confirm()
@@ -236,9 +269,9 @@ func TestModel(t *testing.T) {
 		}
 		m.check()
 	}
-	t.Logf("%d steps, %d restarts", steps, restarts)
-	if steps < 3000 || restarts < 1000 {
-		t.Errorf("only %d steps and %d restarts", steps, restarts)
+	t.Logf("%d steps, %d of them while a proxy was away, %d restarts", steps, without, restarts)
+	if steps < 3000 || restarts < 1000 || without < 1000 {
+		t.Errorf("only %d steps, %d of them while a proxy was away, and %d restarts", steps, without, restarts)
 	}
 }
 

@@ -180,43 +180,51 @@ func (r *Runner) agree(ctx context.Context, confirmed []Confirmed, wait time.Dur
 	if r.config.Others == nil {
 		return confirmed, wait
 	}
-	reports, again := r.askOthers(ctx)
+	reports, without, again := r.askOthers(ctx)
 	if again > 0 && (wait == 0 || again < wait) {
 		wait = again
 	}
 	var left []Confirmed
 	for _, c := range confirmed {
-		c.Shared, c.Reports = true, map[mesh.Host][]Report{}
+		quiet := Confirmed{Snapshot: c.Snapshot, Shared: true, round: c.round}
+		c.Shared, c.Without, c.Reports = true, without, map[mesh.Host][]Report{}
 		c.Hosts = slices.DeleteFunc(c.Hosts, func(h mesh.Host) bool {
 			if c.round.quiet[h] {
-				return false
+				quiet.Hosts = append(quiet.Hosts, h)
+				return true
 			}
 			c.Reports[h] = reports[h]
 			return reports[h] == nil
 		})
-		if len(c.Hosts) > 0 {
-			left = append(left, c)
+		for _, c := range []Confirmed{quiet, c} {
+			if len(c.Hosts) > 0 {
+				left = append(left, c)
+			}
 		}
 	}
 	return left, wait
 }
 
-// askOthers returns what the others say of the hosts that they have agreed on, and when to ask again.
-func (r *Runner) askOthers(ctx context.Context) (agreed map[mesh.Host][]Report, again time.Duration) {
+// askOthers returns what the others say of the hosts that they have agreed on, whether these go on without proxies that have been away
+// for long, and when to ask again.
+func (r *Runner) askOthers(ctx context.Context) (agreed map[mesh.Host][]Report, without bool, again time.Duration) {
 	if len(r.asking) == 0 {
 		r.hear(heard{})
-		return nil, 0
+		return nil, false, 0
 	}
-	hosts, missing := r.question()
+	hosts, missing, lost := r.question()
 	answers := r.config.Others.Ask(ctx, hosts, missing)
 	now, pause := time.Now(), max(r.config.Pause, 0)
 	h := heard{holds: map[mesh.Host][]string{}, here: hereOf(answers)}
 	missing = slices.DeleteFunc(missing, func(id mesh.ProxyID) bool { return h.here[id] })
+	without = len(missing) > 0
+	recent := slices.ContainsFunc(missing, func(id mesh.ProxyID) bool { return !lost[id] })
 	agreed = map[mesh.Host][]Report{}
 	for _, a := range r.asking {
-		reports, holds := reportsOf(answers, a.course, a.round.snapshot.Stance(a.course.Host))
+		confirmed := a.round.snapshot.Stance(a.course.Host)
+		reports, holds := reportsOf(answers, a.course, confirmed)
 		h.holds[a.course.Host] = holds
-		if len(missing) > 0 { // which is told of everybody who is away
+		if recent || (without && !a.course.goesOn(confirmed, true, reports)) { // which is told of everybody who is away
 			holds = append(slices.Clone(holds), list(missing)+" away")
 		}
 		if len(holds) > 0 {
@@ -237,17 +245,21 @@ func (r *Runner) askOthers(ctx context.Context) (agreed map[mesh.Host][]Report, 
 		}
 	}
 	r.hear(h)
-	return agreed, again
+	return agreed, without, again
 }
 
-// question returns the hosts that the others are asked of, and the proxies that nobody here has seen.
-func (r *Runner) question() (hosts []mesh.Host, missing []mesh.ProxyID) {
+// question returns the hosts that the others are asked of, and the proxies that nobody here has seen, and which of these for long.
+func (r *Runner) question() (hosts []mesh.Host, missing []mesh.ProxyID, lost map[mesh.ProxyID]bool) {
+	lost = map[mesh.ProxyID]bool{}
 	for _, a := range r.asking {
 		hosts = append(hosts, a.course.Host)
 		missing = append(missing, a.round.away...)
+		for _, id := range a.round.lost {
+			lost[id] = true
+		}
 	}
 	slices.Sort(missing)
-	return hosts, slices.Compact(missing)
+	return hosts, slices.Compact(missing), lost
 }
 
 func hereOf(answers []Answer) map[mesh.ProxyID]bool {

@@ -44,6 +44,7 @@ type member struct {
 	silent    bool
 	stuck     bool // its proxies confirm nothing
 	away      []mesh.ProxyID
+	lost      []mesh.ProxyID // those of them that have been so for long
 }
 
 func newFleet(t *testing.T, n int, seed uint64) *fleet {
@@ -111,7 +112,7 @@ func (m *member) confirm(at int) {
 func (m *member) Standing(_, last int64) (handover.Standing, <-chan struct{}) {
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
-	s := handover.Standing{Proxies: 1, Away: m.away}
+	s := handover.Standing{Proxies: 1, Away: m.away, Lost: m.lost}
 	newest := m.versions[len(m.versions)-1]
 	s.Reached = newest != nil && newest.Revision() >= last
 	if c := m.versions[m.confirmed]; c == nil || c.Revision() < last {
@@ -293,10 +294,30 @@ func TestReplicasHoldUp(t *testing.T) {
 		if got := show(a.Snapshot().Stance("h000")); !strings.Contains(got, "both/plain") || !strings.Contains(a.words(), "nowhere away") {
 			t.Errorf("one is nowhere, and it is at %s: %s", got, a.words())
 		}
+		f.all(mesh.AuthMutualTLS, 0, "y")
+		f.mu.Lock()
+		a.lost = []mesh.ProxyID{"p-r1"} // which the other has
+		f.mu.Unlock()
+		<-time.After(time.Minute)
+		if got := show(a.Snapshot().Stance("h000")); !strings.HasSuffix(got, "calls x") {
+			t.Errorf("one has just gone, and it is at %s", got)
+		}
+		f.mu.Lock()
+		a.lost = []mesh.ProxyID{"nowhere", "p-r1"}
+		f.mu.Unlock()
+		<-time.After(time.Minute)
+		for _, m := range f.planes {
+			if got := show(m.Snapshot().Stance("h000")); !strings.Contains(got, "both/") || !strings.HasSuffix(got, "accepts y, calls y") {
+				t.Errorf("one has long been nowhere, and %s is at %s", m.name, got)
+			}
+		}
+		if !strings.Contains(a.words(), "nowhere away") {
+			t.Errorf("one has long been nowhere: %s", a.words())
+		}
 		f.mu.Lock()
 		a.away = nil
 		f.mu.Unlock()
 		<-time.After(20 * time.Second)
-		f.settled(mesh.AuthMutualTLS, "x")
+		f.settled(mesh.AuthMutualTLS, "y")
 	})
 }

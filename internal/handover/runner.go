@@ -78,12 +78,14 @@ type round struct {
 	last     int64 // revision that put the last of the stances in force
 	began    time.Time
 	since    map[mesh.Host]time.Time // when everybody had confirmed what concerns a host, which stays so
+	without  map[mesh.Host]time.Time // when everybody had but those that have been away for long
 	held     bool                    // that it takes long is told
 
 	// Where there are other replicas.
 	agreed map[mesh.Host]time.Time // since when they all agree
 	quiet  map[mesh.Host]bool      // hosts that need no agreement
 	away   []mesh.ProxyID          // that are not connected here
+	lost   []mesh.ProxyID          // those of them that have been so for long
 }
 
 // New returns a runner. It starts nothing.
@@ -182,14 +184,18 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 		}
 		standing, signal := r.config.Proxies.Standing(s.first, round.last)
 		if r.config.Others != nil {
-			round.away, standing.Away = standing.Away, nil // they may be connected to another one
+			round.away, round.lost = standing.Away, standing.Lost // they may be connected to another one
+			standing.Away, standing.Lost = nil, nil
 		}
 		if moved == nil {
 			moved = signal
 		}
-		hosts, left := round.due(bySpan[s], &standing, now, max(r.config.Pause, 0))
+		hosts, without, left := round.due(bySpan[s], &standing, now, max(r.config.Pause, 0))
 		if len(hosts) > 0 {
 			confirmed = append(confirmed, Confirmed{Snapshot: round.snapshot, Hosts: hosts, round: round})
+		}
+		if len(without) > 0 {
+			confirmed = append(confirmed, Confirmed{Snapshot: round.snapshot, Hosts: without, Without: true, round: round})
 		}
 		r.asking = append(r.asking, round.toAsk(bySpan[s])...)
 		r.warn(round, bySpan[s], &standing, now)
@@ -201,7 +207,9 @@ func (r *Runner) look(now time.Time) (confirmed []Confirmed, moved <-chan struct
 }
 
 func newRound(s *mesh.Snapshot, courses []*Course, now time.Time) *round {
-	r := &round{snapshot: s, began: now, since: map[mesh.Host]time.Time{}, agreed: map[mesh.Host]time.Time{}}
+	r := &round{
+		snapshot: s, began: now, since: map[mesh.Host]time.Time{}, without: map[mesh.Host]time.Time{}, agreed: map[mesh.Host]time.Time{},
+	}
 	for _, c := range courses {
 		r.last = max(r.last, c.Last)
 	}
@@ -223,26 +231,34 @@ func (r *round) toAsk(courses []*Course) (list []asked) {
 	return list
 }
 
-// due returns the hosts that everybody had confirmed a pause ago, sorted, and how long it takes until there is another one or
-// it is to be looked again.
-func (r *round) due(courses []*Course, s *Standing, now time.Time, pause time.Duration) (hosts []mesh.Host, left time.Duration) {
+// due returns the hosts that everybody had confirmed a pause ago, those that go on without proxies that have been away for long, both
+// sorted, and how long it takes until there is another one or it is to be looked again.
+func (r *round) due(courses []*Course, s *Standing, now time.Time, pause time.Duration) (hosts, without []mesh.Host, left time.Duration) {
 	left = lookAgain
-	for _, c := range courses {
-		since, all := r.since[c.Host]
-		if !all && s.clear(c.Host) {
-			since, all = now, true
-			r.since[c.Host] = since
+	over := func(since map[mesh.Host]time.Time, h mesh.Host, clear bool) (begun, is bool) {
+		at, begun := since[h]
+		if !begun && clear {
+			at, begun = now, true
+			since[h] = now
 		}
-		switch rest := since.Add(pause).Sub(now); {
-		case !all:
-		case rest <= 0:
-			hosts = append(hosts, c.Host)
-		default:
+		rest := at.Add(pause).Sub(now)
+		if begun && rest > 0 {
 			left = min(left, rest)
+		}
+		return begun, begun && rest <= 0
+	}
+	for _, c := range courses {
+		if begun, is := over(r.since, c.Host, s.clear(c.Host)); is {
+			hosts = append(hosts, c.Host)
+		} else if begun || len(s.Lost) == 0 || !c.goesOn(r.snapshot.Stance(c.Host), false, nil) {
+			continue
+		} else if _, is := over(r.without, c.Host, s.clearBut(c.Host)); is {
+			without = append(without, c.Host)
 		}
 	}
 	slices.Sort(hosts)
-	return hosts, left
+	slices.Sort(without)
+	return hosts, without, left
 }
 
 // tell logs which handovers begin and which are over.

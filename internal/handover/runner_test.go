@@ -252,6 +252,63 @@ func TestProxiesHoldUp(t *testing.T) {
 	}
 }
 
+// A proxy that has been away for longer than one takes to come back holds up how ports are secured, and not which identities are called.
+func TestWhoIsLostHoldsUpNoIdentities(t *testing.T) {
+	t.Parallel()
+	const gone = "gone"
+	away := handover.Standing{Away: []mesh.ProxyID{gone}}
+	lost := handover.Standing{Away: []mesh.ProxyID{gone}, Lost: []mesh.ProxyID{gone}}
+	const before, after = "80 PERMISSIVE both/mtls; accepts x y, calls x", "80 PERMISSIVE both/mtls; accepts y, calls y"
+	for name, c := range map[string]struct {
+		standing handover.Standing
+		want     string
+		moving   int
+	}{
+		"just away":         {away, before, 1},
+		"for long":          {lost, after, 0},
+		"another one waits": {handover.Standing{Away: lost.Away, Lost: lost.Lost, Waiting: []mesh.ProxyID{"slow"}}, before, 1},
+		"two, one for long": {handover.Standing{Away: []mesh.ProxyID{gone, "just"}, Lost: lost.Lost}, before, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlane(t)
+				p.policy(1, mesh.AuthPermissive, "x")
+				p.after(5 * time.Second)
+				p.proxies.set(c.standing)
+				p.policy(1, mesh.AuthPermissive, "y")
+				p.after(30 * time.Second)
+				if got := show(p.Snapshot().Stance("h000")); got != c.want || p.Count() != c.moving {
+					t.Errorf("it is at %s, %d moving, want %s", got, p.Count(), c.want)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlane(t)
+		p.policy(1, mesh.AuthPermissive, "x")
+		p.after(5 * time.Second)
+		p.proxies.set(lost)
+		began := p.policy(1, mesh.AuthMutualTLS, "y")
+		p.after(30 * time.Second)
+		const held = "80 MUTUAL_TLS both/mtls; accepts y, calls y"
+		if got := show(p.Snapshot().Stance("h000")); got != held || p.Count() != 1 {
+			t.Errorf("a policy and identities: it is at %s, %d moving, want %s", got, p.Count(), held)
+		}
+		if left := p.Await(t.Context(), began, 0); len(left) != 1 || !strings.HasSuffix(left[0].Words(), gone+" away") {
+			t.Errorf("who waits for it is told %+v", left)
+		}
+		if n := p.publications(); n > 6 {
+			t.Errorf("%d publications", n)
+		}
+		p.proxies.set(handover.Standing{})
+		p.after(5 * time.Second)
+		if got := show(p.Snapshot().Stance("h000")); !strings.HasPrefix(got, "80 MUTUAL_TLS mtls/mtls") || p.Count() != 0 {
+			t.Errorf("when it is back: %s, %d moving", got, p.Count())
+		}
+	})
+}
+
 // A host about which something is new all the time gets on as fast as the others.
 func TestChangesDoNotStarve(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package push
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -22,15 +23,20 @@ func (e *Engine) Standing(first, last int64) (handover.Standing, <-chan struct{}
 		}
 		s.Refused = append(s.Refused, e.refusedBy(p)...)
 	}
-	for id := range e.absent {
-		if len(e.byID[id]) == 0 {
-			s.Away = append(s.Away, id)
-			s.Proxies++
+	for id, since := range e.absent {
+		if len(e.byID[id]) > 0 {
+			continue
+		}
+		s.Away = append(s.Away, id)
+		s.Proxies++
+		if time.Since(since) >= comeBack {
+			s.Lost = append(s.Lost, id)
 		}
 	}
 	slices.Sort(s.Waiting)
 	s.Waiting = slices.Compact(s.Waiting)
 	slices.Sort(s.Away)
+	slices.Sort(s.Lost)
 	slices.SortStableFunc(s.Refused, func(a, b handover.Refusal) int { return cmp.Compare(a.Proxy, b.Proxy) })
 	return s, e.changed
 }
