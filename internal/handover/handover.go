@@ -4,8 +4,9 @@
 // The pure part knows no clock and no network. In comes what a host is to be ([Want]) and how it is secured now, its
 // [mesh.Stance]; out goes what may be put in force at once ([Begin]) and what may follow once everybody has confirmed
 // ([Step]). Servers take both before callers switch, and one kind only when all have; callers accept an identity before an
-// endpoint with it is called, and as long as one is; for that nobody waits who has been away for long. So no caller speaks what a server does not take, whatever mixture of
-// unconfirmed stances proxies hold. [Runner] watches the proxies and has the store, which keeps the stances, take the steps.
+// endpoint with it is called, and as long as one is, for which nobody is waited for who has been away for long. So no caller
+// speaks what a server does not take, whatever mixture of unconfirmed stances proxies hold. [Runner] watches the proxies and has
+// the store, which keeps the stances, take the steps.
 //
 // A step is on the disk before it is published, so who starts again goes on from it, or from one step before: both understand
 // one another. What was never known starts at its target. Where what was kept is damaged nobody knows what proxies do: there

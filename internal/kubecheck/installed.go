@@ -171,9 +171,25 @@ func proxyTrouble(pod *corev1.Pod) string {
 		return why
 	}
 	for _, s := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
-		if s.Name == mesh.ProxyContainer && s.Ready {
+		switch {
+		case s.Name != mesh.ProxyContainer || !s.Ready:
+		case !isAsked(pod):
+			return "its container " + mesh.ProxyContainer + " is taken for a proxy, and no probe asks the agent of one there"
+		default:
 			return ""
 		}
 	}
 	return "its proxy is not ready"
+}
+
+// isAsked tells whether the node asks an agent how the proxy of a pod is. Else nobody waits for that proxy.
+func isAsked(pod *corev1.Pod) bool {
+	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
+		for _, p := range []*corev1.Probe{c.StartupProbe, c.ReadinessProbe} {
+			if c.Name == mesh.ProxyContainer && p != nil && p.HTTPGet != nil && p.HTTPGet.Port.IntValue() == mesh.AgentHealthPort {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -59,15 +59,25 @@ func deployment(wanted, available int32) *appsv1.Deployment {
 // pod returns one with a proxy, which is ready or waits for something.
 func pod(name, waits string, containers ...corev1.Container) corev1.Pod {
 	always := corev1.ContainerRestartPolicyAlways
+	asks := corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(mesh.AgentHealthPort)}}}
 	p := corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", Labels: map[string]string{"app": name}},
-		Spec:       corev1.PodSpec{InitContainers: []corev1.Container{{Name: mesh.ProxyContainer, RestartPolicy: &always}}, Containers: containers},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: mesh.ProxyContainer, RestartPolicy: &always, StartupProbe: &asks}}, Containers: containers,
+		},
 	}
 	status := corev1.ContainerStatus{Name: mesh.ProxyContainer, Ready: waits == ""}
 	if waits != "" && waits != "-" {
 		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: waits}
 	}
 	p.Status.InitContainerStatuses = []corev1.ContainerStatus{status}
+	return p
+}
+
+// foreign returns one with something else of the proxy's name.
+func foreign(name string) corev1.Pod {
+	p := pod(name, "")
+	p.Spec.InitContainers[0].StartupProbe = nil
 	return p
 }
 
@@ -186,6 +196,9 @@ func TestJudgements(t *testing.T) {
 		}},
 		{"pods", facts{pods: []corev1.Pod{pod("a", ""), pod("b", "-"), pod("c", "ErrImagePull")}}, (*facts).podsArea, "1 of 3 pods with a proxy have it ready", []string{
 			"error pod-not-ready pod default/b: its proxy is not ready", "error pod-not-ready pod default/c: container lateen-proxy waits: ErrImagePull",
+		}},
+		{"a pod with something of the proxy's name", facts{pods: []corev1.Pod{foreign("a")}}, (*facts).podsArea, "0 of 1 pod with a proxy have it ready", []string{
+			"error pod-not-ready pod default/a: its container lateen-proxy is taken for a proxy, and no probe asks the agent of one there",
 		}},
 		{"services", facts{pods: []corev1.Pod{pod("web", "", web)}, known: strict, services: []corev1.Service{
 			service("web", corev1.ServicePort{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}, corev1.ServicePort{Name: "web", Port: 81, TargetPort: intstr.FromString("main")},

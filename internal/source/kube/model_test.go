@@ -105,7 +105,8 @@ func (c *cluster) pod() runtime.Object {
 	o.Labels = map[string]string{"version": c.name("v", 2), "pod-template-hash": c.name("h", 9)}
 	o.Spec.ServiceAccountName = c.name("account", 2)
 	if !c.oneIn(3) {
-		o.Spec.InitContainers = []corev1.Container{{Name: mesh.ProxyContainer}}
+		probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(mesh.AgentHealthPort)}}}
+		o.Spec.InitContainers = []corev1.Container{{Name: mesh.ProxyContainer, StartupProbe: probe}}
 		o.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: c.name("port", 3), ContainerPort: 8080}}}}
 		started := c.oneIn(2)
 		o.Status.InitContainerStatuses = []corev1.ContainerStatus{{

@@ -215,7 +215,7 @@ func slimPod(o *corev1.Pod) *pod {
 		}
 	}
 	if p.proxy = hasProxy(&o.Spec); p.proxy {
-		p.running = !p.deleting && proxyRuns(&o.Status)
+		p.running = !p.deleting && proxyRuns(&o.Spec, &o.Status)
 		p.probes, p.ports = probesOf(&o.Spec), namedPorts(&o.Spec)
 	}
 	return p
@@ -243,21 +243,39 @@ var ofRollout = map[string]bool{
 	"controller-uid": true, "batch.kubernetes.io/controller-uid": true,
 }
 
-func hasProxy(spec *corev1.PodSpec) bool {
-	is := func(c corev1.Container) bool { return c.Name == mesh.ProxyContainer }
-	return slices.ContainsFunc(spec.InitContainers, is) || slices.ContainsFunc(spec.Containers, is)
-}
+func hasProxy(spec *corev1.PodSpec) bool { return proxyOf(spec) != nil }
 
-// proxyRuns tells whether the proxy has been started and has passed its startup probe.
-func proxyRuns(status *corev1.PodStatus) bool {
-	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
-		for _, c := range list {
-			if c.Name == mesh.ProxyContainer {
-				return c.Started != nil && *c.Started && c.State.Running != nil
+// proxyOf returns the container with the proxy, or nil.
+func proxyOf(spec *corev1.PodSpec) *corev1.Container {
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			if list[i].Name == mesh.ProxyContainer {
+				return &list[i]
 			}
 		}
 	}
+	return nil
+}
+
+// proxyRuns tells whether the proxy takes requests, as its agent has told the node: then it has its configuration, and does by that
+// until it hears something else. What only runs under its name, or is started over and over, has never had one: nobody waits for it.
+func proxyRuns(spec *corev1.PodSpec, status *corev1.PodStatus) bool {
+	proxy := proxyOf(spec)
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+		for _, c := range list {
+			if c.Name != mesh.ProxyContainer {
+				continue
+			}
+			started := asksAgent(proxy.StartupProbe) && c.Started != nil && *c.Started
+			return c.State.Running != nil && (started || (asksAgent(proxy.ReadinessProbe) && c.Ready))
+		}
+	}
 	return false
+}
+
+// asksAgent tells whether a probe asks the agent of a sidecar how its Envoy is.
+func asksAgent(p *corev1.Probe) bool {
+	return p != nil && p.HTTPGet != nil && p.HTTPGet.Port.IntValue() == mesh.AgentHealthPort
 }
 
 // networks are the CIDRs of a ServiceCIDR.
