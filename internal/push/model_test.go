@@ -61,6 +61,7 @@ type model struct {
 	opened  map[xds.Type]bool
 	finds   map[string]bool           // clusters that find their endpoints
 	asked   map[string]bool           // virtual hosts
+	dropped map[string]bool           // those that it does not want any more
 	bad     map[string]bool           // what was ever refused
 	tainted map[view.ID]bool          // resources of which some version, or a cluster behind it, was refused
 	told    map[view.ID][]toldVersion // what the proxy's resources were, oldest first
@@ -74,7 +75,7 @@ func newModel(t *testing.T, seed uint64, refuse bool) *model {
 		now:    time.Unix(0, 0), snapshot: mesh.NewSnapshot("cluster.local"),
 		held: map[xds.Type]map[string]string{}, leads: map[string][]string{}, warm: map[string]bool{},
 		finds: map[string]bool{},
-		asked: map[string]bool{}, bad: map[string]bool{}, tainted: map[view.ID]bool{}, behind: map[string]map[xds.Type]string{},
+		asked: map[string]bool{}, dropped: map[string]bool{}, bad: map[string]bool{}, tainted: map[view.ID]bool{}, behind: map[string]map[xds.Type]string{},
 	}
 	for _, typ := range inOrder {
 		m.held[typ] = map[string]string{}
@@ -177,6 +178,7 @@ func (m *model) connect() {
 	m.proxy, m.session = client.(*Proxy), xds.NewSession()
 	m.proxy.now = func() time.Time { return m.now }
 	m.toEnvoy, m.toLateen, m.late = nil, nil, nil
+	clear(m.dropped)
 	before := m.opened
 	m.opened = map[xds.Type]bool{}
 	m.note("connect")
@@ -334,6 +336,9 @@ func (m *model) apply(typ xds.Type, r *response) {
 		if wanted, asks := before[typ]; asks && !slices.Contains(wanted, name) {
 			continue // no listener asks for it any more
 		}
+		if (typ == xds.VirtualHostType && m.dropped[name]) || (typ == xds.EndpointsType && m.held[xds.ClusterType][name] == "") {
+			continue // it was on its way when that was not asked for any more
+		}
 		known, found := m.held[typ][name] != "", typ == xds.ClusterType && finds(x)
 		switch {
 		case found && known && !m.finds[name]:
@@ -381,6 +386,35 @@ func (m *model) apply(typ xds.Type, r *response) {
 	}
 }
 
+// drop has the Envoy not want a virtual host any more.
+func (m *model) drop(name string) {
+	m.note("drop %s", name)
+	delete(m.asked, name)
+	m.dropped[name] = true
+	delete(m.held[xds.VirtualHostType], name)
+	delete(m.leads, string(xds.VirtualHostType)+" "+name)
+	m.ask(&request{TypeUrl: string(xds.VirtualHostType), ResourceNamesUnsubscribe: []string{name}})
+}
+
+// away ends the stream, upon which things may change before the Envoy is back, and Lateen may start again.
+func (m *model) away() {
+	m.proxy.Close()
+	m.proxy = nil
+	for range m.random.IntN(4) {
+		m.change()
+	}
+	if m.random.IntN(3) == 0 {
+		m.note("Lateen starts again")
+		config := m.engine.config
+		config.Rejected, config.Uses = m.engine.Rejected(), m.engine.Uses()
+		m.engine = NewEngine(config)
+		m.engine.Apply(m.snapshot, nil)
+	}
+	for range m.random.IntN(3) {
+		m.change()
+	}
+}
+
 // step lets something happen.
 func (m *model) step(reconnect bool) {
 	m.now = m.now.Add(time.Duration(m.random.IntN(2000)) * time.Millisecond)
@@ -392,10 +426,15 @@ func (m *model) step(reconnect bool) {
 		if m.random.IntN(4) == 0 {
 			name = "out/outside.test:80"
 		}
+		if m.dropped[name] {
+			return // what was sent before would be taken for an answer
+		}
 		m.asked[name] = true
 		m.ask(&request{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{name}})
-	case n < 21 && reconnect:
-		m.proxy.Close()
+	case n < 21 && m.opened[xds.VirtualHostType] && len(m.asked) > 0:
+		m.drop(slices.Sorted(maps.Keys(m.asked))[0])
+	case n < 22 && reconnect:
+		m.away()
 		m.connect()
 	case n < 55:
 		m.lateen()
@@ -429,6 +468,9 @@ func (m *model) end() {
 			}
 		}
 	}
+	if !m.proxy.behind.empty() || m.session.InFlight() > 0 || m.proxy.settled < 0 || m.proxy.busy {
+		m.fail("it never comes to rest: in flight %d, behind %v, settled %d, busy %v", m.session.InFlight(), m.behindNames(), m.proxy.settled, m.proxy.busy)
+	}
 	if len(m.proxy.marks) > 0 {
 		m.fail("revisions %v are not arrived in the end: in flight %d, behind %v", m.proxy.marks, m.session.InFlight(), m.proxy.behind)
 	}
@@ -436,6 +478,17 @@ func (m *model) end() {
 	if n := len(m.engine.groups) + len(m.engine.made) + len(m.engine.readers) + len(m.engine.proxies) + len(m.engine.byID); n != 0 {
 		m.fail("the engine holds %d things for nobody", n)
 	}
+}
+
+// behindNames lists what is to be sent.
+func (m *model) behindNames() []string {
+	var names []string
+	for _, set := range m.proxy.behind {
+		for s := range set.slots {
+			names = append(names, s.id.String())
+		}
+	}
+	return names
 }
 
 // Whatever a mesh and an Envoy do: a route that is in force leads to clusters that are there and have endpoints, no
