@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv3 "google.golang.org/genproto/googleapis/rpc/status"
@@ -120,53 +119,6 @@ func (m *model) edit(what string, change func(*mesh.Draft)) {
 	if m.proxy != nil {
 		m.tell()
 	}
-}
-
-// change changes something in the mesh.
-func (m *model) change() {
-	i := m.random.IntN(modelHosts)
-	h := modelHost(i)
-	switch n := m.random.IntN(20); {
-	case n < 2:
-		m.edit("no rule for "+string(h), func(d *mesh.Draft) { d.SetRules(h, nil) })
-	case n < 9:
-		version, other := fmt.Sprintf("v%d", m.random.IntN(4)), modelHost(m.random.IntN(modelHosts))
-		m.edit("rule "+string(h)+" to "+version, func(d *mesh.Draft) {
-			rule := &mesh.RouteRule{Object: mesh.Ref{Name: "x"}, Destination: h, Routes: []mesh.WeightedRoute{
-				{Host: h, Labels: mesh.Labels{"version": version}, Weight: 50}, {Host: other, Weight: 50},
-			}}
-			if n == 8 {
-				rule.Routes, rule.Mirror = rule.Routes[:1], &mesh.Target{Host: other, Labels: mesh.Labels{"version": version}}
-			}
-			d.SetRules(h, mesh.NewRuleSet(h, []*mesh.RouteRule{rule}))
-		})
-	case n < 13:
-		address := fmt.Sprintf("127.0.0.%d", 1+m.random.IntN(20))
-		m.edit("endpoint of "+string(h), func(d *mesh.Draft) {
-			d.SetEndpoints(h, &mesh.EndpointSet{Host: h, Endpoints: []mesh.Endpoint{{
-				Address: address, Ports: map[string]int{"http": 80, "tcp": 81}, Labels: mesh.Labels{"version": "v1"}, Health: mesh.Healthy,
-			}}})
-		})
-	case n < 15:
-		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2}[m.random.IntN(2)]
-		m.edit("protocol of "+string(h), func(d *mesh.Draft) { d.SetService(h, modelService(i, protocol)) })
-	case n < 16 && i != lasting:
-		m.edit("no service "+string(h), func(d *mesh.Draft) { d.SetService(h, nil) })
-	case n < 18:
-		protocol := []mesh.Protocol{mesh.HTTP, mesh.HTTP2, mesh.TCP}[m.random.IntN(3)]
-		rule := &mesh.EgressRule{Destination: "*.test", Ports: []mesh.Port{{Number: 80, Protocol: protocol}}}
-		m.edit("calls outside, "+string(protocol), func(d *mesh.Draft) {
-			d.SetEgressPatterns(mesh.NewEgressPatterns([]*mesh.EgressRule{rule}))
-		})
-	default:
-		m.edit("no calls outside", func(d *mesh.Draft) { d.SetEgressPatterns(nil) })
-	}
-}
-
-// finds tells whether a cluster that the Envoy has looks its endpoints up by itself.
-func finds(x *discoveryv3.Resource) bool {
-	var c clusterv3.Cluster
-	return x.GetResource().UnmarshalTo(&c) == nil && c.GetType() != clusterv3.Cluster_EDS
 }
 
 // connect opens a stream, with what the Envoy has.
