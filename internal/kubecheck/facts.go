@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -24,6 +25,7 @@ type facts struct {
 	client    kubernetes.Interface
 	cluster   *install.Cluster
 	manifests []byte
+	now       time.Time
 
 	name       string
 	version    *version.Info
@@ -69,7 +71,7 @@ func (e *silent) Hint() string {
 
 // look reads what every report needs.
 func look(ctx context.Context, c Config) (*facts, error) {
-	f := &facts{config: c, name: c.Cluster.Context, roots: map[string]string{}}
+	f := &facts{config: c, now: time.Now(), name: c.Cluster.Context, roots: map[string]string{}}
 	var err error
 	if f.client, err = c.Cluster.Typed(); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package kubecheck
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -132,12 +133,16 @@ func (f *facts) podsArea() (string, []checkup.Finding) {
 		return notKnown, nil
 	}
 	var findings []checkup.Finding
-	ready := 0
+	ready, starting := 0, 0
 	for i := range f.pods {
 		pod := &f.pods[i]
 		message := proxyTrouble(pod)
-		if message == "" {
+		switch {
+		case message == "":
 			ready++
+			continue
+		case message == notReady && f.now.Sub(pod.CreationTimestamp.Time) < startTime:
+			starting++
 			continue
 		}
 		findings = append(findings, checkup.Finding{
@@ -145,8 +150,18 @@ func (f *facts) podsArea() (string, []checkup.Finding) {
 			Fix: "`kubectl -n " + pod.Namespace + " logs " + pod.Name + " -c " + mesh.ProxyContainer + "` and `kubectl -n " + pod.Namespace + " describe pod " + pod.Name + "` say more",
 		})
 	}
-	return fmt.Sprintf("%d of %s with a proxy have it ready", ready, number(len(f.pods), "pod")), bounded(findings)
+	told := fmt.Sprintf("%d of %s with a proxy have it ready", ready, number(len(f.pods), "pod"))
+	if starting > 0 {
+		told += fmt.Sprintf(", %d just starting", starting)
+	}
+	return told, bounded(findings)
 }
+
+// startTime is the age up to which a pod whose proxy is not ready is starting.
+const startTime = time.Minute
+
+// notReady is said of a proxy of which nobody knows what keeps it.
+const notReady = "its proxy is not ready"
 
 // mostFindings bounds how many findings of a kind are listed one by one.
 const mostFindings = 20
@@ -179,7 +194,7 @@ func proxyTrouble(pod *corev1.Pod) string {
 			return ""
 		}
 	}
-	return "its proxy is not ready"
+	return notReady
 }
 
 // isAsked tells whether the node asks an agent how the proxy of a pod is. Else nobody waits for that proxy.
