@@ -201,7 +201,7 @@ func TestJudgements(t *testing.T) {
 			"error root-missing namespace c: there is no ConfigMap lateen-root: new pods with a proxy wait for it, and do not start",
 			"error root-differs namespace b: the ConfigMap lateen-root holds other roots than that of lateen-system: new proxies trust nobody",
 		}},
-		{"pods", facts{pods: []corev1.Pod{pod("a", ""), pod("b", "-"), pod("c", "ErrImagePull")}}, (*facts).podsArea, "1 of 3 pods with a proxy have it ready", []string{
+		{"pods", facts{now: time.Unix(1_000, 0), pods: []corev1.Pod{pod("a", ""), pod("b", "-"), pod("c", "ErrImagePull")}}, (*facts).podsArea, "1 of 3 pods with a proxy have it ready", []string{
 			"error pod-not-ready pod default/b: its proxy is not ready", "error pod-not-ready pod default/c: container lateen-proxy waits: ErrImagePull",
 		}},
 		{"pods that start", facts{now: time.Unix(1_000, 0), pods: []corev1.Pod{aged(pod("a", "-"), 970), aged(pod("b", "-"), 930), aged(pod("c", "ErrImagePull"), 970)}},
@@ -269,7 +269,7 @@ func TestWhatMayNotBeRead(t *testing.T) {
 // A thousand pods that do not start are told in a few findings, which say how many more there are.
 func TestManyFindings(t *testing.T) {
 	t.Parallel()
-	f := facts{}
+	f := facts{now: time.Unix(1_000, 0)}
 	for i := range 1000 {
 		f.pods = append(f.pods, pod(fmt.Sprint(i), "-"))
 	}
