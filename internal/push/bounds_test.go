@@ -3,10 +3,12 @@ package push_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
@@ -52,5 +54,46 @@ func TestFloodOfHeldClusters(t *testing.T) {
 	}
 	if n := w.Engine.Counters().Cuts.Load(); n > 20_000 {
 		t.Errorf("one request had %d views cut", n)
+	}
+}
+
+// Who says in one request that it needs the endpoints of many clusters no longer, which have just been removed, and those of a new one, is
+// given the new ones: it holds no more than it may.
+func TestEndpointsInExchange(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{Grace: 300 * time.Millisecond})
+	c := newConversation(t, w, f)
+	const many = 300
+	var hosts, clusters []string
+	w.Edit(func(d *mesh.Draft) {
+		for i := range many {
+			s := meshtest.NewService(fmt.Sprintf("s%d", i), "http", 80)
+			d.SetService(s.Host, s)
+			hosts = append(hosts, fmt.Sprintf("out/s%d:80", i))
+			clusters = append(clusters, mesh.Subset{Host: s.Host, Port: 80}.String())
+		}
+	})
+	c.answer(c.say(request(xds.ClusterType)))
+	c.answer(c.say(request(xds.ListenerType)))
+	c.answer(c.say(request(xds.RouteType, "out")))
+	c.answer(c.say(request(xds.VirtualHostType, hosts...)))
+	c.answer(c.say(request(xds.EndpointsType, clusters...)))
+	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesUnsubscribe: hosts}))
+	removed := 0
+	for end := time.Now().Add(meshtest.Patience); removed < many; {
+		sent := c.next()
+		for _, r := range of(sent, xds.ClusterType) {
+			removed += len(r.GetRemovedResources())
+		}
+		c.answer(sent)
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d clusters are removed", removed, many)
+		}
+	}
+	c.answer(c.say(request(xds.VirtualHostType, "out/reviews:9080")))
+	exchange := request(xds.EndpointsType, subset(""))
+	exchange.ResourceNamesUnsubscribe = clusters
+	if sent := of(c.say(exchange), xds.EndpointsType); len(sent) != 1 || len(sent[0].GetResources()) != 1 {
+		t.Errorf("sent %v, want the endpoints of reviews", sent)
 	}
 }

@@ -99,6 +99,9 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 	switch {
 	case kind == view.KindScope: // all are sent, whichever are asked for
 	case !listed(kind):
+		for _, name := range e.Unsubscribed { // first: else it seems to hold both what it lets go and what comes in its place
+			p.dropped(view.ID{Kind: kind, Name: name})
+		}
 		for _, name := range e.Subscribed {
 			id := view.ID{Kind: kind, Name: name}
 			p.asked(id, e.Held[name])
@@ -106,9 +109,6 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 				s.wished = true
 				p.engine.learn(p, s)
 			}
-		}
-		for _, name := range e.Unsubscribed {
-			p.dropped(view.ID{Kind: kind, Name: name})
 		}
 	case p.walks:
 		p.walk(kind, e)
