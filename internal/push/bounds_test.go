@@ -61,7 +61,7 @@ func TestFloodOfHeldClusters(t *testing.T) {
 // given the new ones: it holds no more than it may.
 func TestEndpointsInExchange(t *testing.T) {
 	t.Parallel()
-	w, f := one(t, push.Config{Grace: 300 * time.Millisecond})
+	w, f := one(t, push.Config{Grace: time.Millisecond})
 	c := newConversation(t, w, f)
 	const many = 300
 	var hosts, clusters []string
@@ -73,24 +73,27 @@ func TestEndpointsInExchange(t *testing.T) {
 			clusters = append(clusters, mesh.Subset{Host: s.Host, Port: 80}.String())
 		}
 	})
-	c.answer(c.say(request(xds.ClusterType)))
-	c.answer(c.say(request(xds.ListenerType)))
-	c.answer(c.say(request(xds.RouteType, "out")))
-	c.answer(c.say(request(xds.VirtualHostType, hosts...)))
-	c.answer(c.say(request(xds.EndpointsType, clusters...)))
-	c.answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesUnsubscribe: hosts}))
 	removed := 0
-	for end := time.Now().Add(meshtest.Patience); removed < many; {
-		sent := c.next()
-		for _, r := range of(sent, xds.ClusterType) {
-			removed += len(r.GetRemovedResources())
+	answer := func(sent []*discoveryv3.DeltaDiscoveryResponse) {
+		for ; len(sent) > 0; sent = sent[1:] {
+			if sent[0].GetTypeUrl() == string(xds.ClusterType) {
+				removed += len(sent[0].GetRemovedResources())
+			}
+			sent = append(sent, c.say(ack(sent[0]))...)
 		}
-		c.answer(sent)
-		if time.Now().After(end) {
+	}
+	answer(c.say(request(xds.ClusterType)))
+	answer(c.say(request(xds.ListenerType)))
+	answer(c.say(request(xds.RouteType, "out")))
+	answer(c.say(request(xds.VirtualHostType, hosts...)))
+	answer(c.say(request(xds.EndpointsType, clusters...)))
+	answer(c.say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesUnsubscribe: hosts}))
+	for end := time.Now().Add(meshtest.Patience); removed < many; {
+		if answer(c.next()); time.Now().After(end) {
 			t.Fatalf("%d of %d clusters are removed", removed, many)
 		}
 	}
-	c.answer(c.say(request(xds.VirtualHostType, "out/reviews:9080")))
+	answer(c.say(request(xds.VirtualHostType, "out/reviews:9080")))
 	exchange := request(xds.EndpointsType, subset(""))
 	exchange.ResourceNamesUnsubscribe = clusters
 	if sent := of(c.say(exchange), xds.EndpointsType); len(sent) != 1 || len(sent[0].GetResources()) != 1 {
