@@ -12,7 +12,6 @@ package push
 
 import (
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,6 +117,7 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	e.noteStances(s, keys)
 	e.snapshot, e.began = s, began
 	entries, groups := map[*entry]struct{}{}, map[*group]struct{}{}
+	concerned := map[*Proxy]struct{}{}
 	for _, k := range keys {
 		for r := range e.readers[k] {
 			switch r := r.(type) {
@@ -128,11 +128,10 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 			}
 		}
 		if k.Kind == mesh.KindWorkload {
-			e.moveProxies(mesh.ProxyID(k.Name))
+			e.moveProxies(mesh.ProxyID(k.Name), concerned)
 			e.miss(mesh.ProxyID(k.Name))
 		}
 	}
-	concerned := map[*Proxy]struct{}{}
 	for g := range groups {
 		e.regroup(g, concerned)
 	}
@@ -168,21 +167,6 @@ func (e *Engine) Apply(s *mesh.Snapshot, keys []mesh.Key) {
 	e.news.tell()
 }
 
-// moveProxies ends the streams of proxies whose workload is another one now: they come back as what they are.
-func (e *Engine) moveProxies(id mesh.ProxyID) {
-	w := e.snapshot.Workload(id)
-	if w == nil {
-		for resource := range e.rejected.by[id] {
-			e.rejected.remove(id, resource)
-		}
-	}
-	for p := range e.byID[id] {
-		if w == nil || callerOf(w, p.caller.Plain).Key() != p.callerKey || !maps.Equal(p.own, ownOf(w)) {
-			p.evict()
-		}
-	}
-}
-
 // miss notes whether a proxy that runs is not connected, or has not taken its configuration yet. The lock is held.
 func (e *Engine) miss(id mesh.ProxyID) {
 	w := e.snapshot.Workload(id)
@@ -206,11 +190,12 @@ func (e *Engine) signal() {
 	e.changed = make(chan struct{})
 }
 
-// take returns the resources of the proxy that changed since it last asked, as they are now (nil: gone), whether scopes did, and
-// the revision that they belong to.
-func (e *Engine) take(p *Proxy) (changed map[view.ID]*made, scoped bool, revision int64) {
+// take returns the resources of the proxy that changed since it last asked, as they are now (nil: gone), whether it has grown, whether
+// scopes have changed, and the revision that all that belongs to.
+func (e *Engine) take(p *Proxy) (changed map[view.ID]*made, grew, scoped bool, revision int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	grew = e.grow(p)
 	scoped, p.scoped = p.scoped, false
 	changed = make(map[view.ID]*made, len(p.dirty))
 	for en := range p.dirty {
@@ -220,5 +205,5 @@ func (e *Engine) take(p *Proxy) (changed map[view.ID]*made, scoped bool, revisio
 		}
 	}
 	clear(p.dirty)
-	return changed, scoped, e.snapshot.Revision()
+	return changed, grew, scoped, e.snapshot.Revision()
 }

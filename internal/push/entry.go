@@ -95,16 +95,21 @@ func (e *Engine) remove(p *Proxy, id view.ID) {
 		return
 	}
 	if en := g.entries[g.classes.Of(p.caller)]; en != nil {
-		delete(en.subscribers, p)
-		delete(p.dirty, en)
-		if len(en.subscribers) == 0 && en.group.key.ID.Kind != view.KindScope { // which are there for all
-			e.drop(en)
-			delete(g.entries, en.class)
-		}
+		e.leaveEntry(p, en)
 	}
 	if len(g.entries) == 0 {
 		e.index(g, nil)
 		delete(e.groups, g.key)
+	}
+}
+
+// leaveEntry takes a proxy off the subscribers of an entry, which goes with the last of them. The lock is held.
+func (e *Engine) leaveEntry(p *Proxy, en *entry) {
+	delete(en.subscribers, p)
+	delete(p.dirty, en)
+	if len(en.subscribers) == 0 && en.group.key.ID.Kind != view.KindScope { // which are there for all
+		e.drop(en)
+		delete(en.group.entries, en.class)
 	}
 }
 

@@ -114,7 +114,7 @@ func TestGroupsAreWhatTheySay(t *testing.T) {
 				if random.IntN(2) == 0 {
 					continue
 				}
-				changed, _, _ := e.take(p)
+				changed, _, _, _ := e.take(p)
 				for id, m := range changed {
 					if _, ok := have[i][id]; !ok {
 						t.Fatalf("seed %d: %s is told of %s, to which it does not subscribe", seed, p.id, id)

@@ -2,6 +2,7 @@ package push
 
 import (
 	"fmt"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -13,7 +14,9 @@ import (
 func (m *model) change() {
 	i := m.random.IntN(modelHosts)
 	h := modelHost(i)
-	switch n := m.random.IntN(20); {
+	switch n := m.random.IntN(21); {
+	case n == 20:
+		m.serve(h)
 	case n < 2:
 		m.edit("no rule for "+string(h), func(d *mesh.Draft) { d.SetRules(h, nil) })
 	case n < 9:
@@ -22,6 +25,9 @@ func (m *model) change() {
 			rule := &mesh.RouteRule{Object: mesh.Ref{Name: "x"}, Destination: h, Routes: []mesh.WeightedRoute{
 				{Host: h, Labels: mesh.Labels{"version": version}, Weight: 50}, {Host: other, Weight: 50},
 			}}
+			if m.random.IntN(4) == 0 {
+				rule.Source = &mesh.SourceMatch{Host: other}
+			}
 			if n == 8 {
 				rule.Routes, rule.Mirror = rule.Routes[:1], &mesh.Target{Host: other, Labels: mesh.Labels{"version": version}}
 			}
@@ -47,6 +53,20 @@ func (m *model) change() {
 		})
 	default:
 		m.edit("no calls outside", func(d *mesh.Draft) { d.SetEgressPatterns(nil) })
+	}
+}
+
+// serve has the workload serve a host more: its stream goes on.
+func (m *model) serve(h mesh.Host) {
+	w := *m.snapshot.Workload("c.default")
+	port := 8000 + len(w.Serves)
+	if slices.ContainsFunc(w.Serves, func(s mesh.Serving) bool { return s.Host == h }) {
+		return
+	}
+	w.Serves = append(slices.Clone(w.Serves), mesh.Serving{Host: h, Port: port, Protocol: mesh.HTTP, Listen: port, Target: "127.0.0.1:9000"})
+	m.edit("it serves "+string(h), func(d *mesh.Draft) { d.SetWorkload(w.ID(), &w) })
+	if m.proxy != nil && m.proxy.evicted {
+		m.fail("its stream ends, since it serves %s", h)
 	}
 }
 

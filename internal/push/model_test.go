@@ -403,6 +403,11 @@ func (m *model) end() {
 		m.envoy()
 	}
 	if !m.refuse {
+		for id := range m.proxy.own {
+			if m.held[typeOf[id.Kind]][id.Name] == "" {
+				m.fail("%s of its own is not there in the end", id)
+			}
+		}
 		for id, s := range m.proxy.slots {
 			if s.want != nil && m.held[typeOf[id.Kind]][id.Name] != s.want.resource.Version {
 				m.fail("%s is not the newest in the end", id)
@@ -415,7 +420,7 @@ func (m *model) end() {
 			}
 		}
 		for c := range m.held[xds.ClusterType] {
-			if !used[c] && c != view.Inner {
+			if !used[c] && c != view.Inner && !strings.HasPrefix(c, "inbound|") {
 				m.fail("cluster %s is left over", c)
 			}
 		}

@@ -117,11 +117,6 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 		id:        n.ID(),
 		typ:       n.Type,
 		habits:    habitsOf(w, peer.Only),
-		caller:    caller,
-		callerKey: caller.Key(),
-		scope:     scopeOf(caller),
-		scopeKey:  scopeOf(caller).Key(),
-		scopeName: caller.Project(view.InitHost()).Key()[:scopeSize],
 		own:       ownOf(w),
 		slots:     map[view.ID]*slot{},
 		behind:    slotsByKind{},
@@ -138,6 +133,7 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 		held:      map[view.Kind]int{},
 		now:       time.Now,
 	}
+	p.setCaller(caller)
 	p.seat = &seat{p}
 	e.proxies[p] = struct{}{}
 	if e.byID[p.id] == nil {

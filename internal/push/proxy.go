@@ -32,16 +32,18 @@ type Proxy struct {
 	since     time.Time
 	proven    string // SPIFFE ID by which it has connected; "": without one
 	scopeName string
-
-	engine *Engine
-	id     mesh.ProxyID
-	typ    mesh.ProxyType
-	habits
+	grown     *grown // what it becomes in its next turn; nil: nothing else
+	// Written with the lock held, in the proxy's turn.
 	caller    view.Caller
 	callerKey string
 	scope     view.Caller // the facts that it shares with the replicas of its workload
 	scopeKey  string
 	own       map[view.ID]struct{}
+
+	engine *Engine
+	id     mesh.ProxyID
+	typ    mesh.ProxyType
+	habits
 
 	slots  map[view.ID]*slot
 	behind slotsByKind // slots that may have something to send
@@ -191,7 +193,7 @@ func (p *Proxy) Close() {
 // what leads to them; the endpoints of a service that is gone come after what led to them, and clusters that nothing leads to
 // go last, after a grace.
 func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
-	changed, scoped, revision := p.engine.take(p)
+	changed, grew, scoped, revision := p.engine.take(p)
 	p.before, p.taken, p.taking = p.taken, revision, true
 	for id, m := range changed {
 		if s, ok := p.slots[id]; ok {
@@ -199,6 +201,9 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 		} else if p.lists[id.Kind] != nil && id == view.Everything(id.Kind) {
 			p.relist(id, m, nil)
 		}
+	}
+	if grew {
+		p.holdOwn(session)
 	}
 	if scoped {
 		p.leaving[view.KindScope] = cmp.Or(p.leaving[view.KindScope], p.current())

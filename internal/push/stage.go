@@ -60,6 +60,8 @@ func Show(v view.View, stage Stage) (string, error) {
 // connectedAs returns the facts about the proxy of a workload as it has connected last, else as one with a certificate.
 func (e *Engine) connectedAs(w *mesh.Workload) view.Caller {
 	streams := e.streams(w.ID())
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	return callerOf(w, len(streams) > 0 && streams[0].caller.Plain)
 }
 
