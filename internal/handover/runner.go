@@ -235,9 +235,9 @@ func (r *round) toAsk(courses []*Course) (list []asked) {
 // sorted, and how long it takes until there is another one or it is to be looked again.
 func (r *round) due(courses []*Course, s *Standing, now time.Time, pause time.Duration) (hosts, without []mesh.Host, left time.Duration) {
 	left = lookAgain
-	over := func(since map[mesh.Host]time.Time, h mesh.Host, clear bool) (begun, is bool) {
+	over := func(since map[mesh.Host]time.Time, h mesh.Host, all bool) (begun, is bool) {
 		at, begun := since[h]
-		if !begun && clear {
+		if !begun && all {
 			at, begun = now, true
 			since[h] = now
 		}

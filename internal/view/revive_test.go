@@ -31,31 +31,45 @@ func TestTheLastThatDrainsIsCalled(t *testing.T) {
 	}{
 		"all of the service": {
 			[]mesh.Endpoint{endpoint(1, "v1", mesh.Draining), endpoint(2, "v2", mesh.Draining)},
-			mesh.Subset{Port: 80}, nil, []mesh.Health{mesh.Healthy, mesh.Healthy},
+			mesh.Subset{Port: 80},
+			nil,
+			[]mesh.Health{mesh.Healthy, mesh.Healthy},
 		},
 		"one of the service": {
 			[]mesh.Endpoint{endpoint(1, "v1", mesh.Draining), endpoint(2, "v2", mesh.Healthy)},
-			mesh.Subset{Port: 80}, nil, []mesh.Health{mesh.Draining, mesh.Healthy},
+			mesh.Subset{Port: 80},
+			nil,
+			[]mesh.Health{mesh.Draining, mesh.Healthy},
 		},
 		"the last of a version": {
 			[]mesh.Endpoint{endpoint(1, "v1", mesh.Draining), endpoint(2, "v2", mesh.Healthy)},
-			mesh.Subset{Port: 80, Labels: v1}, nil, []mesh.Health{mesh.Healthy},
+			mesh.Subset{Port: 80, Labels: v1},
+			nil,
+			[]mesh.Health{mesh.Healthy},
 		},
 		"not the last of a version": {
 			[]mesh.Endpoint{endpoint(1, "v1", mesh.Draining), endpoint(2, "v1", mesh.Healthy)},
-			mesh.Subset{Port: 80, Labels: v1}, nil, []mesh.Health{mesh.Draining, mesh.Healthy},
+			mesh.Subset{Port: 80, Labels: v1},
+			nil,
+			[]mesh.Health{mesh.Draining, mesh.Healthy},
 		},
 		"the last with a port": {
 			[]mesh.Endpoint{endpoint(1, "v1", mesh.Draining, "tcp"), endpoint(2, "v1", mesh.Healthy)},
-			mesh.Subset{Port: 81}, nil, []mesh.Health{mesh.Healthy},
+			mesh.Subset{Port: 81},
+			nil,
+			[]mesh.Health{mesh.Healthy},
 		},
 		"the last whose identity is known": {
 			[]mesh.Endpoint{named(endpoint(1, "v1", mesh.Draining), "a"), named(endpoint(2, "v1", mesh.Healthy), "b")},
-			mesh.Subset{Port: 80}, []string{"a"}, []mesh.Health{mesh.Healthy},
+			mesh.Subset{Port: 80},
+			[]string{"a"},
+			[]mesh.Health{mesh.Healthy},
 		},
 		"one of those whose identities are known": {
 			[]mesh.Endpoint{named(endpoint(1, "v1", mesh.Draining), "a"), named(endpoint(2, "v1", mesh.Healthy), "b")},
-			mesh.Subset{Port: 80}, []string{"a", "b"}, []mesh.Health{mesh.Draining, mesh.Healthy},
+			mesh.Subset{Port: 80},
+			[]string{"a", "b"},
+			[]mesh.Health{mesh.Draining, mesh.Healthy},
 		},
 		"nobody": {nil, mesh.Subset{Port: 80}, nil, nil},
 	} {
