@@ -91,8 +91,12 @@ golden: ## rewrite the golden files; look at the difference before you commit it
 	$(GO) test $(ARGS) $(or $(GOLDEN),$(error no package has golden cases)) -update
 
 .PHONY: bench
-bench: build envoy ## the benchmarks
+bench: build envoy kubernetes ## the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(ARGS) $(PKG)
+
+.PHONY: bench-kubernetes
+bench-kubernetes: kubernetes ## the control plane with an API server, 1000 services and 1000 proxies
+	$(GO) test -run '^$$' -bench '^BenchmarkKubernetes$$/^proxies=1000$$' -timeout $(TIMEOUT) $(ARGS) ./bench
 
 .PHONY: soak
 soak: build envoy cc ## the tests named Load… at full length; `make test` runs them short

@@ -178,7 +178,7 @@ func (c *churn) passBy(i int) {
 	delete(c.away, i)
 	delete(c.ended, i)
 	if c.random.IntN(2) == 0 {
-		p.forget(c.spellings(i))
+		p.forget(c.targets(i))
 	}
 	p.come(context.WithoutCancel(c.Context()))
 }
@@ -190,7 +190,7 @@ func (c *churn) ask() {
 	if c.random.IntN(5) == 0 {
 		host = fmt.Sprintf("any-%d.example.org:80", c.random.IntN(1_000_000))
 	}
-	if err := c.fleet.proxies[c.random.IntN(c.proxies)].ask(host); err != nil {
+	if err := c.fleet.proxies[c.random.IntN(c.proxies)].ask(spelled(host)); err != nil {
 		c.Fatal(err)
 	}
 }
@@ -206,7 +206,7 @@ func (c *churn) begin() {
 	c.registry.Endpoints = slices.Clone(c.first.Endpoints)
 	c.edit = mesh.RegistryEdit{}
 	for i, p := range c.fleet.proxies {
-		p.forget(c.spellings(i))
+		p.forget(c.targets(i))
 	}
 	c.rig.tell()
 	c.unrule(func(i int) bool { return i%ruledEvery != 0 })

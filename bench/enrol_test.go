@@ -57,7 +57,7 @@ func (e *enrolment) request(ctx context.Context) (err error) {
 	for _, c := range e.answer.Chain {
 		shown.Certificate = append(shown.Certificate, c.Raw)
 	}
-	e.ask.Token, e.ask.Trust, e.ask.Renew = "", &e.answer.Trust, shown
+	e.ask.Token, e.ask.ServiceAccount, e.ask.Trust, e.ask.Renew = "", "", &e.answer.Trust, shown
 	return nil
 }
 

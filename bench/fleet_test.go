@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lateen-mesh/lateen/internal/view"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -27,9 +25,10 @@ type fleet struct {
 	names   names
 
 	messages, resources, bytes atomic.Int64 // received
+	scopes, scopeBytes         atomic.Int64 // of those, scopes
 
 	mu      sync.Mutex
-	filling arrivals // proxies that have all virtual hosts that they want
+	filling arrivals // proxies that have all that they call
 	watched atomic.Pointer[watch]
 }
 
@@ -60,11 +59,18 @@ func (a *arrivals) add(at time.Time) {
 	}
 }
 
-// watch waits for a new version of one resource.
+// watch waits for new versions of some resources of a type.
 type watch struct {
-	typ  xds.Type
-	name string
+	typ   xds.Type
+	names map[string]bool
+	seen  []arrival
 	arrivals
+}
+
+// arrival is when some proxy got a resource.
+type arrival struct {
+	name string
+	at   time.Time
 }
 
 // count counts what a response carries.
@@ -72,20 +78,27 @@ func (f *fleet) count(r *response) {
 	f.messages.Add(1)
 	f.resources.Add(int64(len(r.resources)))
 	f.bytes.Add(int64(r.size))
+	if r.typ == xds.ScopeType {
+		f.scopes.Add(int64(len(r.resources)))
+		f.scopeBytes.Add(int64(r.size))
+	}
 }
 
 // counted is what all proxies were sent.
-type counted struct{ messages, resources, bytes int64 }
+type counted struct{ messages, resources, bytes, scopes, scopeBytes int64 }
 
 func (f *fleet) counted() counted {
-	return counted{f.messages.Load(), f.resources.Load(), f.bytes.Load()}
+	return counted{f.messages.Load(), f.resources.Load(), f.bytes.Load(), f.scopes.Load(), f.scopeBytes.Load()}
 }
 
 func (c counted) since(before counted) counted {
-	return counted{c.messages - before.messages, c.resources - before.resources, c.bytes - before.bytes}
+	return counted{
+		c.messages - before.messages, c.resources - before.resources, c.bytes - before.bytes,
+		c.scopes - before.scopes, c.scopeBytes - before.scopeBytes,
+	}
 }
 
-// filled notes that a proxy lacks so many of the virtual hosts that it wants.
+// filled notes that a proxy lacks so much of what it calls.
 func (f *fleet) filled(empty int, at time.Time) {
 	if empty != 0 {
 		return
@@ -100,32 +113,45 @@ func (f *fleet) filled(empty int, at time.Time) {
 // arrived notes that a proxy got another version of a resource.
 func (f *fleet) arrived(t xds.Type, n *name, at time.Time) {
 	w := f.watched.Load()
-	if w == nil || w.typ != t || w.name != n.text {
+	if w == nil || w.typ != t || !w.names[n.text] {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if w.got < w.want {
+		w.seen = append(w.seen, arrival{n.text, at})
 		w.add(at)
 	}
 }
 
-// watch begins to wait for another version of a resource at all proxies that have it.
-func (f *fleet) watch(t xds.Type, resource string) *watch {
+// watch begins to wait for another version of resources at all proxies that have them.
+func (f *fleet) watch(t xds.Type, resources ...string) *watch {
 	f.tb.Helper()
-	n := f.names.of([]byte(resource))
-	holders := 0
-	for _, p := range f.proxies {
-		p.mu.Lock()
-		if _, ok := p.held[t][n]; ok {
-			holders++
+	all := 0
+	for _, resource := range resources {
+		n := f.names.of([]byte(resource))
+		holders := 0
+		for _, p := range f.proxies {
+			p.mu.Lock()
+			if _, ok := p.held[t][n]; ok {
+				holders++
+			}
+			p.mu.Unlock()
 		}
-		p.mu.Unlock()
+		if holders == 0 {
+			f.tb.Fatalf("nobody holds %s", resource)
+		}
+		all += holders
 	}
-	if holders == 0 {
-		f.tb.Fatalf("nobody holds %s", resource)
+	return f.expect(t, all, resources...)
+}
+
+// expect begins to wait until resources have come so often.
+func (f *fleet) expect(t xds.Type, times int, resources ...string) *watch {
+	w := &watch{typ: t, names: map[string]bool{}, arrivals: newArrivals(times)}
+	for _, resource := range resources {
+		w.names[resource] = true
 	}
-	w := &watch{typ: t, name: resource, arrivals: newArrivals(holders)}
 	f.watched.Store(w)
 	return w
 }
@@ -160,7 +186,7 @@ func (f *fleet) disconnect() {
 	}
 }
 
-// fill has all proxies connect for the first time, and returns when each has every virtual host that it wants.
+// fill has all proxies connect for the first time, and returns when each has all that it calls.
 func (f *fleet) fill() arrivals {
 	f.tb.Helper()
 	f.mu.Lock()
@@ -185,27 +211,25 @@ func (f *fleet) whole() {
 }
 
 // newFleet returns proxies that are not connected.
-func newFleet(tb testing.TB, s *server, w *world) *fleet {
+func newFleet(tb testing.TB, s *server, members []member) *fleet {
 	tb.Helper()
 	f := &fleet{tb: tb, server: s, names: names{all: map[string]*name{}}}
-	for i := range w.proxies {
-		f.proxies = append(f.proxies, newLean(f, w.node(i), w.spellings(i)))
+	for _, m := range members {
+		f.proxies = append(f.proxies, newLean(f, m))
 	}
 	tb.Cleanup(f.disconnect)
 	return f
 }
 
-// asked returns every host that some proxy wants, as it is spelled.
-func (f *fleet) asked() []string {
-	all := map[string]bool{}
+// asked returns everything that some proxy calls.
+func (f *fleet) asked() []target {
+	all := map[string]target{}
 	for _, p := range f.proxies {
 		p.mu.Lock()
-		for host := range p.wants {
-			all[strings.TrimPrefix(host, view.VirtualHostOf("").Name)] = true
-		}
+		maps.Copy(all, p.wants)
 		p.mu.Unlock()
 	}
-	return slices.Sorted(maps.Keys(all))
+	return slices.Collect(maps.Values(all))
 }
 
 // held counts the resources that all proxies hold.

@@ -179,3 +179,14 @@ func cpuOf(procs []string) (time.Duration, error) {
 	}
 	return sum, nil
 }
+
+// freePort returns a port of 127.0.0.1 that is free.
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

@@ -23,28 +23,51 @@ import (
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
+// member is a proxy of a mesh.
+type member struct {
+	node     string   // what it says that it is
+	captured bool     // it is that of a captured workload
+	calls    []target // from the beginning
+}
+
+// target is what a proxy asks for when its workload calls a port of a host for the first time.
+type target struct {
+	typ  xds.Type
+	name string // of the virtual host or, of a captured workload, the routes
+	host string // by its full name
+	// scope is the scope that a captured workload's proxy needs before it knows what to ask for; "": it is not captured.
+	scope string
+}
+
+// spelled is a host as a workload that is not captured spells it, port included.
+func spelled(spelling string) target {
+	host, _, _ := strings.Cut(spelling, ":")
+	return target{typ: xds.VirtualHostType, name: view.VirtualHostOf(spelling).Name, host: host}
+}
+
 // lean is a proxy of which a thousand fit on one processor. Like [meshtest.FakeProxy] it asks in Envoy's order over a
 // connection of its own and confirms everything; it reads names and versions only. What it holds outlives its stream.
 type lean struct {
 	fleet *fleet
-	node  string
+	member
 	creds credentials.TransportCredentials // nil: it has no identity
 
 	mu     sync.Mutex
-	wants  map[string]bool // virtual hosts
+	wants  map[string]target // by the name of what it asks for
+	asked  map[string]bool   // routes that it has asked for, since the scope was there
 	held   map[xds.Type]map[*name]string
 	opened map[xds.Type]bool
 	said   bool // who it is, on this stream
 	stream grpc.ClientStream
-	empty  int // wanted virtual hosts that it does not hold
+	empty  int // of those that it wants, how many it does not hold
 
 	stop  context.CancelFunc // nil: it does not run
 	ended chan error
 }
 
-func newLean(f *fleet, node string, spellings []string) *lean {
-	p := &lean{fleet: f, node: node}
-	p.forget(spellings)
+func newLean(f *fleet, m member) *lean {
+	p := &lean{fleet: f, member: m}
+	p.forget(m.calls)
 	return p
 }
 
@@ -66,12 +89,12 @@ func (p *lean) leave() error {
 }
 
 // forget makes a proxy that has left a new one, which wants what it is given.
-func (p *lean) forget(spellings []string) {
+func (p *lean) forget(calls []target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held, p.opened, p.wants = map[xds.Type]map[*name]string{}, map[xds.Type]bool{}, map[string]bool{}
-	for _, s := range spellings {
-		p.wants[view.VirtualHostOf(s).Name] = true
+	p.held, p.opened, p.asked, p.wants = map[xds.Type]map[*name]string{}, map[xds.Type]bool{}, map[string]bool{}, map[string]target{}
+	for _, t := range calls {
+		p.wants[t.name] = t
 	}
 	p.empty = len(p.wants)
 }
@@ -143,37 +166,54 @@ func (p *lean) talk(ctx context.Context, conn *grpc.ClientConn) error {
 	return err
 }
 
-// reopen asks for clusters, and on a later stream for everything that was asked for on the one before. If this stream ends
-// meanwhile, the next one asks for all of that.
-func (p *lean) reopen() (err error) {
+// reopen asks for clusters, and on a later stream for everything that was asked for on the one before, and for what follows from
+// what the proxy holds: the stream before may have ended when it had taken a response and not asked for more yet. An Envoy asks for
+// that as soon as it is there, whatever becomes of the stream.
+func (p *lean) reopen() error {
 	before := p.opened
 	p.opened = map[xds.Type]bool{}
-	defer func() {
-		if err != nil {
-			maps.Copy(p.opened, before)
-		}
-	}()
 	if err := p.open(xds.ClusterType, nil); err != nil {
 		return err
 	}
-	for _, t := range []xds.Type{xds.ListenerType, xds.RouteType, xds.VirtualHostType, xds.EndpointsType} {
-		if !before[t] {
+	for _, next := range p.sequence() {
+		if !before[next.typ] && !next.follows {
 			continue
 		}
-		var asked []string
-		switch t {
-		case xds.VirtualHostType:
-			asked = slices.Collect(maps.Keys(p.wants))
-		case xds.RouteType:
-			asked = []string{view.OutboundRoutes}
-		case xds.EndpointsType:
-			asked = p.clusters()
-		}
-		if err := p.open(t, asked); err != nil {
+		if err := p.open(next.typ, next.asked); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// step is a type that the proxy asks for, by these names, and whether that follows from what it holds.
+type step struct {
+	typ     xds.Type
+	asked   []string
+	follows bool
+}
+
+// sequence returns what the proxy asks for after clusters, in this order.
+func (p *lean) sequence() []step {
+	follow := func(t, after xds.Type, asked []string) step { return step{t, asked, len(p.held[after]) > 0} }
+	all := []step{follow(xds.ListenerType, xds.ClusterType, nil)}
+	if p.captured {
+		p.callable()
+		all = append(all, follow(xds.ScopeType, xds.ListenerType, nil), step{xds.RouteType, p.routes(), len(p.asked) > 0})
+	} else {
+		all = append(all, follow(xds.RouteType, xds.ListenerType, p.routes()),
+			follow(xds.VirtualHostType, xds.RouteType, slices.Collect(maps.Keys(p.wants))))
+	}
+	clusters := p.clusters()
+	return append(all, step{xds.EndpointsType, clusters, len(clusters) > 0})
+}
+
+// routes returns the routes that the proxy asks for.
+func (p *lean) routes() []string {
+	if p.captured {
+		return slices.Collect(maps.Keys(p.asked))
+	}
+	return []string{view.OutboundRoutes}
 }
 
 // open sends the first request for a type, with what the proxy still holds of it.
@@ -195,24 +235,53 @@ func (p *lean) send(request *discoveryv3.DeltaDiscoveryRequest) error {
 	return p.stream.SendMsg(request)
 }
 
-// ask asks for another virtual host, as when the workload calls a name for the first time.
-func (p *lean) ask(spelling string) error {
+// ask asks for something more, as when the workload calls a name or address for the first time.
+func (p *lean) ask(t target) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	host := view.VirtualHostOf(spelling).Name
-	if p.wants[host] {
+	if _, known := p.wants[t.name]; known {
 		return nil
 	}
-	p.wants[host] = true
+	p.wants[t.name] = t
 	p.empty++
-	if p.stream == nil || !p.opened[xds.VirtualHostType] {
-		return nil // it will be asked for
+	var err error
+	switch {
+	case p.stream == nil: // it will be asked for
+	case p.captured:
+		err = p.call()
+	case p.opened[t.typ]:
+		err = p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(t.typ), ResourceNamesSubscribe: []string{t.name}})
 	}
-	err := p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.VirtualHostType), ResourceNamesSubscribe: []string{host}})
 	if errors.Is(err, io.EOF) { // the stream has just ended: it will be asked for on the next one
 		return nil
 	}
 	return err
+}
+
+// call asks for the routes of what a captured workload calls, as far as the proxy has the scopes and has not asked.
+func (p *lean) call() error {
+	if !p.opened[xds.ScopeType] {
+		return nil
+	}
+	fresh := p.callable()
+	switch {
+	case len(fresh) == 0:
+		return nil
+	case !p.opened[xds.RouteType]:
+		return p.open(xds.RouteType, p.routes())
+	}
+	return p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(xds.RouteType), ResourceNamesSubscribe: fresh})
+}
+
+// callable returns the routes that the proxy has not asked for and can ask for now, which it does.
+func (p *lean) callable() []string {
+	var fresh []string
+	for _, t := range p.wants {
+		if _, there := p.held[xds.ScopeType][p.fleet.names.of([]byte(t.scope))]; there && !p.asked[t.name] {
+			fresh, p.asked[t.name] = append(fresh, t.name), true
+		}
+	}
+	return fresh
 }
 
 // clusters returns the clusters whose endpoints the proxy asks for.
@@ -231,6 +300,9 @@ func (p *lean) take(r *response, at time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fresh, lost := p.store(r, at)
+	if err := p.inOrder(r); err != nil {
+		return err
+	}
 	err := p.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(r.typ), ResponseNonce: r.nonce})
 	if err != nil {
 		return err
@@ -239,12 +311,40 @@ func (p *lean) take(r *response, at time.Time) error {
 	case xds.ClusterType:
 		return p.follow(fresh, lost)
 	case xds.ListenerType:
-		if !p.opened[xds.RouteType] {
-			return p.open(xds.RouteType, []string{view.OutboundRoutes})
+		switch {
+		case p.captured && !p.opened[xds.ScopeType]:
+			return p.open(xds.ScopeType, nil)
+		case !p.captured && !p.opened[xds.RouteType]:
+			return p.open(xds.RouteType, p.routes())
 		}
+	case xds.ScopeType:
+		return p.call()
 	case xds.RouteType:
-		if !p.opened[xds.VirtualHostType] {
+		if !p.captured && !p.opened[xds.VirtualHostType] {
 			return p.open(xds.VirtualHostType, slices.Collect(maps.Keys(p.wants)))
+		}
+	}
+	return nil
+}
+
+// inOrder wants routes of a captured workload to come after a cluster that they can lead to, with its endpoints.
+func (p *lean) inOrder(r *response) error {
+	if !p.captured || r.typ != xds.RouteType {
+		return nil
+	}
+	for _, c := range r.resources {
+		t, wanted := p.wants[c.name.text]
+		if !wanted {
+			return &mistake{"it was sent " + c.name.text + " and has not asked"}
+		}
+		ready := false
+		for n := range p.held[xds.ClusterType] {
+			if _, found := p.held[xds.EndpointsType][n]; found && strings.HasSuffix(n.text, "|"+t.host) {
+				ready = true
+			}
+		}
+		if !ready {
+			return &mistake{c.name.text + " came before a cluster with endpoints"}
 		}
 	}
 	return nil
@@ -262,7 +362,7 @@ func (p *lean) store(r *response, at time.Time) (fresh, lost []*name) {
 		before, known := held[c.name]
 		if !known {
 			fresh = append(fresh, c.name)
-			if r.typ == xds.VirtualHostType && p.wants[c.name.text] {
+			if t, wanted := p.wants[c.name.text]; wanted && t.typ == r.typ {
 				p.empty--
 				p.fleet.filled(p.empty, at)
 			}
@@ -313,12 +413,12 @@ func (p *lean) follow(fresh, lost []*name) error {
 	return nil
 }
 
-// whole tells whether the proxy holds a virtual host for each name that it wants, and the endpoints of every cluster.
+// whole tells whether the proxy holds what it has asked for, and the endpoints of every cluster.
 func (p *lean) whole() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.empty != 0 {
-		return fmt.Errorf("proxy %s lacks %d of %d virtual hosts", p.node, p.empty, len(p.wants))
+		return fmt.Errorf("proxy %s lacks %d of the %d that it calls", p.node, p.empty, len(p.wants))
 	}
 	subsets := map[string]bool{}
 	for n := range p.held[xds.ClusterType] {
@@ -330,10 +430,9 @@ func (p *lean) whole() error {
 		}
 		subsets[n.text[strings.LastIndexByte(n.text, '|')+1:]] = true
 	}
-	for host := range p.wants {
-		spelling := strings.TrimPrefix(host, view.VirtualHostOf("").Name)
-		if full, _, _ := strings.Cut(spelling, ":"); !subsets[full] {
-			return fmt.Errorf("proxy %s lacks a cluster for %s", p.node, full)
+	for _, t := range p.wants {
+		if !subsets[t.host] {
+			return fmt.Errorf("proxy %s lacks a cluster for %s", p.node, t.host)
 		}
 	}
 	return nil

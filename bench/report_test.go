@@ -29,41 +29,46 @@ var size4 = []column{
 	}},
 }
 
-// tables returns the tables for the README.
-func tables(rows []row) string {
+// table is one table: what stands above it, and its columns beside those of the size.
+type table struct {
+	title   string
+	columns []column
+}
+
+var scaleTables = []table{
+	{"All at once: ms until all are in sync (CPU ms), resources resent", []column{
+		value("cold, first", "cold-first-ms", 0), value("cold, last", "cold-last-ms", 0), value("CPU", "cold-cpu-ms", 0),
+		value("reconnect", "reconnect-ms", 0), value("CPU", "reconnect-cpu-ms", 0), value("resent", "reconnect-resources", 0),
+		value("restart", "restart-ms", 0), value("CPU", "restart-cpu-ms", 0), value("resent", "restart-resources", 0),
+	}},
+	{"One change: ms until the first and the last subscriber has it (CPU ms of the server), messages", []column{
+		value("endpoint, first p50", "endpoint-first-p50-ms", 1), value("last p50", "endpoint-last-p50-ms", 1),
+		value("last p99", "endpoint-last-p99-ms", 1), value("CPU", "endpoint-cpu-ms", 1), value("messages", "endpoint-messages", 0),
+		value("route, first p50", "route-first-p50-ms", 1), value("last p50", "route-last-p50-ms", 1),
+		value("last p99", "route-last-p99-ms", 1), value("CPU", "route-cpu-ms", 1), value("messages", "route-messages", 0),
+		value("new service p50", "new-service-p50-ms", 1), value("p99", "new-service-p99-ms", 1),
+	}},
+	{"200 endpoint changes in as many calls, and doing nothing", []column{
+		value("all told, ms", "burst-told-ms", 0), value("in force, ms", "burst-ms", 0), value("CPU ms", "burst-cpu-ms", 0),
+		value("snapshots", "burst-snapshots", 0), value("messages", "burst-messages", 0), value("idle CPU %", "idle-cpu-%", 2),
+	}},
+	{"All ports from PERMISSIVE to MUTUAL_TLS, until it is over", []column{
+		value("ms", "policy-ms", 0), value("CPU ms", "policy-cpu-ms", 0), value("messages", "policy-messages", 0),
+		value("resources", "policy-resources", 0),
+	}},
+	{"Size", []column{
+		value("peak of the cold start, MiB", "peak-MiB", 0), value("settled, MiB", "settled-MiB", 0), value("heap, MiB", "heap-MiB", 0),
+		value("highest of all, MiB", "highest-MiB", 0),
+		value("kB per proxy", "kB/proxy", 1), value("resources per proxy", "resources/proxy", 0), value("messages per proxy", "messages/proxy", 1),
+	}},
+}
+
+// tables returns tables for the README, each with columns for the size of the mesh.
+func tables(all []table, size []column, rows []row) string {
 	var text strings.Builder
-	for _, t := range []struct {
-		title   string
-		columns []column
-	}{
-		{"All at once: ms until all are in sync (CPU ms), resources resent", []column{
-			value("cold, first", "cold-first-ms", 0), value("cold, last", "cold-last-ms", 0), value("CPU", "cold-cpu-ms", 0),
-			value("reconnect", "reconnect-ms", 0), value("CPU", "reconnect-cpu-ms", 0), value("resent", "reconnect-resources", 0),
-			value("restart", "restart-ms", 0), value("CPU", "restart-cpu-ms", 0), value("resent", "restart-resources", 0),
-		}},
-		{"One change: ms until the first and the last subscriber has it (CPU ms of the server), messages", []column{
-			value("endpoint, first p50", "endpoint-first-p50-ms", 1), value("last p50", "endpoint-last-p50-ms", 1),
-			value("last p99", "endpoint-last-p99-ms", 1), value("CPU", "endpoint-cpu-ms", 1), value("messages", "endpoint-messages", 0),
-			value("route, first p50", "route-first-p50-ms", 1), value("last p50", "route-last-p50-ms", 1),
-			value("last p99", "route-last-p99-ms", 1), value("CPU", "route-cpu-ms", 1), value("messages", "route-messages", 0),
-			value("new service p50", "new-service-p50-ms", 1), value("p99", "new-service-p99-ms", 1),
-		}},
-		{"200 endpoint changes in as many calls, and doing nothing", []column{
-			value("all told, ms", "burst-told-ms", 0), value("in force, ms", "burst-ms", 0), value("CPU ms", "burst-cpu-ms", 0),
-			value("snapshots", "burst-snapshots", 0), value("messages", "burst-messages", 0), value("idle CPU %", "idle-cpu-%", 2),
-		}},
-		{"All ports from PERMISSIVE to MUTUAL_TLS, until it is over", []column{
-			value("ms", "policy-ms", 0), value("CPU ms", "policy-cpu-ms", 0), value("messages", "policy-messages", 0),
-			value("resources", "policy-resources", 0),
-		}},
-		{"Size", []column{
-			value("peak of the cold start, MiB", "peak-MiB", 0), value("settled, MiB", "settled-MiB", 0), value("heap, MiB", "heap-MiB", 0),
-			value("highest of all, MiB", "highest-MiB", 0),
-			value("kB per proxy", "kB/proxy", 1), value("resources per proxy", "resources/proxy", 0), value("messages per proxy", "messages/proxy", 1),
-		}},
-	} {
+	for _, t := range all {
 		fmt.Fprintf(&text, "\n%s\n\n", t.title)
-		columns := append(append([]column{}, size4...), t.columns...)
+		columns := append(append([]column{}, size...), t.columns...)
 		line := func(cell func(column) string) {
 			for _, c := range columns {
 				text.WriteString("| " + cell(c) + " ")
@@ -96,11 +101,4 @@ func (s *server) profiled(name string) (stop func()) {
 			}
 		}
 	}
-}
-
-// profiled runs a part, with profiles of the server.
-func (s *scale) profiled(name string, run func()) {
-	s.Helper()
-	defer s.server.profiled(fmt.Sprintf("%d-%d-%d-%s", s.proxies, s.services, s.uses, name))()
-	run()
 }

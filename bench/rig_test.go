@@ -13,16 +13,21 @@ import (
 
 // rig is a server that knows a mesh, and the proxies of that mesh, not connected yet.
 type rig struct {
-	testing.TB
 	*world
+	*base
+}
+
+// base is a server with proxies, wherever the server knows the mesh from.
+type base struct {
+	testing.TB
 	server *server
 	fleet  *fleet
 }
 
 func newRig(tb testing.TB, w *world, cpu int) *rig {
 	tb.Helper()
-	r := &rig{TB: tb, world: w, server: newServer(tb, cpu)}
-	r.fleet = newFleet(tb, r.server, w)
+	r := &rig{w, &base{TB: tb, server: newServer(tb, cpu)}}
+	r.fleet = newFleet(tb, r.server, w.members())
 	r.tell()
 	r.write(w.rules())
 	return r
@@ -61,17 +66,17 @@ func (r *rig) write(text string) {
 }
 
 // connected waits until so many proxies are.
-func (r *rig) connected(proxies int) {
+func (r *base) connected(proxies int) {
 	r.Helper()
 	r.until("connected", func() bool { return r.status().Proxies == proxies })
 }
 
 // inSync waits until every proxy is connected and has confirmed all that concerns it, and the server says so.
-func (r *rig) inSync() {
+func (r *base) inSync() {
 	r.Helper()
 	r.until("in sync", func() bool {
 		status := r.status()
-		if !status.Ready || status.Proxies != r.proxies {
+		if !status.Ready || status.Proxies != len(r.fleet.proxies) {
 			return false
 		}
 		progress, err := r.server.api.Progress(r.Context(), status.Revision, patience)
@@ -86,11 +91,11 @@ func (r *rig) inSync() {
 			r.Fatal(err)
 		}
 		behind := func(p api.Proxy) bool { return !p.Current || p.Revision < 0 }
-		return len(list) == r.proxies && !slices.ContainsFunc(list, behind)
+		return len(list) == len(r.fleet.proxies) && !slices.ContainsFunc(list, behind)
 	})
 }
 
-func (r *rig) status() api.Status {
+func (r *base) status() api.Status {
 	r.Helper()
 	status, err := r.server.api.Status(r.Context())
 	if err != nil {
@@ -99,7 +104,7 @@ func (r *rig) status() api.Status {
 	return status
 }
 
-func (r *rig) until(what string, is func() bool) {
+func (r *base) until(what string, is func() bool) {
 	r.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

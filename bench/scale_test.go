@@ -2,9 +2,7 @@ package bench
 
 import (
 	"fmt"
-	"math"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -18,11 +16,8 @@ import (
 // scale is a rig while it is measured.
 type scale struct {
 	*rig
-	row row
+	gauge
 }
-
-// row is what was measured, by name.
-type row map[string]float64
 
 // overTLS is a proxy's way to the control plane with an identity. The other one is a socket.
 const overTLS = "tls"
@@ -59,22 +54,18 @@ func BenchmarkScale(b *testing.B) {
 		{1000, 1000, 1000, "socket"},
 	} {
 		b.Run(fmt.Sprintf("proxies=%d/services=%d/uses=%d/over=%s", n.proxies, n.services, n.uses, n.over), func(b *testing.B) {
-			s := &scale{newRig(b, newWorld(n.proxies, n.services, n.uses), cpu), row{
-				"proxies": float64(n.proxies), "services": float64(n.services), "uses": float64(n.uses),
-			}}
+			r := newRig(b, newWorld(n.proxies, n.services, n.uses), cpu)
+			s := &scale{r, newGauge(r.base, r.shape)}
 			if n.over == overTLS {
 				s.secure()
 				s.row["secure"] = 1
 			}
 			s.measure()
-			for name, value := range s.row {
-				b.ReportMetric(value, name)
-			}
-			b.ReportMetric(0, "ns/op")
+			s.metrics(b)
 			rows = append(rows, s.row)
 		})
 	}
-	fmt.Fprint(os.Stdout, tables(rows))
+	fmt.Fprint(os.Stdout, tables(scaleTables, size4, rows))
 }
 
 // measure takes one mesh through everything.
@@ -82,21 +73,21 @@ func (s *scale) measure() {
 	s.profiled("cold", s.cold)
 	s.settled()
 	s.profiled("endpoint", func() {
-		s.each("endpoint", changes, func(i int) *watch {
+		s.each("endpoint", changes, func(i int) (*watch, time.Time) {
 			hosts := s.used(false)
 			h := hosts[i%len(hosts)]
-			w := s.fleet.watch(xds.EndpointsType, endpointsAt(h))
+			w, begun := s.fleet.watch(xds.EndpointsType, endpointsAt(h)), time.Now()
 			s.edit(s.move(h))
-			return w
+			return w, begun
 		})
 	})
 	s.profiled("route", func() {
-		s.each("route", changes, func(i int) *watch {
+		s.each("route", changes, func(i int) (*watch, time.Time) {
 			hosts := s.used(true)
 			h := hosts[i%len(hosts)]
-			w := s.fleet.watch(xds.VirtualHostType, view.VirtualHostOf(spelling(h)).Name)
+			w, begun := s.fleet.watch(xds.VirtualHostType, view.VirtualHostOf(spelling(h)).Name), time.Now()
 			s.write(rule(h, 1+i%80))
-			return w
+			return w, begun
 		})
 	})
 	s.appear()
@@ -107,48 +98,6 @@ func (s *scale) measure() {
 	s.profiled("idle", s.idle)
 	s.profiled("reconnect", s.reconnect)
 	s.restart()
-}
-
-// cold has all proxies connect at once to a server that knows the mesh.
-func (s *scale) cold() {
-	begun, used := time.Now(), s.server.cpuTime()
-	all := s.fleet.fill()
-	s.inSync()
-	s.row["cold-first-ms"] = ms(all.first.Sub(begun))
-	s.row["cold-last-ms"] = ms(all.last.Sub(begun))
-	s.row["cold-sync-ms"] = ms(time.Since(begun))
-	s.row["cold-cpu-ms"] = ms(s.server.cpuTime() - used)
-	sent := s.fleet.counted()
-	s.row["kB/proxy"] = float64(sent.bytes) / 1000 / float64(s.proxies)
-	s.row["resources/proxy"] = float64(sent.resources) / float64(s.proxies)
-	s.row["messages/proxy"] = float64(sent.messages) / float64(s.proxies)
-	_, highest := s.server.resident()
-	s.row["peak-MiB"] = float64(highest) / (1 << 20)
-}
-
-// settled tells what the server takes when nothing happens.
-func (s *scale) settled() {
-	s.row["heap-MiB"] = float64(s.server.size().Heap) / (1 << 20)
-	now, _ := s.server.resident()
-	s.row["settled-MiB"] = float64(now) / (1 << 20)
-}
-
-// each makes changes one after another and waits for each until all subscribers have it.
-func (s *scale) each(name string, times int, change func(i int) *watch) {
-	var first, last []float64
-	used, sent := s.server.cpuTime(), s.fleet.counted()
-	for i := range times {
-		begun := time.Now()
-		w := change(i)
-		s.fleet.await(&w.arrivals, name+" of "+w.name)
-		first = append(first, ms(w.first.Sub(begun)))
-		last = append(last, ms(w.last.Sub(begun)))
-	}
-	s.row[name+"-cpu-ms"] = ms(s.server.cpuTime()-used) / float64(times)
-	s.row[name+"-messages"] = float64(s.fleet.counted().since(sent).messages) / float64(times)
-	s.row[name+"-first-p50-ms"] = percentile(first, 50)
-	s.row[name+"-last-p50-ms"] = percentile(last, 50)
-	s.row[name+"-last-p99-ms"] = percentile(last, 99)
 }
 
 // appear adds services, each of which one proxy calls as soon as it is there.
@@ -162,7 +111,7 @@ func (s *scale) appear() {
 		s.fleet.mu.Lock()
 		s.fleet.filling = newArrivals(1)
 		s.fleet.mu.Unlock()
-		if err := p.ask(spelling(next)); err != nil {
+		if err := p.ask(spelled(spelling(next))); err != nil {
 			s.Fatal(err)
 		}
 		s.fleet.await(&s.fleet.filling, "new service")
@@ -227,26 +176,6 @@ func (s *scale) policy() {
 	s.row["policy-resources"] = float64(s.fleet.counted().since(sent).resources)
 }
 
-// idle lets the server do nothing for a while.
-func (s *scale) idle() {
-	used := s.server.cpuTime()
-	<-time.After(idleFor)
-	s.row["idle-cpu-%"] = 100 * (s.server.cpuTime() - used).Seconds() / idleFor.Seconds()
-}
-
-// reconnect has all proxies lose their streams and come back at once, with what they hold.
-func (s *scale) reconnect() {
-	s.fleet.disconnect()
-	s.connected(0)
-	begun, used, sent := time.Now(), s.server.cpuTime(), s.fleet.counted()
-	s.fleet.connect()
-	s.inSync()
-	s.row["reconnect-ms"] = ms(time.Since(begun))
-	s.row["reconnect-cpu-ms"] = ms(s.server.cpuTime() - used)
-	s.row["reconnect-resources"] = float64(s.fleet.counted().since(sent).resources)
-	s.row["reconnect-bytes"] = float64(s.fleet.counted().since(sent).bytes)
-}
-
 // restart kills the server and starts it again, as a supervisor does; the proxies come back by themselves.
 func (s *scale) restart() {
 	_, highest := s.server.resident()
@@ -259,16 +188,7 @@ func (s *scale) restart() {
 	s.inSync()
 	s.row["restart-ms"] = ms(time.Since(begun))
 	s.row["restart-cpu-ms"] = ms(s.server.cpuTime())
-	s.row["restart-resources"] = float64(s.fleet.counted().since(sent).resources)
-	s.row["restart-bytes"] = float64(s.fleet.counted().since(sent).bytes)
+	s.resent("restart", sent)
 	_, again := s.server.resident()
 	s.row["highest-MiB"] = float64(max(highest, again)) / (1 << 20)
-}
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// percentile returns the value that so many percent do not exceed.
-func percentile(values []float64, percent float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[int(math.Ceil(percent/100*float64(len(sorted))))-1]
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -95,8 +95,9 @@ func sizeNow() size {
 type server struct {
 	tb     testing.TB
 	dir    string
-	cpu    int    // -1: any
-	secure string // where it answers over mutual TLS, HOST:PORT
+	cpu    int      // -1: any
+	flags  []string // beside those that all servers have
+	secure string   // where it answers over mutual TLS, HOST:PORT
 	cmd    *exec.Cmd
 	api    *api.Client
 	probe  *http.Client
@@ -105,7 +106,17 @@ type server struct {
 // newServer starts a control plane that knows nothing and waits until it answers.
 func newServer(tb testing.TB, cpu int) *server {
 	tb.Helper()
-	s := &server{tb: tb, dir: tb.TempDir(), cpu: cpu, secure: fmt.Sprintf("127.0.0.1:%d", freePort(tb))}
+	s := notStarted(tb, cpu)
+	s.flags = []string{"--admin-port", "0", "--plain-xds=unix:" + s.socket()}
+	s.start()
+	s.answers()
+	return s
+}
+
+// notStarted returns a control plane that is to be told its flags and started. It ends with the test.
+func notStarted(tb testing.TB, cpu int) *server {
+	tb.Helper()
+	s := &server{tb: tb, dir: tb.TempDir(), cpu: cpu, secure: ownAddress() + ":15012"}
 	socket, err := api.Socket(s.dir)
 	if err != nil {
 		tb.Fatal(err)
@@ -115,21 +126,14 @@ func newServer(tb testing.TB, cpu int) *server {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "probe.sock"))
 	}
 	s.probe = &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	s.start()
 	tb.Cleanup(s.kill)
-	s.answers()
 	return s
 }
 
-// freePort returns a port of 127.0.0.1 that is free.
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+// ownAddress returns an address of 127.0.0.0/8 that nobody else uses: a port of 127.0.0.1 could become that of a connection while
+// the server is away.
+func ownAddress() string {
+	return fmt.Sprintf("127.%d.%d.%d", 130+rand.IntN(64), rand.IntN(256), 1+rand.IntN(254))
 }
 
 // socket is where proxies without an identity connect.
@@ -152,7 +156,7 @@ func (s *server) start() {
 		s.tb.Fatal(err)
 	}
 	//nolint:noctx // it is killed in a clean-up, and by the kernel if this process is
-	s.cmd = exec.Command(program, "serve", "--state-dir", s.dir, "--admin-port", "0", "--secure-address", s.secure, "--plain-xds=unix:"+s.socket())
+	s.cmd = exec.Command(program, append([]string{"serve", "--state-dir", s.dir, "--secure-address", s.secure}, s.flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", probeVariable+"="+probe)
 	if s.cpu >= 0 {
@@ -166,6 +170,9 @@ func (s *server) start() {
 
 // kill ends the process at once.
 func (s *server) kill() {
+	if s.cmd == nil {
+		return
+	}
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
 	if s.tb.Failed() {
@@ -194,42 +201,32 @@ func (s *server) answers() {
 // cpuTime returns the processor time that the server has taken.
 func (s *server) cpuTime() time.Duration {
 	s.tb.Helper()
+	return cpuTimeOf(s.tb, s.cmd.Process.Pid)
+}
+
+// cpuTimeOf returns the processor time that a process has taken.
+func cpuTimeOf(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
 	// The clock of another process, as in clock_getcpuclockid(3).
-	clock := ^int32(s.cmd.Process.Pid)<<3 | 2
+	clock := ^int32(pid)<<3 | 2
 	var used unix.Timespec
 	if err := unix.ClockGettime(clock, &used); err != nil {
-		s.tb.Fatal(err)
+		tb.Fatal(err)
 	}
 	return time.Duration(used.Nano())
 }
 
-// resident returns the resident memory in bytes, now and at its highest since the start.
+// resident returns the server's resident memory in bytes, now and at its highest since the start.
 func (s *server) resident() (now, highest int64) {
 	s.tb.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) != 3 || fields[2] != "kB" {
-			continue
-		}
-		kB, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			s.tb.Fatal(err)
-		}
-		switch fields[0] {
-		case "VmRSS:":
-			now = kB << 10
-		case "VmHWM:":
-			highest = kB << 10
-		}
-	}
-	if now == 0 || highest == 0 {
-		s.tb.Fatalf("no memory in %s", text)
-	}
-	return now, highest
+	return residentOf(s.tb, s.cmd.Process.Pid)
+}
+
+// residentOf returns the resident memory of a process in bytes, now and at its highest since the start.
+func residentOf(tb testing.TB, pid int) (now, highest int64) {
+	tb.Helper()
+	proc := fmt.Sprintf("/proc/%d", pid)
+	return int64(statusLine(tb, proc, "VmRSS:") * (1 << 20)), int64(statusLine(tb, proc, "VmHWM:") * (1 << 20))
 }
 
 // size has the server collect its garbage and tells what is left.

@@ -116,7 +116,7 @@ func startAgent(b *testing.B, m *meshtest.Mesh, service, name string) started {
 		}
 		s[name] = ms(used)
 	}
-	s["agent-MiB"], s["agent-own-MiB"] = memoryOf(b, own, "VmRSS:"), memoryOf(b, own, "RssAnon:")
+	s["agent-MiB"], s["agent-own-MiB"] = statusLine(b, own, "VmRSS:"), statusLine(b, own, "RssAnon:")
 	return s
 }
 
@@ -148,8 +148,8 @@ func firstAnswer(b *testing.B, i *meshtest.Instance, service string) time.Time {
 	return time.Time{}
 }
 
-// memoryOf returns a line of a process's status in MiB.
-func memoryOf(b *testing.B, proc, line string) float64 {
+// statusLine returns a line of a process's status in MiB.
+func statusLine(b testing.TB, proc, line string) float64 {
 	b.Helper()
 	text, err := os.ReadFile(proc + "/status")
 	if err != nil {

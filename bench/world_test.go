@@ -12,20 +12,22 @@ import (
 // its own, so no two share a scope, and calls some of the hosts; nobody says which but the proxy itself. Every tenth
 // service has a rule that divides its requests between two versions.
 type world struct {
-	proxies, services, uses int
-
+	shape
 	registry mesh.Registry
 	moves    int // endpoints that were moved so far
 }
 
+// shape says how large a mesh is, and so who calls whom.
+type shape struct{ proxies, services, uses int }
+
 const (
 	port       = 9080
-	namespaces = 20
+	namespaces = 50
 	ruledEvery = 10
 )
 
 func newWorld(proxies, services, uses int) *world {
-	w := &world{proxies: proxies, services: services, uses: min(uses, services)}
+	w := &world{shape: shape{proxies, services, min(uses, services)}}
 	for i := range services {
 		w.add(i)
 	}
@@ -84,8 +86,26 @@ func (w *world) node(i int) string {
 	return mesh.Node{Type: p.Type, Address: p.Address, Name: p.Name, Namespace: p.Namespace, Domain: serve.Domain}.String()
 }
 
+// members returns the proxies, none of which is captured.
+func (w *world) members() []member {
+	var all []member
+	for i := range w.proxies {
+		all = append(all, member{node: w.node(i), calls: w.targets(i)})
+	}
+	return all
+}
+
+// targets returns what proxy i calls.
+func (w *world) targets(i int) []target {
+	var list []target
+	for _, h := range w.hosts(i) {
+		list = append(list, spelled(spelling(h)))
+	}
+	return list
+}
+
 // hosts returns the services that proxy i calls.
-func (w *world) hosts(i int) []int {
+func (w shape) hosts(i int) []int {
 	list := make([]int, w.uses)
 	for k := range list {
 		list[k] = (i*w.uses + k) % w.services
@@ -93,16 +113,8 @@ func (w *world) hosts(i int) []int {
 	return list
 }
 
-func (w *world) spellings(i int) []string {
-	var list []string
-	for _, h := range w.hosts(i) {
-		list = append(list, spelling(h))
-	}
-	return list
-}
-
 // used returns the services that some proxy calls, with a rule or without.
-func (w *world) used(ruled bool) []int {
+func (w shape) used(ruled bool) []int {
 	var list []int
 	for i := range min(w.services, w.proxies*w.uses) {
 		if (i%ruledEvery == 0) == ruled {
@@ -113,7 +125,7 @@ func (w *world) used(ruled bool) []int {
 }
 
 // callers returns how many proxies call service i.
-func (w *world) callers(i int) int {
+func (w shape) callers(i int) int {
 	n := 0
 	for p := range w.proxies {
 		if (i-p*w.uses%w.services+w.services)%w.services < w.uses {

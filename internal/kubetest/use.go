@@ -88,6 +88,9 @@ func (s *Server) User(t testing.TB, name string, groups ...string) string {
 	return kubeconfig
 }
 
+// PIDs returns the processes of the API server and of etcd, for who measures what they take.
+func (s *Server) PIDs() (api, etcd int) { return s.api.PID, s.etcd.PID }
+
 // Stop ends the API server, as a machine that dies ends it. Only the server of [StartOwn] can be stopped. What it keeps
 // stays, for [Server.Resume].
 func (s *Server) Stop(t testing.TB) {
