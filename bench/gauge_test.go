@@ -81,6 +81,7 @@ func (g *gauge) settled() {
 	g.row["heap-MiB"] = float64(g.of.server.size().Heap) / (1 << 20)
 	now, _ := g.of.server.resident()
 	g.row["settled-MiB"] = float64(now) / (1 << 20)
+	g.row["anonymous-MiB"] = statusLine(g.of, fmt.Sprintf("/proc/%d", g.of.server.cmd.Process.Pid), "RssAnon:")
 }
 
 // each makes changes one after another and waits for each until all subscribers have it. A change returns what is to be waited

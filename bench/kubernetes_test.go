@@ -243,7 +243,7 @@ func clusterTables(r row) string {
 		{"one rule: the same", []string{"rule-first-p50-ms", "rule-last-p50-ms", "rule-last-p99-ms"}},
 		{"a new service: first call p50, p99; its scope at the last proxy p50, p99, ms", []string{"new-p50-ms", "new-p99-ms", "new-scope-p50-ms", "new-scope-p99-ms"}},
 		{"changes at once: how many, all written, after that the last reader, p50, p99, ms; snapshots", []string{"burst-changes", "burst-written-ms", "burst-ms", "burst-p50-ms", "burst-p99-ms", "burst-snapshots"}},
-		{"memory of lateen, MiB: cluster known, peak of the cold start, settled, heap, peaks of both restarts", []string{"known-MiB", "peak-MiB", "settled-MiB", "heap-MiB", "peak-restart-MiB", "peak-replaced-MiB"}},
+		{"memory of lateen, MiB: cluster known, peak of the cold start, settled, of that no file, heap, peaks of both restarts", []string{"known-MiB", "peak-MiB", "settled-MiB", "anonymous-MiB", "heap-MiB", "peak-restart-MiB", "peak-replaced-MiB"}},
 		{"peak memory of API server, etcd, clients, MiB", []string{"apiserver-MiB", "etcd-MiB", "clients-MiB"}},
 		{"for each proxy, without scopes: kB, resources; messages", []string{"kB/proxy", "resources/proxy", "messages/proxy"}},
 		{"scopes: there are, made, bytes each; kB for each proxy", []string{"scopes", "scopes-made", "bytes/scope", "scope-kB/proxy"}},

@@ -20,6 +20,13 @@ type scopes struct {
 	last    int64  // number of the last turn
 	there   int    // how many there are, without those that are gone
 	readers map[*Proxy]struct{}
+	alike   map[int64]scopeNews // what those are to be told who were told as far as a turn, and of whom nothing else is known
+}
+
+// scopeNews is what a proxy has not been told of scopes.
+type scopeNews struct {
+	batches []*xds.Batch // of those that changed, sorted
+	removed []string     // names of those that are gone, sorted
 }
 
 // scope is one of them, or the memory of one that is gone.
@@ -43,6 +50,7 @@ type told struct {
 	open    bool
 	held    map[string]string   // what it brought from an earlier stream, until it is told for the first time
 	pressed map[string]struct{} // scopes whose routes it asks for at once
+	single  bool                // it has refused one, so that some have slots
 	at      int64               // number of the last turn that was sent
 	flights map[int64]int64     // numbers of the last turns in responses that are not confirmed, by nonce
 	settled int64               // number of the last turn that it has confirmed
@@ -107,6 +115,7 @@ func (e *Engine) scopeTurned(en *entry) {
 		}
 	}
 	e.scopes.last++
+	e.scopes.alike = nil
 	s.turn = e.scopes.last
 	e.scopes.log = append(e.scopes.log, turn{s.turn, s})
 }
@@ -165,15 +174,44 @@ func (e *Engine) scopeAs(s *scope, pressed bool) *xds.Resource {
 	return &s.pressed.resource
 }
 
-// scopesFor returns what a proxy has not been told of scopes: those that changed and the names of those that are gone, both sorted,
-// and the number of the last turn.
-func (e *Engine) scopesFor(p *Proxy) (resources []*xds.Resource, removed []string, at int64) {
+// scopesFor returns what a proxy has not been told of scopes, and the number of the last turn.
+func (e *Engine) scopesFor(p *Proxy) (scopeNews, int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if held := p.scopes.held; held != nil {
-		p.scopes.held = nil
-		return e.scopesSince(p, held)
+	held := p.scopes.held
+	p.scopes.held = nil
+	switch {
+	case len(held) > 0:
+		return e.scopesSince(p, held), e.scopes.last
+	case !e.toldAlike(p):
+		return e.scopesAfter(p), e.scopes.last
 	}
+	news, known := e.scopes.alike[p.scopes.at]
+	if !known {
+		if e.scopes.alike == nil {
+			e.scopes.alike = map[int64]scopeNews{}
+		}
+		news = e.scopesAfter(p)
+		e.scopes.alike[p.scopes.at] = news
+	}
+	return news, e.scopes.last
+}
+
+// toldAlike tells whether what a proxy is to be told next of scopes is the same for all who were told as much: it presses none of those,
+// and no scope has a slot. The lock is held.
+func (e *Engine) toldAlike(p *Proxy) bool {
+	for name := range p.scopes.pressed {
+		if s := e.scopes.by[name]; s != nil && s.turn > p.scopes.at {
+			return false
+		}
+	}
+	return !p.scopes.single
+}
+
+// scopesAfter returns what has changed of scopes since a proxy was told. The lock is held.
+func (e *Engine) scopesAfter(p *Proxy) scopeNews {
+	var resources []*xds.Resource
+	var removed []string
 	first, _ := slices.BinarySearchFunc(e.scopes.log, p.scopes.at+1, func(t turn, number int64) int { return cmp.Compare(t.number, number) })
 	for _, t := range e.scopes.log[first:] {
 		if name := t.scope.entry.group.key.ID.Name; t.number != t.scope.turn || p.slots[t.scope.entry.group.key.ID] != nil {
@@ -184,11 +222,13 @@ func (e *Engine) scopesFor(p *Proxy) (resources []*xds.Resource, removed []strin
 			removed = append(removed, name)
 		}
 	}
-	return sortScopes(resources), slices.Sorted(slices.Values(removed)), e.scopes.last
+	return newScopeNews(resources, removed)
 }
 
 // scopesSince is scopesFor a proxy that has brought scopes from an earlier stream. The lock is held.
-func (e *Engine) scopesSince(p *Proxy, held map[string]string) (resources []*xds.Resource, removed []string, at int64) {
+func (e *Engine) scopesSince(p *Proxy, held map[string]string) scopeNews {
+	var resources []*xds.Resource
+	var removed []string
 	for name, s := range e.scopes.by {
 		if r := e.scopeFor(p, name, s); r != nil && r.Version != held[name] {
 			resources = append(resources, r)
@@ -199,12 +239,13 @@ func (e *Engine) scopesSince(p *Proxy, held map[string]string) (resources []*xds
 			removed = append(removed, name)
 		}
 	}
-	return sortScopes(resources), slices.Sorted(slices.Values(removed)), e.scopes.last
+	return newScopeNews(resources, removed)
 }
 
-func sortScopes(list []*xds.Resource) []*xds.Resource {
-	slices.SortFunc(list, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
-	return list
+func newScopeNews(resources []*xds.Resource, removed []string) scopeNews {
+	slices.SortFunc(resources, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(removed)
+	return scopeNews{xds.Batches(xds.ScopeType, resources), removed}
 }
 
 // openScopes takes the first request of a proxy for scopes, with those that it has from an earlier stream.
@@ -213,10 +254,7 @@ func (p *Proxy) openScopes(held map[string]string) {
 	if !p.dials {
 		return
 	}
-	p.scopes = told{open: true, held: maps.Clone(held), flights: map[int64]int64{}, pressed: map[string]struct{}{}}
-	if p.scopes.held == nil {
-		p.scopes.held = map[string]string{}
-	}
+	p.scopes = told{open: true, held: held, flights: map[int64]int64{}, pressed: map[string]struct{}{}}
 	for _, spelling := range p.engine.given(p) {
 		for _, id := range p.engine.scopesCalled(p, spelling) {
 			p.scopes.pressed[id.Name] = struct{}{}
@@ -259,28 +297,27 @@ func (p *Proxy) respondScopes(session *xds.Session) []*xds.Response {
 	if !p.scopes.open || !session.Room(xds.ScopeType, maxInFlight) {
 		return nil
 	}
-	resources, removed, at := p.engine.scopesFor(p)
+	news, at := p.engine.scopesFor(p)
 	since := p.leaving[view.KindScope]
 	delete(p.leaving, view.KindScope)
 	p.scopes.at = at
-	if len(resources)+len(removed) == 0 && !p.greet[view.KindScope] {
-		return nil
+	batches, removed := news.batches, news.removed
+	if len(batches) == 0 {
+		if len(removed) == 0 && !p.greet[view.KindScope] {
+			return nil
+		}
+		batches = []*xds.Batch{xds.NewBatch(xds.ScopeType, nil)}
 	}
 	delete(p.greet, view.KindScope)
 	var out []*xds.Response
-	for begin := true; begin || len(resources) > 0; begin = false {
-		n, size := 0, 0
-		for n < len(resources) && (n == 0 || size+len(resources[n].Body) <= xds.MaxBodies) {
-			size += len(resources[n].Body)
-			n++
-		}
-		response, delivery := session.Respond(xds.ScopeType, resources[:n], removed)
-		p.engine.counters.Sends.Add(string(view.KindScope), int64(n))
-		p.engine.counters.Bytes.Add(string(view.KindScope), int64(size))
-		resources, removed = resources[n:], nil
+	for i, b := range batches {
+		response, delivery := session.RespondBatch(b, removed)
+		p.engine.counters.Sends.Add(string(view.KindScope), int64(len(b.Resources)))
+		p.engine.counters.Bytes.Add(string(view.KindScope), int64(b.Size))
+		removed = nil
 		out = append(out, response)
 		p.scopes.flights[delivery.Nonce] = p.scopes.settled // all but the last one confirm nothing by themselves
-		if len(resources) == 0 {
+		if i == len(batches)-1 {
 			p.scopes.flights[delivery.Nonce] = at
 		}
 		if since != 0 {
@@ -309,6 +346,7 @@ func (p *Proxy) confirmedScopes(nonce int64) {
 // set aside if need be.
 func (p *Proxy) refusedScopes(d *xds.Delivery) {
 	delete(p.scopes.flights, d.Nonce)
+	p.scopes.single = true
 	for _, name := range slices.Sorted(maps.Keys(d.Sent)) {
 		id := view.ID{Kind: view.KindScope, Name: name}
 		if p.slots[id] != nil {

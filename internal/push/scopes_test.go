@@ -25,6 +25,7 @@ type scoped struct {
 	held     map[xds.Type]map[string]string // what it has, name to version
 	got      []string                       // what it was sent since it was last asked, "+NAME" and "-NAME"
 	bodies   map[string][]byte              // of scopes, as they were handed to the stream
+	scopes   []*xds.Resource                // the last response with scopes
 	opening  map[xds.Type]map[string]string
 	quietFor map[xds.Type]bool // types that it does not answer for
 }
@@ -85,7 +86,7 @@ func (s *scoped) next() {
 				s.held[r.Type][x.Name] = x.Version
 			}
 			if r.Type == xds.ScopeType {
-				s.bodies[x.Name] = x.Body
+				s.bodies[x.Name], s.scopes = x.Body, r.Resources
 			}
 		}
 		for _, name := range r.Removed {
@@ -176,10 +177,17 @@ func TestOneServiceCostsItsScopes(t *testing.T) {
 		}
 	}
 
+	if &all[0].scopes[0] != &all[1].scopes[0] {
+		t.Error("each proxy has a response of its own, and what all are sent alike is written for each")
+	}
+
 	cuts, makes, sends := counts.Cuts.Of(kind), counts.Makes.Of(kind), counts.Sends.Of(kind)
 	revision := w.Edit(func(d *mesh.Draft) { putScoped(d, services, "") })
 	for i, p := range all {
 		p.wantTook(fmt.Sprintf("proxy %d, of a new service", i), "+"+scopedAddress(services)+":80", "+"+scopedAddress(services)+":90")
+	}
+	if &all[0].scopes[0] != &all[1].scopes[0] {
+		t.Error("of a new service each proxy has a response of its own")
 	}
 	if concerned := w.Confirmed(revision); concerned != proxies {
 		t.Errorf("the change concerned %d proxies, want %d", concerned, proxies)

@@ -28,6 +28,9 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T is no message", v)
 	}
+	if shared := message.ProtoReflect().GetUnknown(); len(shared) > 0 {
+		return c.marshalBeside(message, shared)
+	}
 	size := proto.Size(message)
 	options := proto.MarshalOptions{UseCachedSize: true}
 	if mem.IsBelowBufferPoolingThreshold(size) {
@@ -40,6 +43,16 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		return nil, err
 	}
 	return mem.BufferSlice{mem.NewBuffer(buffer, c.buffers)}, nil
+}
+
+// marshalBeside writes a message whose last fields are written already, in bytes that many messages share: they are sent from where
+// they are.
+func (c codec) marshalBeside(message proto.Message, shared []byte) (mem.BufferSlice, error) {
+	own := message.ProtoReflect()
+	own.SetUnknown(nil)
+	defer own.SetUnknown(shared)
+	text, err := c.Marshal(message)
+	return append(text, mem.SliceBuffer(shared)), err
 }
 
 // Unmarshal implements [encoding.CodecV2].

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -38,5 +40,57 @@ func TestCodec(t *testing.T) {
 	}
 	if err := c.Unmarshal(nil, new(string)); err == nil {
 		t.Error("a text is read as a message")
+	}
+}
+
+// What many streams are sent alike is written once, and read like any other response.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	var resources []*Resource
+	for i := range 1000 {
+		resources = append(resources, &Resource{Type: ScopeType, Name: fmt.Sprint("scope ", i), Version: fmt.Sprint("version ", i), Body: []byte(strings.Repeat("x", i))})
+	}
+	b, c := NewBatch(ScopeType, resources), newCodec()
+	var before []byte
+	for range 2 {
+		sessions := []*Session{NewSession(), NewSession()}
+		for _, s := range sessions {
+			_, err := s.Receive(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(ScopeType)})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		shared, d := sessions[0].RespondBatch(b, []string{"gone"})
+		own, want := sessions[1].Respond(ScopeType, resources, []string{"gone"})
+		if !maps.Equal(d.Sent, want.Sent) || len(d.Sent) != 1000 {
+			t.Errorf("%d resources count as sent, want %d", len(d.Sent), len(want.Sent))
+		}
+		wire := shared.Delta()
+		data, err := c.Marshal(wire)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := data[len(data)-1].ReadOnlyData()
+		if before != nil && &before[0] != &last[0] {
+			t.Error("the second response has bytes of its own")
+		}
+		before = last
+		var got discoveryv3.DeltaDiscoveryResponse
+		if err := c.Unmarshal(data, &got); err != nil || !proto.Equal(&got, own.Delta()) {
+			t.Errorf("the other side reads something else: %v", err)
+		}
+		if again, err := c.Marshal(wire); err != nil || again.Len() != data.Len() {
+			t.Errorf("a second time %d bytes are written, want %d: %v", again.Len(), data.Len(), err)
+		}
+	}
+	if all := Batches(ScopeType, []*Resource{{Body: make([]byte, MaxBodies)}, {Body: []byte("x")}, {Body: []byte("y")}}); len(all) != 2 || len(all[1].Resources) != 2 || all[1].Size != 2 {
+		t.Errorf("%d batches", len(all))
+	}
+	s := NewSession()
+	if _, err := s.Receive(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: string(ScopeType)}); err != nil {
+		t.Fatal(err)
+	}
+	if empty, _ := s.RespondBatch(NewBatch(ScopeType, nil), nil); empty == nil || empty.Delta().GetNonce() == "" {
+		t.Error("an empty batch is no response")
 	}
 }

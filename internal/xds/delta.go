@@ -48,16 +48,25 @@ func names(t Type, list []string) []string {
 	return list
 }
 
-// Delta writes the response in the delta form.
+// Delta writes the response in the delta form. What it carries of a [Batch] stands in it in the bytes that all streams share: as
+// fields that are written already.
 func (r *Response) Delta() *discoveryv3.DeltaDiscoveryResponse {
-	wire := &discoveryv3.DeltaDiscoveryResponse{
-		TypeUrl: string(r.Type), Nonce: r.Nonce, RemovedResources: r.Removed,
-		Resources: make([]*discoveryv3.Resource, len(r.Resources)),
+	wire := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: string(r.Type), Nonce: r.Nonce, RemovedResources: r.Removed}
+	if written := r.batch.written(); written != nil {
+		wire.ProtoReflect().SetUnknown(written)
+	} else {
+		wire.Resources = deltaOf(r.Type, r.Resources)
 	}
-	for i, x := range r.Resources {
-		wire.Resources[i] = &discoveryv3.Resource{Name: x.Name, Version: x.Version, Resource: x.any()}
-		if r.Type == VirtualHostType {
-			wire.Resources[i].Aliases = []string{x.Name} // Envoy looks for the name that it asked for among the aliases
+	return wire
+}
+
+// deltaOf returns resources as the delta form carries them.
+func deltaOf(t Type, resources []*Resource) []*discoveryv3.Resource {
+	wire := make([]*discoveryv3.Resource, len(resources))
+	for i, x := range resources {
+		wire[i] = &discoveryv3.Resource{Name: x.Name, Version: x.Version, Resource: x.any()}
+		if t == VirtualHostType {
+			wire[i].Aliases = []string{x.Name} // Envoy looks for the name that it asked for among the aliases
 		}
 	}
 	return wire

@@ -79,7 +79,7 @@ type state struct {
 type Delivery struct {
 	Type    Type
 	Nonce   int64             // rises with every response of the session, over all types
-	Sent    map[string]string // name to version, of what is new in it
+	Sent    map[string]string // name to version, of what is new in it; never changed
 	Removed []string
 }
 
@@ -89,6 +89,7 @@ type Response struct {
 	Nonce     string
 	Resources []*Resource // in the state-of-the-world form of listeners and clusters: all that the proxy has
 	Removed   []string
+	batch     *Batch // where Resources are those of one
 }
 
 // Event is what one request says.
@@ -202,15 +203,34 @@ func (s *Session) Room(t Type, most int) bool {
 // Respond makes the response that carries the resources and removals, and remembers it until it is answered. It returns
 // nil when the form of the stream has no words for it. The type must have been opened.
 func (s *Session) Respond(t Type, resources []*Resource, removed []string) (*Response, *Delivery) {
+	return s.respond(t, resources, removed, versions(resources))
+}
+
+// RespondBatch is Respond for resources that other streams are sent too.
+func (s *Session) RespondBatch(b *Batch, removed []string) (*Response, *Delivery) {
+	response, d := s.respond(b.Type, b.Resources, removed, b.versions)
+	if response != nil && !s.world {
+		response.batch = b
+	}
+	return response, d
+}
+
+// versions returns the versions of resources by name.
+func versions(resources []*Resource) map[string]string {
+	all := make(map[string]string, len(resources))
+	for _, r := range resources {
+		all[r.Name] = r.Version
+	}
+	return all
+}
+
+func (s *Session) respond(t Type, resources []*Resource, removed []string, sent map[string]string) (*Response, *Delivery) {
 	if s.world && !t.listed() && len(resources) == 0 {
 		return nil, nil
 	}
 	s.nonce++
 	st := s.types[t]
-	d := &Delivery{Type: t, Nonce: s.nonce, Sent: make(map[string]string, len(resources)), Removed: removed}
-	for _, r := range resources {
-		d.Sent[r.Name] = r.Version
-	}
+	d := &Delivery{Type: t, Nonce: s.nonce, Sent: sent, Removed: removed}
 	response := &Response{Type: t, Nonce: strconv.FormatInt(s.nonce, 10), Resources: resources, Removed: removed}
 	if st.world != nil {
 		st.world.last = response.Nonce
