@@ -116,7 +116,7 @@ func (r *base) until(what string, is func() bool) {
 }
 
 // behind tells what is waited for, resource by resource.
-func (r *rig) behind() string {
+func (r *base) behind() string {
 	r.Helper()
 	status := r.status()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 10*time.Second)
