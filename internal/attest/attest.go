@@ -46,12 +46,16 @@ const (
 // Attestor decides by one kind of evidence. Its methods may be called from any goroutine.
 type Attestor interface {
 	// Attest returns who shows the evidence. The error is [ErrNoEvidence] when there is none of the attestor's kind, a
-	// [*Refused] when there is some that does not hold, that of the evidence's check, and any other when nobody can tell now.
+	// [*Refused] when there is some that does not hold, that of the evidence's check, [ErrBusy] when too many ask, and any other when nobody can tell now. One
+	// that has to ask somebody else bounds by itself how many wait for that, and for how long.
 	Attest(ctx context.Context, e Evidence) (Attested, error)
 }
 
 // ErrNoEvidence is the error that a caller shows nothing of the kind that is asked for.
 var ErrNoEvidence = errors.New("there is neither a token nor a client certificate")
+
+// ErrBusy is the error that too many wait already to be told who they are, so that it is to be tried later.
+var ErrBusy = errors.New("too many wait to prove who they are; try again in a few seconds")
 
 // Refused is the error that evidence does not hold. Its text is for the caller, and holds no secret.
 type Refused struct{ Why string }

@@ -13,12 +13,13 @@ const (
 	burst     = 10               // certificates that a workload gets one after the other
 	refill    = 10 * time.Second // then one more each time, or sooner where certificates are short-lived
 	mostRates = 1 << 16          // workloads that are remembered
-	slots     = 32               // certificates that are worked on at the same time, some of them waiting for the disk
-	// MostWaiting is how many callers may wait at a time. They are served in the order in which they came.
+	slots     = 32               // certificates that are signed at the same time
+	// MostWaiting is how many callers may wait at a time, until it is known who they are and then for a slot. Those who are known
+	// are served in turn.
 	MostWaiting = 4096
 )
 
-// newSlots returns what bounds the certificates that are worked on at the same time. It is given out in turn.
+// newSlots returns what bounds the certificates that are signed at the same time. It is given out in turn.
 func newSlots() *semaphore.Weighted { return semaphore.NewWeighted(slots) }
 
 // rates bounds how many certificates each workload gets. It remembers those that came last, at most mostRates: who is forgotten

@@ -85,18 +85,10 @@ func TestRatesAreForgotten(t *testing.T) {
 	}
 }
 
-// inTurn notes who is served in which order.
-type inTurn struct {
-	mu    sync.Mutex
-	order []string
-	gate  chan struct{}
-}
+// atOnce believes every token.
+type atOnce struct{}
 
-func (i *inTurn) Attest(_ context.Context, e attest.Evidence) (attest.Attested, error) {
-	i.mu.Lock()
-	i.order = append(i.order, e.Token)
-	i.mu.Unlock()
-	<-i.gate
+func (atOnce) Attest(_ context.Context, e attest.Evidence) (attest.Attested, error) {
 	return attest.Attested{Peer: identitytest.Peer("cluster.local", "w"+e.Token, ""), By: attest.ByToken}, nil
 }
 
@@ -105,8 +97,15 @@ func TestCallersAreServedInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := open(t, time.Now)
 		a.slots = semaphore.NewWeighted(1)
-		turn := &inTurn{gate: make(chan struct{})}
-		s := NewService(a, turn)
+		if err := a.slots.Acquire(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		var served []string // one is signed at a time
+		a.template = func(o order) (*x509.Certificate, error) {
+			served = append(served, o.dns[0])
+			return leafTemplate(o)
+		}
+		s := NewService(a, atOnce{})
 		csr := csrOf(t, identitytest.NewKey(t), x509.CertificateRequest{})
 		ask := func(ctx context.Context, token string) error {
 			_, err := s.Sign(ctx, &capb.SignRequest{Csr: csr, Token: token})
@@ -128,19 +127,66 @@ func TestCallersAreServedInTurn(t *testing.T) {
 				begin(leaving, token, true)
 			} else {
 				begin(t.Context(), token, false)
-				want = append(want, token)
+				want = append(want, identitytest.Peer("cluster.local", "w"+token, "").Workload)
 			}
 		}
-		if n := a.Status().Waiting; n != 99 {
+		if n := a.Status().Waiting; n != 100 {
 			t.Errorf("%d wait", n)
 		}
 		leave()
-		close(turn.gate)
+		synctest.Wait()
+		a.slots.Release(1)
 		all.Wait()
-		if !slices.Equal(turn.order, want) {
-			t.Errorf("they are served in the order %v", turn.order)
+		if !slices.Equal(served, want) {
+			t.Errorf("they are served in the order %v", served)
 		}
 		if s := a.Status(); s.Waiting != 0 || s.Issued[attest.ByToken] != 99 || s.Refused[ReasonBusy] != 1 {
+			t.Errorf("the status is %+v", s)
+		}
+	})
+}
+
+// slow answers for tokens of ServiceAccounts when the gate opens, and for others at once.
+type slow struct{ gate chan struct{} }
+
+func (s slow) Attest(ctx context.Context, e attest.Evidence) (attest.Attested, error) {
+	if e.ServiceAccount != "" {
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+			return attest.Attested{}, ctx.Err()
+		}
+	}
+	return atOnce{}.Attest(ctx, e)
+}
+
+// However many wait for an API server that does not answer, who needs nothing of it gets a certificate.
+func TestWhoWaitsForOthersHoldsNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, time.Now)
+		s := NewService(a, slow{make(chan struct{})})
+		csr := csrOf(t, identitytest.NewKey(t), x509.CertificateRequest{})
+		waiting, leave := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range 2 * slots {
+			all.Go(func() {
+				if _, err := s.Sign(waiting, &capb.SignRequest{Csr: csr, ServiceAccountToken: "x"}); err == nil {
+					t.Error("one gets a certificate without an answer")
+				}
+			})
+		}
+		synctest.Wait()
+		if n := a.Status().Waiting; n != 2*slots {
+			t.Errorf("%d wait", n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Sign(ctx, &capb.SignRequest{Csr: csr, Token: "y"}); err != nil {
+			t.Errorf("another one: %v", err)
+		}
+		leave()
+		all.Wait()
+		if s := a.Status(); s.Waiting != 0 || s.Refused[ReasonBusy] != 2*slots || s.Refused[ReasonFailure] != 0 {
 			t.Errorf("the status is %+v", s)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -54,7 +55,8 @@ func (s *Service) Sign(ctx context.Context, in *capb.SignRequest) (*capb.SignRes
 }
 
 // serve does what is cheap first. A request that breaks a rule or names somebody else costs its sender neither the token nor one
-// of the certificates that a workload gets.
+// of the certificates that a workload gets. Who asks is decided before a slot is taken, since that may mean to ask somebody else:
+// however slow that one is, those who need nothing of it are served.
 func (s *Service) serve(ctx context.Context, in *capb.SignRequest) ([]*x509.Certificate, error) {
 	a := s.authority
 	r, err := parseRequest(in.GetCsr())
@@ -64,12 +66,8 @@ func (s *Service) serve(ctx context.Context, in *capb.SignRequest) ([]*x509.Cert
 	if !a.counts.wait() {
 		return nil, refusal(ReasonBusy, errors.New("too many workloads wait for certificates; try again in a few seconds"))
 	}
-	err = a.slots.Acquire(ctx, 1)
-	a.counts.served()
-	if err != nil {
-		return nil, refusal(ReasonBusy, err)
-	}
-	defer a.slots.Release(1)
+	served := sync.OnceFunc(a.counts.served)
+	defer served()
 	if err := r.check(); err != nil {
 		return nil, refusal(ReasonRequest, err)
 	}
@@ -80,8 +78,16 @@ func (s *Service) serve(ctx context.Context, in *capb.SignRequest) ([]*x509.Cert
 		if _, ok := errors.AsType[*attest.Refused](err); ok || errors.Is(err, attest.ErrNoEvidence) {
 			err = refusal(ReasonEvidence, err)
 		}
+		if errors.Is(err, attest.ErrBusy) || ctx.Err() != nil {
+			err = refusal(ReasonBusy, err)
+		}
 		return nil, err
 	}
+	if err := a.slots.Acquire(ctx, 1); err != nil {
+		return nil, refusal(ReasonBusy, err)
+	}
+	defer a.slots.Release(1)
+	served()
 	return a.sign(r, who)
 }
 

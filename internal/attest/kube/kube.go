@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -37,7 +38,9 @@ import (
 // Bounds.
 const (
 	maxToken    = 16 << 10         // bytes
-	mostAtATime = 16               // callers for whom the API server is asked
+	mostAtATime = 16               // questions to the API server
+	mostCallers = 1024             // for whom it is asked, or is to be
+	inAll       = 30 * time.Second // for one of them, from when it comes
 	bound       = 10 * time.Second // of one question
 	// An agent runs a moment before the API server has been told the pod's address.
 	addressWait = 3 * time.Second
@@ -62,8 +65,9 @@ type Config struct {
 
 // Attestor knows pods by the tokens of their ServiceAccounts. Its methods may be called from any goroutine.
 type Attestor struct {
-	c     Config
-	slots *semaphore.Weighted
+	c       Config
+	slots   *semaphore.Weighted // of questions
+	callers atomic.Int32
 }
 
 // New returns an attestor.
@@ -82,10 +86,12 @@ func (a *Attestor) Attest(ctx context.Context, e attest.Evidence) (attest.Attest
 	if err := checkToken(e.ServiceAccount, a.c.Now()); err != nil {
 		return attest.Attested{}, err
 	}
-	if err := a.slots.Acquire(ctx, 1); err != nil {
-		return attest.Attested{}, err
+	defer a.callers.Add(-1)
+	if a.callers.Add(1) > mostCallers {
+		return attest.Attested{}, attest.ErrBusy
 	}
-	defer a.slots.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, inAll)
+	defer cancel()
 	peer, err := a.peer(ctx, e.ServiceAccount)
 	if err != nil {
 		return attest.Attested{}, err
@@ -120,13 +126,26 @@ func (a *Attestor) peer(ctx context.Context, token string) (identity.Peer, error
 // bearer is whom the API server has given a token.
 type bearer struct{ namespace, account, pod, uid string }
 
-// review has the API server say whose a token is.
-func (a *Attestor) review(ctx context.Context, token string) (bearer, error) {
+// ask asks the API server something, when it is this caller's turn.
+func (a *Attestor) ask(ctx context.Context, question func(context.Context) error) error {
+	if err := a.slots.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("many others wait: %w", err)
+	}
+	defer a.slots.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	r, err := a.c.Client.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
-		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{mesh.TokenAudience}},
-	}, metav1.CreateOptions{})
+	return question(ctx)
+}
+
+// review has the API server say whose a token is.
+func (a *Attestor) review(ctx context.Context, token string) (bearer, error) {
+	var r *authenticationv1.TokenReview
+	err := a.ask(ctx, func(ctx context.Context) (err error) {
+		r, err = a.c.Client.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
+			Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{mesh.TokenAudience}},
+		}, metav1.CreateOptions{})
+		return err
+	})
 	if err != nil {
 		return bearer{}, fmt.Errorf("ask the API server whose a token is: %w", hide(err, token))
 	}
@@ -166,8 +185,6 @@ func only(values authenticationv1.ExtraValue) string {
 
 // address returns where the pod is, once the API server knows that.
 func (a *Attestor) address(ctx context.Context, b bearer) (netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, addressWait+bound)
-	defer cancel()
 	begun := time.Now()
 	for pause := firstLook; ; pause *= 2 {
 		pod, err := a.pod(ctx, b)
@@ -196,9 +213,11 @@ func (a *Attestor) address(ctx context.Context, b bearer) (netip.Addr, error) {
 
 // pod returns the pod that a token is bound to, if it runs and has the token's account.
 func (a *Attestor) pod(ctx context.Context, b bearer) (*corev1.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	pod, err := a.c.Client.CoreV1().Pods(b.namespace).Get(ctx, b.pod, metav1.GetOptions{})
+	var pod *corev1.Pod
+	err := a.ask(ctx, func(ctx context.Context) (err error) {
+		pod, err = a.c.Client.CoreV1().Pods(b.namespace).Get(ctx, b.pod, metav1.GetOptions{})
+		return err
+	})
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, attest.Refuse("the pod %s of namespace %s is not there (any more)", b.pod, b.namespace)
