@@ -30,6 +30,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/handover"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/places"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/state"
 	"github.com/lateen-mesh/lateen/internal/store"
@@ -141,6 +142,11 @@ const (
 	writeTimeout = time.Minute      // beyond what a request waits on purpose
 	idleTimeout  = 2 * time.Minute
 	stopTimeout  = 5 * time.Second // that answers in flight have to end
+
+	// mostConnections bounds those at one port: in a pod the whole cluster can make them. Further ones wait.
+	mostConnections = 512
+	// eachConnections bounds those from one address. Further ones are closed.
+	eachConnections = 64
 )
 
 // Server serves both.
@@ -166,18 +172,31 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, socket, s.api(), s.config.Log) })
 	if s.config.Listener != nil {
-		group.Go(func() error { return serve(ctx, s.config.Listener, s.health(), s.config.Log) })
+		group.Go(func() error { return serve(ctx, bounded(s.config.Listener), s.health(), s.config.Log) })
 	}
 	if s.config.Reading != nil {
-		group.Go(func() error { return serve(ctx, s.config.Reading, s.reading(), s.config.Log) })
+		group.Go(func() error { return serve(ctx, bounded(s.config.Reading), s.reading(), s.config.Log) })
 	}
 	return group.Wait()
 }
 
+// hasty bounds how long a body takes, in whatever request it is. A deadline for reading where there is none would end a request
+// that waits, even when everything was read: net/http goes on reading to see when the client leaves.
+func hasty(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout)) // connections know it
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func bounded(l net.Listener) net.Listener { return places.Listen(l, mostConnections, eachConnections) }
+
 // serve answers requests until the context ends. Requests that wait are told through their context.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           hasty(handler),
 		ReadHeaderTimeout: readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,

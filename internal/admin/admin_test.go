@@ -22,6 +22,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/places/placestest"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/source/state"
 	"github.com/lateen-mesh/lateen/internal/store"
@@ -100,7 +101,7 @@ func start(t *testing.T, dir string, watched ...config.Object) *server {
 	s := &server{dir: dir, socket: socket, client: api.NewClient(socket), address: listener.Addr().String()}
 	s.proxies = &proxies{waits: make(chan struct{}, 1)}
 	served := admin.New(admin.Config{
-		Socket: socket, Listener: listener, Version: "v1", Mesh: "town", Kinds: kinds(), Objects: objects, Files: files(watched),
+		Socket: socket, Listener: placestest.Abroad(listener), Version: "v1", Mesh: "town", Kinds: kinds(), Objects: objects, Files: files(watched),
 		Store: known, Registry: known, Proxies: s.proxies, Handovers: s.proxies, Watch: s.proxies, Explain: s.proxies, Metrics: prometheus.NewRegistry(), Log: log,
 		Work: push.NewEngine(push.Config{Log: log}), Await: "somebody tells it", Gate: admin.Gate{Token: token, File: "/state/admin.token"},
 	})

@@ -84,13 +84,8 @@ func refuse(status int, format string, args ...any) *refusal {
 func (s *Server) json(answer func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		// A connection that knows no deadlines needs none. One for reading would end a request that waits, even when
-		// everything was read: net/http goes on reading to see when the client leaves.
-		controller := http.NewResponseController(w)
-		_ = controller.SetWriteDeadline(time.Now().Add(maxWait + writeTimeout))
-		if r.ContentLength != 0 {
-			_ = controller.SetReadDeadline(time.Now().Add(readTimeout))
-		}
+		// A connection that knows no deadlines needs none.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWait + writeTimeout))
 		value, err := answer(r)
 		if err != nil {
 			s.refuse(w, r, err)

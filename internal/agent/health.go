@@ -13,8 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/netutil"
-
+	"github.com/lateen-mesh/lateen/internal/places"
 	"github.com/lateen-mesh/lateen/internal/unixsocket"
 )
 
@@ -61,7 +60,12 @@ func (a *Agent) serve(ctx context.Context, address string, pages http.Handler) (
 	if err != nil {
 		return nil, err
 	}
-	listener = netutil.LimitListener(listener, mostConnections)
+	return a.answer(listener, pages), nil
+}
+
+// answer answers on a listener until the returned function is called.
+func (a *Agent) answer(listener net.Listener, pages http.Handler) (stop func()) {
+	listener = places.Listen(listener, mostConnections, eachConnections)
 	server := &http.Server{
 		Handler: pages, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(a.config.Log.Handler(), slog.LevelWarn),
@@ -75,12 +79,14 @@ func (a *Agent) serve(ctx context.Context, address string, pages http.Handler) (
 	return func() {
 		_ = server.Close() // who asks now learns that nobody is there
 		serving.Wait()
-	}, nil
+	}
 }
 
 const (
 	// mostConnections bounds those at one address: in a pod the whole cluster can make them. Further ones wait.
 	mostConnections = 256
+	// eachConnections bounds those from one address. Further ones are closed.
+	eachConnections = 32
 
 	readTimeout  = 5 * time.Second
 	idleTimeout  = 10 * time.Second

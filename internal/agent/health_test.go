@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/lateen-mesh/lateen/internal/places/placestest"
 )
 
 // healthy asks an agent, and returns status and answer.
@@ -184,5 +186,40 @@ func TestHealthIsBounded(t *testing.T) {
 	}
 	if got := healthy(t, p.config.Health, "/healthz/ready"); got != "200 ready\n" {
 		t.Errorf("when the others were silent for too long: %s", got)
+	}
+}
+
+// One who holds connections open takes its share of a port of the agent and no more: others are answered.
+func TestPagesHaveShares(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, http.NotFoundHandler())
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
+	t.Cleanup(New(p.config).answer(placestest.Abroad(l), pages))
+	connect := func(host string) net.Conn {
+		c, err := placestest.Dialer(host).DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	answered := func(host string) bool {
+		c := connect(host)
+		_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n") // what cannot be written is not answered
+		text, _ := io.ReadAll(c)
+		return strings.HasSuffix(string(text), "here")
+	}
+	for range eachConnections {
+		connect("127.1.1.1")
+	}
+	if answered("127.1.1.1") {
+		t.Error("one more is answered")
+	}
+	if !answered("127.1.1.2") {
+		t.Error("another one is not answered")
 	}
 }

@@ -14,30 +14,47 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/places"
 )
 
 // Bounds of what somebody can do who has not proven anything.
 const (
 	mostGuests   = 4096            // connections at a time
+	eachGuests   = 256             // of them from one address: behind that of a node may be all of its pods
 	guestMessage = 64 << 10        // bytes
 	guestLife    = 5 * time.Minute // of a connection
 	guestIdle    = 30 * time.Second
+	mostShaking  = 4096 // connections that shake hands
+	eachShaking  = 256  // of them from one address
 )
 
-// Bounds of the connections of other replicas of the control plane.
+// Bounds of the connections of those who have proven who they are.
 const (
-	mostReplicas = 256
+	eachMember   = 128 // of one workload: a program without a proxy may have one for each service that it calls
+	mostReplicas = 256 // other replicas of the control plane
 	replicaLife  = time.Hour
 )
+
+// HandshakeBound is for how long the server behind a door should let somebody shake hands.
+const HandshakeBound = 20 * time.Second
+
+var errFull = errors.New("too many connections of this kind")
 
 // Door lets callers in to the control plane's TLS port. Those who show the certificate of a workload go to the server that has
 // the door's credentials. Those who show none are guests: all they can do is ask for a certificate, of a server of the door's
 // own that takes small messages only. Those who are the control plane themselves, another replica of it, go to [Door.Replicas] and
 // nowhere else. A certificate that does not hold ends the connection, which is counted and told.
+//
+// What one caller can take of the port is bounded: connections that shake hands and guests by the address that they come from and
+// in all, those with a certificate by the workload. Who comes from this machine has no share of its own.
 type Door struct {
 	authority *Authority
 	tls       credentials.TransportCredentials
 	server    *grpc.Server
+	shaking   *places.Places
+	members   *places.Places // of workloads
 	guests    *guestListener
 	replicas  *guestListener
 	told      *rates // bounds what is logged
@@ -48,12 +65,13 @@ func NewDoor(s *Service, hosts ...string) *Door {
 	a := s.authority
 	d := &Door{
 		authority: a, tls: credentials.NewTLS(a.serverTLS(a.verifyCaller, hosts...)), told: newRates(a.c.Now, refill),
-		guests:   &guestListener{come: make(chan *guest), closed: make(chan struct{}), most: mostGuests, life: guestLife},
-		replicas: &guestListener{come: make(chan *guest), closed: make(chan struct{}), most: mostReplicas, life: replicaLife},
+		shaking: places.New(mostShaking, eachShaking), members: places.New(0, eachMember),
+		guests:   newGuestListener(mostGuests, eachGuests, guestLife),
+		replicas: newGuestListener(mostReplicas, 0, replicaLife),
 		server: grpc.NewServer(
 			grpc.Creds(guestCredentials{}), grpc.MaxRecvMsgSize(guestMessage), grpc.MaxConcurrentStreams(1),
 			grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
-			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: guestIdle}),
+			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: guestIdle}), grpc.ConnectionTimeout(HandshakeBound),
 			grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 				return status.Error(codes.Unauthenticated, "show the certificate of a workload: without one there is nothing here but certificates")
 			}),
@@ -77,7 +95,7 @@ func (d *Door) Run(ctx context.Context) error {
 // they wait until they give up.
 func (d *Door) Replicas() net.Listener { return d.replicas }
 
-// Credentials returns those of the server behind the door.
+// Credentials returns those of the server behind the door. It serves listeners of [Door.Listen].
 func (d *Door) Credentials() credentials.TransportCredentials {
 	return &doorCredentials{TransportCredentials: d.tls, door: d}
 }
@@ -94,6 +112,10 @@ func (c *doorCredentials) Clone() credentials.TransportCredentials {
 
 // ServerHandshake implements [credentials.TransportCredentials].
 func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	from, ok := raw.(*caller)
+	if !ok {
+		return nil, nil, errors.New("the connection came through no door")
+	}
 	connection, info, err := c.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
 		if !errors.Is(err, io.EOF) { // who only looks whether the port is open has done nothing wrong
@@ -101,19 +123,33 @@ func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 		}
 		return nil, nil, err
 	}
-	to := c.door.guests
-	if shaken, ok := info.(credentials.TLSInfo); ok && len(shaken.State.PeerCertificates) > 0 {
-		if !c.door.authority.isReplica(shaken.State) {
-			return connection, info, nil
-		}
-		to = c.door.replicas
+	among, who, to := c.door.place(raw, info)
+	if !from.move(among, who) {
+		c.door.refuse(raw, ReasonBusy, errFull)
+		return nil, nil, errFull
 	}
-	if !to.admit(connection, info) {
-		err := errors.New("too many connections of this kind")
-		c.door.refuse(raw, ReasonBusy, err)
-		return nil, nil, err
+	if to == nil {
+		return connection, info, nil
 	}
+	to.admit(connection, info)
 	return nil, nil, credentials.ErrConnDispatched
+}
+
+// place tells among whom somebody who has shaken hands is to have a place, as whom, and where it goes; nil: to the server behind the
+// door.
+func (d *Door) place(raw net.Conn, info credentials.AuthInfo) (among *places.Places, who string, to *guestListener) {
+	shaken, ok := info.(credentials.TLSInfo)
+	switch {
+	case !ok || len(shaken.State.PeerCertificates) == 0:
+		return d.guests.places, places.From(raw.RemoteAddr()), d.guests
+	case d.authority.isReplica(shaken.State):
+		return d.replicas.places, "", d.replicas
+	}
+	id, err := identity.PeerOf(shaken.State.PeerCertificates[0])
+	if err != nil { // the handshake has refused it
+		return d.guests.places, places.From(raw.RemoteAddr()), d.guests
+	}
+	return d.members, id.ID.String() + " " + id.Workload, nil
 }
 
 func (d *Door) refuse(raw net.Conn, reason Reason, err error) {
@@ -126,16 +162,13 @@ func (d *Door) refuse(raw net.Conn, reason Reason, err error) {
 // guest is a connection that has shaken hands and shown no certificate.
 type guest struct {
 	net.Conn
-	info  credentials.AuthInfo
-	end   *time.Timer // closes the connection, whatever becomes of it
-	leave func()      // gives its place back
+	info credentials.AuthInfo
+	end  *time.Timer // closes the connection, whatever becomes of it
 }
 
 // Close implements [net.Conn].
 func (g *guest) Close() error {
-	if g.end.Stop() {
-		g.leave()
-	}
+	g.end.Stop()
 	return g.Conn.Close()
 }
 
@@ -143,21 +176,19 @@ func (g *guest) Close() error {
 type guestListener struct {
 	come   chan *guest
 	closed chan struct{}
-	most   int32
+	places *places.Places
 	life   time.Duration
-	here   atomic.Int32
 	shut   atomic.Bool
 }
 
-// admit hands a connection over, and tells whether there was room for it.
-func (l *guestListener) admit(connection net.Conn, info credentials.AuthInfo) bool {
-	if l.here.Add(1) > l.most {
-		l.here.Add(-1)
-		return false
-	}
-	g := &guest{Conn: connection, info: info, leave: func() { l.here.Add(-1) }}
+func newGuestListener(most, each int, life time.Duration) *guestListener {
+	return &guestListener{come: make(chan *guest), closed: make(chan struct{}), places: places.New(most, each), life: life}
+}
+
+// admit hands a connection over.
+func (l *guestListener) admit(connection net.Conn, info credentials.AuthInfo) {
+	g := &guest{Conn: connection, info: info}
 	g.end = time.AfterFunc(l.life, func() {
-		g.leave()
 		_ = connection.Close() // nobody is left to tell
 	})
 	select {
@@ -165,7 +196,6 @@ func (l *guestListener) admit(connection net.Conn, info credentials.AuthInfo) bo
 	case <-l.closed:
 		_ = g.Close() // likewise
 	}
-	return true
 }
 
 // Accept implements [net.Listener].

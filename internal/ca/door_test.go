@@ -20,14 +20,15 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca/capb"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+	"github.com/lateen-mesh/lateen/internal/places/placestest"
 )
 
 // house is a server behind a door. Whoever gets in is told so, whatever it asks.
-func (r *rig) house(t *testing.T, most int32, life time.Duration) (*ca.Door, string) {
+func (r *rig) house(t *testing.T, most, each int, life time.Duration) (*ca.Door, string) {
 	t.Helper()
 	service := ca.NewService(r.Authority, r.Attestor())
 	door := ca.NewDoor(service, "localhost")
-	door.Bound(most, life)
+	door.Bound(most, each, life)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- door.Run(ctx) }()
@@ -37,7 +38,7 @@ func (r *rig) house(t *testing.T, most int32, life time.Duration) (*ca.Door, str
 	})
 	return door, serve(t, grpc.NewServer(grpc.Creds(door.Credentials()), grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 		return status.Error(codes.Aborted, "you are in")
-	})))
+	})), door)
 }
 
 func dial(t *testing.T, address string, client *tls.Certificate) *grpc.ClientConn {
@@ -52,7 +53,7 @@ func dial(t *testing.T, address string, client *tls.Certificate) *grpc.ClientCon
 func TestGuests(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	_, address := r.house(t, 100, time.Minute)
+	_, address := r.house(t, 100, 100, time.Minute)
 	p := identitytest.Peer(domain, "reviews", "")
 	held := r.leafFor(t, p)
 	const xds = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -81,7 +82,7 @@ func TestGuestsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	const most = 5
-	door, address := r.house(t, most, time.Hour)
+	door, address := r.house(t, most, 1, time.Hour)
 	var idle []net.Conn
 	shake := func() net.Conn {
 		c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
@@ -113,7 +114,7 @@ func TestGuestsAreBounded(t *testing.T) {
 func TestGuestsLeave(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	door, address := r.house(t, 100, 20*time.Millisecond)
+	door, address := r.house(t, 100, 100, 20*time.Millisecond)
 	c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
 	must(t, err)
 	defer c.Close()
@@ -133,7 +134,7 @@ func TestDoorShowsTheWholeChain(t *testing.T) {
 	root := identitytest.New(t, domain, time.Now())
 	between := root.Below(t, "between")
 	r := newRig(t, func(c *ca.Config) { c.Plugged = filesOf(t, root, between, between.Below(t, "signing")).write(t) })
-	_, address := r.house(t, 100, time.Minute)
+	_, address := r.house(t, 100, 100, time.Minute)
 	c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
 	must(t, err)
 	defer c.Close()
@@ -145,5 +146,104 @@ func TestDoorShowsTheWholeChain(t *testing.T) {
 	trust := identity.Bundle{TrustDomain: domain, Roots: []*x509.Certificate{root.Cert}}
 	if err := trust.VerifyControlPlane(shown, time.Now()); err != nil || len(shown) != 4 || !shown[3].Equal(root.Cert) {
 		t.Errorf("shown are %d certificates: %v", len(shown), err)
+	}
+}
+
+// from shakes hands from an address.
+func from(t *testing.T, host, address string, client *tls.Certificate) net.Conn {
+	t.Helper()
+	c, err := (&tls.Dialer{NetDialer: placestest.Dialer(host), Config: clientOf(client, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	must(t, c.SetDeadline(time.Now().Add(5*time.Minute)))
+	return c
+}
+
+// turnedAway tells whether a connection is closed before it says anything.
+func turnedAway(c net.Conn) bool {
+	_, err := c.Read(make([]byte, 1))
+	timeout, ok := errors.AsType[net.Error](err)
+	return err != nil && (!ok || !timeout.Timeout())
+}
+
+// A guest takes no more than its share, whatever it tries: from another address one is let in. On this machine all are one, and
+// have no share.
+func TestGuestsHaveShares(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	door, address := r.house(t, 100, 3, time.Hour)
+	for range 3 {
+		from(t, "127.1.1.1", address, nil)
+	}
+	await(t, "they are in", func() bool { return door.Guests() == 3 })
+	for range 5 {
+		if !turnedAway(from(t, "127.1.1.1", address, nil)) {
+			t.Error("one more is let in")
+		}
+	}
+	if turnedAway(from(t, "127.1.1.2", address, nil)) {
+		t.Error("another one is not let in")
+	}
+	for range 5 {
+		if turnedAway(from(t, "127.0.0.1", address, nil)) {
+			t.Error("one from this machine is not let in")
+		}
+	}
+	if got := r.Status().Refused[ca.ReasonBusy]; got != 5 {
+		t.Errorf("%d are counted", got)
+	}
+}
+
+// Who connects and says nothing takes no more than its share of those who shake hands either, and its place is given back.
+func TestHandshakesHaveShares(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	door, address := r.house(t, 100, 100, time.Hour)
+	door.BoundShaking(100, 3)
+	silent := func() net.Conn {
+		c, err := placestest.Dialer("127.1.1.1").DialContext(t.Context(), "tcp", address)
+		must(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		must(t, c.SetDeadline(time.Now().Add(5*time.Minute)))
+		return c
+	}
+	first := silent()
+	for range 2 {
+		silent()
+	}
+	await(t, "they shake hands", func() bool { return door.Shaking() == 3 })
+	if !turnedAway(silent()) {
+		t.Error("one more may shake hands")
+	}
+	if turnedAway(from(t, "127.1.1.2", address, nil)) {
+		t.Error("another one may not")
+	}
+	must(t, first.Close())
+	await(t, "one has gone", func() bool { return door.Shaking() == 2 })
+	if turnedAway(from(t, "127.1.1.1", address, nil)) {
+		t.Error("it may not come back")
+	}
+}
+
+// A workload has so many connections, from wherever; another one has its own, and what is closed can be opened again.
+func TestWorkloadsHaveShares(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	door, address := r.house(t, 100, 100, time.Hour)
+	door.BoundMembers(2)
+	greedy, other := r.leafFor(t, identitytest.Peer(domain, "greedy", "")), r.leafFor(t, identitytest.Peer(domain, "other", ""))
+	first := from(t, "127.1.1.1", address, &greedy)
+	from(t, "127.1.1.2", address, &greedy)
+	await(t, "both are in", func() bool { return door.Members() == 2 })
+	if !turnedAway(from(t, "127.1.1.3", address, &greedy)) {
+		t.Error("one more is let in")
+	}
+	if turnedAway(from(t, "127.1.1.1", address, &other)) {
+		t.Error("another workload is not let in")
+	}
+	must(t, first.Close())
+	await(t, "one has gone", func() bool { return door.Members() == 2 })
+	if turnedAway(from(t, "127.1.1.3", address, &greedy)) {
+		t.Error("it is not let in again")
 	}
 }

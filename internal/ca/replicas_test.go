@@ -22,7 +22,7 @@ func TestReplicasHaveADoorOfTheirOwn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	server := grpc.NewServer(grpc.Creds(door.Credentials()))
-	address := serve(t, server)
+	address := serve(t, server, door)
 	ended := make(chan error, 1)
 	go func() { ended <- door.Run(ctx) }()
 	came := make(chan net.Conn, 4)

@@ -28,6 +28,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca/enrol"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+	"github.com/lateen-mesh/lateen/internal/places/placestest"
 )
 
 const domain = "cluster.local"
@@ -193,15 +194,16 @@ func (r *rig) serve(t testing.TB, attestor attest.Attestor) string {
 	})
 	server := grpc.NewServer(grpc.Creds(door.Credentials()))
 	service.Register(server)
-	return serve(t, server)
+	return serve(t, server, door)
 }
 
-func serve(t testing.TB, server *grpc.Server) string {
+// serve serves a server behind a door.
+func serve(t testing.TB, server *grpc.Server, door *ca.Door) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	ended := make(chan error)
-	go func() { ended <- server.Serve(l) }()
+	go func() { ended <- server.Serve(door.Listen(placestest.Abroad(l))) }()
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-ended; err != nil {

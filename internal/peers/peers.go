@@ -34,6 +34,7 @@ const (
 	pingAfter  = 5 * time.Second // on a connection without traffic
 	pingBound  = 3 * time.Second
 	maxHeaders = 64 << 10
+	idleBound  = time.Minute // of a connection of another one; there is none that asks less often
 )
 
 // Engine knows the proxies that are connected here.

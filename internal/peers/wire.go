@@ -170,7 +170,7 @@ func (p *Peers) Serve(ctx context.Context, l net.Listener) error {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true) // as the client
 	server := &http.Server{
-		Handler: p.Handler(), Protocols: &protocols, ReadHeaderTimeout: askBound, MaxHeaderBytes: maxHeaders,
+		Handler: p.Handler(), Protocols: &protocols, ReadHeaderTimeout: askBound, IdleTimeout: idleBound, MaxHeaderBytes: maxHeaders,
 		BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(p.c.Log.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()

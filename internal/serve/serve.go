@@ -309,9 +309,10 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		} else if err := door.Replicas().Close(); err != nil { // there are no others: who says so is refused
 			return err
 		}
-		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead))
+		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead),
+			grpc.ConnectionTimeout(ca.HandshakeBound))
 		certificates.Register(server)
-		serveXDS(ctx, group, p.config.Secure, server)
+		serveXDS(ctx, group, door.Listen(p.config.Secure), server)
 		group.Go(func() error { return p.ca.Run(ctx) })
 	}
 	if run := p.config.Shared.Run; run != nil {

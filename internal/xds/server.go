@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/places"
 )
 
 // Client decides what one stream's proxy is sent. The stream calls it from one goroutine.
@@ -45,8 +46,9 @@ type Open func(context.Context, Peer) (Client, error)
 
 // Server answers the streams of all xDS services.
 type Server struct {
-	open Open
-	stop <-chan struct{}
+	open    Open
+	stop    <-chan struct{}
+	streams *places.Places // of each identity
 }
 
 const (
@@ -54,6 +56,9 @@ const (
 	keepAliveEvery = 30 * time.Second
 	keepAliveWait  = 10 * time.Second
 	ageGrace       = 5 * time.Second // from saying that a connection is old to its end
+	mostStreams    = 16              // of a connection; a proxy needs one, or one per type
+	// eachStreams bounds those of one workload: a program without a proxy may have one for each service that it calls.
+	eachStreams = 256
 )
 
 // MaxBodies bounds the bytes of the resources in one response, unless a single one is larger: clients refuse messages
@@ -65,7 +70,7 @@ const MaxBodies = 1 << 20
 //
 // On connections with TLS, which an option brings, streams are for peers with a verified certificate only. Connections end
 // maxAge after they began, with a moment to spare, whenever the certificate of the peer ends, so that none goes on for ever
-// under an old one; 0: they do not.
+// under an old one; 0: they do not. A workload may have so many streams, over however many connections.
 func NewServer(open Open, stop <-chan struct{}, maxAge time.Duration, options ...grpc.ServerOption) *grpc.Server {
 	params := keepalive.ServerParameters{Time: keepAliveEvery, Timeout: keepAliveWait}
 	if maxAge > 0 {
@@ -74,11 +79,11 @@ func NewServer(open Open, stop <-chan struct{}, maxAge time.Duration, options ..
 	server := grpc.NewServer(append(options,
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxConcurrentStreams(16), // per connection; a proxy needs one, or one per type
+		grpc.MaxConcurrentStreams(mostStreams),
 		grpc.KeepaliveParams(params),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)...)
-	register(server, &Server{open: open, stop: stop})
+	register(server, &Server{open: open, stop: stop, streams: places.New(0, eachStreams)})
 	return server
 }
 
@@ -134,6 +139,11 @@ func serve[Req, Res any](s *Server, str stream[Req, Res], only Type, f form[Req,
 	if err != nil {
 		return err
 	}
+	leave, ok := s.streams.Take(nameOf(id))
+	if !ok {
+		return status.Errorf(codes.ResourceExhausted, "%s has %d streams already", id, eachStreams)
+	}
+	defer leave()
 	client, err := s.open(str.Context(), Peer{Node: f.node(req), Only: only, Identity: id})
 	if err != nil {
 		return err
@@ -198,6 +208,14 @@ func identityOf(ctx context.Context) (*identity.Peer, error) {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}
 	return &id, nil
+}
+
+// nameOf names whose streams are counted together; "": nobody's, on a connection without TLS.
+func nameOf(id *identity.Peer) string {
+	if id == nil {
+		return ""
+	}
+	return id.ID.String() + " " + id.Workload
 }
 
 // take reads a request of a stream, which need not name the type when there is only one.

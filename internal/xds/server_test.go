@@ -48,7 +48,7 @@ func (c *echo) Wake() <-chan struct{} { return c.wake }
 func (c *echo) Close()                {}
 
 // serveEcho serves echoes and returns what opens connections. Peers are handed to opened, if it is not nil.
-func serveEcho(t *testing.T, opened func(Peer)) (dial func() *grpc.ClientConn) {
+func serveEcho(t *testing.T, opened func(Peer), options ...grpc.ServerOption) (dial func() *grpc.ClientConn) {
 	t.Helper()
 	listener, stop := bufconn.Listen(1<<16), make(chan struct{})
 	server := NewServer(func(_ context.Context, p Peer) (Client, error) {
@@ -56,7 +56,7 @@ func serveEcho(t *testing.T, opened func(Peer)) (dial func() *grpc.ClientConn) {
 			opened(p)
 		}
 		return &echo{peer: p, wake: make(chan struct{})}, nil
-	}, stop, 0)
+	}, stop, 0, options...)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

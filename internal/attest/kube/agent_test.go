@@ -36,7 +36,7 @@ func authority(t *testing.T, c *cluster) (a *ca.Authority, address string) {
 	must(t, err)
 	var running sync.WaitGroup
 	running.Go(func() { _ = door.Run(ctx) })
-	running.Go(func() { _ = server.Serve(listener) })
+	running.Go(func() { _ = server.Serve(door.Listen(listener)) })
 	t.Cleanup(func() { cancel(); server.Stop(); running.Wait() })
 	return a, listener.Addr().String()
 }
