@@ -104,6 +104,7 @@ func TestRefused(t *testing.T) {
 			return c.token(t, "reviews", "lateen", nil)
 		}, "is bound to no pod"},
 		"bound to a Secret": {func(t *testing.T) string {
+			c.account(t, c.namespace, "reviews")
 			secret, err := c.admin.CoreV1().Secrets(c.namespace).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{GenerateName: "s-"}}, metav1.CreateOptions{})
 			must(t, err)
 			return c.token(t, "reviews", "lateen", &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: secret.Name, UID: secret.UID})
