@@ -129,7 +129,7 @@ func (f *feed) follow(ctx context.Context, version string) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case apierrors.IsResourceExpired(err), apierrors.IsGone(err):
+		case apierrors.IsResourceExpired(err), apierrors.IsGone(err), isFromElsewhere(err):
 			return nil
 		case apierrors.IsForbidden(err), apierrors.IsNotFound(err), apierrors.IsUnauthorized(err):
 			return err
@@ -141,6 +141,12 @@ func (f *feed) follow(ctx context.Context, version string) error {
 		}
 		doze(ctx, &pause)
 	}
+}
+
+// isFromElsewhere tells whether the server has not come to a version yet that it is asked for. It may lag behind another one, or it
+// was set back, as by a backup, and will not come to it for long: what it has is listed.
+func isFromElsewhere(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
 // take hands on the events of a watch until it ends, and returns the version that it has come to.
