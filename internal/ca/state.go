@@ -205,17 +205,22 @@ func (a *Authority) makeOwn(ctx context.Context) (*signer, keeper, error) {
 	return a.keep(ctx, s, text, nil)
 }
 
-// checkTraces returns an error when somebody trusts a root of which nothing is kept.
+// checkTraces returns an error when it is proven that somebody trusts a root of which nothing is kept.
 func (a *Authority) checkTraces(ctx context.Context) error {
 	t, ok := a.storage.(Traced)
 	if !ok {
 		return nil
 	}
-	fingerprint, who, err := t.Trusted(ctx)
-	if err != nil || fingerprint == "" {
+	trace, err := t.Trusted(ctx)
+	if err != nil || trace.Fingerprint == "" {
 		return err
 	}
-	return a.lost(&marker{Roots: []string{fingerprint}}, fmt.Errorf("it is not there, and %s trusts it", who))
+	if !trace.Proof {
+		a.c.Log.Warn("a root is made, though another one is trusted: whoever has a certificate of that is a stranger until it gets a new one",
+			"where", trace.Where, "sha256", trace.Fingerprint)
+		return nil
+	}
+	return a.lost(&marker{Roots: []string{trace.Fingerprint}}, fmt.Errorf("it is not there, and %s trusts it", trace.Where))
 }
 
 // lost says that the root is not there, and what can be done.

@@ -66,6 +66,15 @@ type Text struct {
 
 // Traced is a storage that can tell whether anybody trusts a root already, although none is kept.
 type Traced interface {
-	// Trusted returns the SHA-256 of such a root, and who trusts it, for people; "": nobody.
-	Trusted(ctx context.Context) (fingerprint, who string, err error)
+	// Trusted returns what tells of such a root; nothing where nothing does.
+	Trusted(ctx context.Context) (Trace, error)
+}
+
+// Trace tells that somebody trusts a root.
+type Trace struct {
+	Fingerprint string // SHA-256 of the root; "": nobody trusts any
+	Where       string // it is found, for people
+	// Proof tells whether only the control plane, and those who may command it, can have put it there. What others could have written
+	// is told, and holds up nothing.
+	Proof bool
 }

@@ -135,9 +135,13 @@ func (f *facts) previous() (string, []checkup.Finding) {
 		return fmt.Sprintf("Lateen %s, %s: `lateen install` brings it to this version", cmp.Or(tag, "of an unknown version"), number(replicas, "replica")), findings
 	}
 	if roots := slices.Sorted(maps.Keys(f.roots)); len(roots) > 0 && !f.hasKey {
+		severity, then := checkup.Warning, "a control plane would make another, and what trusts these would trust nobody for a while"
+		if f.roots[mesh.SystemNamespace] != "" {
+			severity, then = checkup.Error, "a control plane would make no other while that of "+mesh.SystemNamespace+" is there"
+		}
 		findings = append(findings, checkup.Finding{
-			Severity: checkup.Error, Code: LeftOver, Subject: "ConfigMap " + mesh.RootConfigMap, Count: len(roots),
-			Message: "roots of an earlier installation are left in " + listed(roots) + ", and their key is gone: a control plane would make no other while they are there",
+			Severity: severity, Code: LeftOver, Subject: "ConfigMap " + mesh.RootConfigMap, Count: len(roots),
+			Message: "roots of an earlier installation are left in " + listed(roots) + ", and their key is gone: " + then,
 			Fix:     "`lateen uninstall` removes them; or put the Secret " + mesh.AuthoritySecret + " of that installation into " + mesh.SystemNamespace,
 		})
 	}

@@ -149,7 +149,10 @@ func TestJudgements(t *testing.T) {
 			"Lateen v7, 2 replicas: `lateen install` brings it to this version", nil,
 		},
 		{"roots without a key", facts{roots: map[string]string{"b": "x", "a": "x"}}, (*facts).previous, "2 objects of Lateen, without a control plane", []string{
-			"error left-over ConfigMap lateen-root: roots of an earlier installation are left in a, b, and their key is gone: a control plane would make no other while they are there",
+			"warning left-over ConfigMap lateen-root: roots of an earlier installation are left in a, b, and their key is gone: a control plane would make another, and what trusts these would trust nobody for a while",
+		}},
+		{"a root of its own without a key", facts{roots: map[string]string{mesh.SystemNamespace: "x"}}, (*facts).previous, "1 object of Lateen, without a control plane", []string{
+			"error left-over ConfigMap lateen-root: roots of an earlier installation are left in lateen-system, and their key is gone: a control plane would make no other while that of lateen-system is there",
 		}},
 		{
 			"a kind of somebody else",

@@ -52,7 +52,7 @@ kind: ClusterRole
 metadata: {name: lateen-write}
 rules:
 - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
-- {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [list, watch, update]}
+- {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [list, watch, update, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [create]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1

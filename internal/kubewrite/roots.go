@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -214,7 +215,23 @@ func (r *roots) put(ctx context.Context, namespace string, now *corev1.ConfigMap
 	}
 	next.Data[mesh.RootKey] = roots
 	maps.Copy(next.Labels, labels())
+	if next.Immutable != nil && *next.Immutable {
+		return renewConfigMap(ctx, configs, next)
+	}
 	_, err := configs.Update(ctx, next, metav1.UpdateOptions{})
+	return err
+}
+
+// renewConfigMap puts a ConfigMap in the place of one that nobody can change.
+func renewConfigMap(ctx context.Context, configs typedcorev1.ConfigMapInterface, next *corev1.ConfigMap) error {
+	err := configs.Delete(ctx, next.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &next.UID, ResourceVersion: &next.ResourceVersion}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	fresh := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: next.Name, Labels: next.Labels, Annotations: next.Annotations}, Data: next.Data, BinaryData: next.BinaryData,
+	}
+	_, err = configs.Create(ctx, fresh, metav1.CreateOptions{})
 	return err
 }
 

@@ -122,3 +122,19 @@ func TestManyNamespaces(t *testing.T) {
 		t.Errorf("%d were written", n)
 	}
 }
+
+// A ConfigMap that somebody has made immutable is replaced, with what else it holds.
+func TestImmutableRoots(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	fixed, namespace := true, c.server.Namespace(t)
+	_, err := c.admin.CoreV1().ConfigMaps(namespace).Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "lateen-root"}, Data: map[string]string{"root-cert.pem": "evil", "mine": "x"}, Immutable: &fixed,
+	}, metav1.CreateOptions{})
+	must(t, err)
+	a := c.replica(t, "a", calm)
+	c.awaitRoots(t, namespace, map[string]string{"root-cert.pem": "roots", "mine": "x"})
+	if said := a.log.String(); strings.Contains(said, "WARN") {
+		t.Errorf("said is\n%s", said)
+	}
+}

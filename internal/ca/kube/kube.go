@@ -5,8 +5,8 @@
 // The mark is in the ConfigMap lateen-root of the same namespace. All replicas of the control plane share both: of those that
 // start together the first makes the root and the others take it, since the API server creates an object once.
 //
-// When the Secret is gone, and the mark too, the roots in the ConfigMaps of the other namespaces still tell that proxies trust
-// one. Nothing is made then.
+// When the Secret is gone, and the mark too, the root in that ConfigMap still tells that proxies trust one. Nothing is made then.
+// What stands in other namespaces proves nothing: it is only told.
 package kube
 
 import (
@@ -54,7 +54,7 @@ type Storage struct {
 }
 
 // New returns the storage of a cluster. The client needs to get, create and update the Secret and the ConfigMap of Lateen's own
-// namespace, to create other Secrets there, and to list ConfigMaps of the name [mesh.RootConfigMap] everywhere.
+// namespace, to delete the latter, to create other Secrets there, and to list ConfigMaps of the name [mesh.RootConfigMap] everywhere.
 func New(client kubernetes.Interface) *Storage {
 	return &Storage{client: client, namespace: mesh.SystemNamespace}
 }
@@ -64,7 +64,7 @@ func (s *Storage) Where(part ca.Part) string {
 	if part == ca.RootPart {
 		return fmt.Sprintf("the Secret %s of namespace %s", mesh.AuthoritySecret, s.namespace)
 	}
-	return fmt.Sprintf("the ConfigMaps %s of all namespaces", mesh.RootConfigMap)
+	return fmt.Sprintf("the ConfigMap %s of namespace %s", mesh.RootConfigMap, s.namespace)
 }
 
 // Read implements [ca.Storage].
@@ -211,8 +211,18 @@ func isSomebodys(text []byte) bool {
 	return err == nil && (len(root.URIs) != 1 || root.URIs[0].Scheme != "spiffe")
 }
 
-// Trusted implements [ca.Traced].
-func (s *Storage) Trusted(ctx context.Context) (fingerprint, who string, err error) {
+// Trusted implements [ca.Traced]. What stands in Lateen's own namespace is proof; the ConfigMaps of others may be anybody's, whoever
+// may write in one namespace, and nobody can be kept from starting by them.
+func (s *Storage) Trusted(ctx context.Context) (ca.Trace, error) {
+	own, err := s.marked(ctx)
+	if err == nil {
+		if trace := traceIn(own); trace.Fingerprint != "" {
+			trace.Proof = true
+			return trace, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return ca.Trace{}, err
+	}
 	var list *corev1.ConfigMapList
 	err = call(ctx, func(ctx context.Context) error {
 		list, err = s.client.CoreV1().ConfigMaps(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
@@ -221,18 +231,27 @@ func (s *Storage) Trusted(ctx context.Context) (fingerprint, who string, err err
 		return err
 	})
 	if err != nil {
-		return "", "", err
+		return ca.Trace{}, err
 	}
-	for _, item := range list.Items {
-		block, _ := pem.Decode([]byte(item.Data[mesh.RootKey]))
-		if block == nil {
-			continue
-		}
-		if root, err := ca.ParseRoot(block.Bytes); err == nil {
-			return identity.Fingerprint(root), fmt.Sprintf("the ConfigMap %s of namespace %s", mesh.RootConfigMap, item.Namespace), nil
+	for i := range list.Items {
+		if trace := traceIn(&list.Items[i]); trace.Fingerprint != "" {
+			return trace, nil
 		}
 	}
-	return "", "", nil
+	return ca.Trace{}, nil
+}
+
+// traceIn returns the root that a ConfigMap holds.
+func traceIn(c *corev1.ConfigMap) ca.Trace {
+	block, _ := pem.Decode([]byte(c.Data[mesh.RootKey]))
+	if block == nil {
+		return ca.Trace{}
+	}
+	root, err := ca.ParseRoot(block.Bytes)
+	if err != nil {
+		return ca.Trace{}
+	}
+	return ca.Trace{Fingerprint: identity.Fingerprint(root), Where: fmt.Sprintf("the ConfigMap %s of namespace %s", mesh.RootConfigMap, c.Namespace)}
 }
 
 // call asks the API server, again when there is no answer, and turns its errors into those of a storage.

@@ -46,7 +46,7 @@ metadata: {name: lateen-ca, namespace: lateen-system}
 rules:
 - {apiGroups: [""], resources: [secrets], resourceNames: [lateen-ca], verbs: [get, update]}
 - {apiGroups: [""], resources: [secrets], verbs: [create]}
-- {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [get, update]}
+- {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [get, update, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [create]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -259,19 +259,24 @@ func TestAnswersAreLost(t *testing.T) {
 	}
 }
 
-// Nothing is made while proxies somewhere trust a root of which nothing else is left.
+// putRoot puts a root where proxies of a namespace find it.
+func (c *cluster) putRoot(t *testing.T, namespace string, root *identitytest.Authority) {
+	t.Helper()
+	_, err := c.admin.CoreV1().ConfigMaps(namespace).Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "lateen-root"}, Data: map[string]string{"root-cert.pem": string(identitytest.PEM(root.Cert))},
+	}, metav1.CreateOptions{})
+	must(t, err)
+}
+
+// Nothing is made while Lateen's own namespace tells of a root of which nothing else is left.
 func TestProxiesTrustARoot(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	old := identitytest.New(t, catest.TrustDomain, time.Now())
-	namespace := c.server.Namespace(t)
-	_, err := c.admin.CoreV1().ConfigMaps(namespace).Create(t.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: "lateen-root"}, Data: map[string]string{"root-cert.pem": string(identitytest.PEM(old.Cert))},
-	}, metav1.CreateOptions{})
-	must(t, err)
-	_, err = start(t, c.storage(t))
+	c.putRoot(t, "lateen-system", old)
+	_, err := start(t, c.storage(t))
 	u, ok := errors.AsType[*ca.Unusable](err)
-	if !ok || !strings.Contains(u.Message, identity.Fingerprint(old.Cert)) || !strings.Contains(u.Message, namespace) || !strings.Contains(u.Hint(), "lateen-root") {
+	if !ok || !strings.Contains(u.Message, identity.Fingerprint(old.Cert)) || !strings.Contains(u.Hint(), "the ConfigMap lateen-root of namespace lateen-system") {
 		t.Fatalf("the error is %v", err)
 	}
 	if _, err := c.storage(t).Read(t.Context(), ca.RootPart); !errors.Is(err, fs.ErrNotExist) {
@@ -279,6 +284,49 @@ func TestProxiesTrustARoot(t *testing.T) {
 	}
 	c.clear(t) // as the hint says
 	open(t, c.storage(t))
+}
+
+// Whoever may write a ConfigMap in a namespace of their own decides nothing by it: it is told, and no more.
+func TestOthersDecideNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	evil := identitytest.New(t, catest.TrustDomain, time.Now())
+	namespace := c.server.Namespace(t)
+	c.putRoot(t, namespace, evil)
+	a := open(t, c.storage(t))
+	if a.root() == identity.Fingerprint(evil.Cert) {
+		t.Error("it is the root")
+	}
+	for _, want := range []string{identity.Fingerprint(evil.Cert), namespace, "another one is trusted"} {
+		if !strings.Contains(a.log.String(), want) {
+			t.Errorf("%q is not said:\n%s", want, a.log)
+		}
+	}
+}
+
+// A ConfigMap that somebody has made immutable, with a mark or without, does not keep the mark from being written.
+func TestImmutable(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	fixed := true
+	for name, mark := range map[string]map[string]string{"nothing": nil, "another mark": {kube.MarkKey: "x"}} {
+		c.clear(t)
+		data := map[string]string{"mine": "y"}
+		maps.Copy(data, mark)
+		configs := c.admin.CoreV1().ConfigMaps("lateen-system")
+		_, err := configs.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "lateen-root"}, Data: data, Immutable: &fixed}, metav1.CreateOptions{})
+		must(t, err)
+		if mark == nil {
+			must(t, c.storage(t).Create(t.Context(), ca.MarkPart, []byte("mark")))
+		} else if _, err := c.storage(t).Replace(t.Context(), ca.MarkPart, []byte("mark")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		there, err := configs.Get(t.Context(), "lateen-root", metav1.GetOptions{})
+		must(t, err)
+		if want := map[string]string{"mine": "y", kube.MarkKey: "mark"}; !maps.Equal(there.Data, want) || there.Immutable != nil {
+			t.Errorf("%s: there is %v, immutable %v", name, there.Data, there.Immutable)
+		}
+	}
 }
 
 // While the API server is away signing goes on and nothing is said to be lost; afterwards what was lost meanwhile is put back.

@@ -76,8 +76,27 @@ func (s *Storage) tryMark(ctx context.Context, text []byte, over bool) error {
 		next.Data = map[string]string{}
 	}
 	next.Data[MarkKey] = string(text)
+	if next.Immutable != nil && *next.Immutable {
+		return s.renew(ctx, next)
+	}
 	return call(ctx, func(ctx context.Context) error {
 		_, err := maps.Update(ctx, next, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+// renew puts a ConfigMap in the place of one that nobody can change.
+func (s *Storage) renew(ctx context.Context, next *corev1.ConfigMap) error {
+	maps := s.client.CoreV1().ConfigMaps(s.namespace)
+	err := call(ctx, func(ctx context.Context) error {
+		return maps.Delete(ctx, next.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &next.UID, ResourceVersion: &next.ResourceVersion}})
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	fresh := &corev1.ConfigMap{ObjectMeta: meta(next.Name), Data: next.Data, BinaryData: next.BinaryData}
+	return call(ctx, func(ctx context.Context) error {
+		_, err := maps.Create(ctx, fresh, metav1.CreateOptions{})
 		return err
 	})
 }
