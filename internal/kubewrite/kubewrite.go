@@ -29,6 +29,8 @@ const (
 	// AddressAnnotation is on it too: HOST:PORT where the replica answers the others.
 	AddressAnnotation = "lateen.dev/address"
 	replicaPrefix     = "lateen-replica-"
+	// TermAnnotation is on what the leader writes: the term of its Lease. Nobody whose term is lower writes over it.
+	TermAnnotation = "lateen.dev/term"
 )
 
 const (
@@ -64,7 +66,7 @@ func New(c Config) *Writer {
 	}
 	w := &Writer{c: c, members: newMembers(c), leader: &leader{c: c, seen: observed{}}}
 	w.roots = newRoots(c, w.Leading)
-	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, log: c.Log, beat: c.Beat}
+	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, term: w.leader.reign, overtaken: w.leader.overtaken, log: c.Log, beat: c.Beat}
 	return w
 }
 

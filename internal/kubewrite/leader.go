@@ -19,6 +19,8 @@ type leader struct {
 	until  time.Time // that this replica leads; before the Lease expires for the others
 	holder string
 	other  time.Time // that another one is known to lead
+	term   int32     // of the Lease, while this replica leads; each leader has a higher one than those before
+	seems  int32     // a term that somebody has written under: the next one is higher, if this replica holds the Lease
 }
 
 func (l *leader) leading() bool {
@@ -44,14 +46,15 @@ func (l *leader) name() string {
 func (l *leader) run(ctx context.Context, began func()) error {
 	beats(ctx, l.c.Beat, func(ctx context.Context) {
 		before, now := l.leading(), time.Now()
-		mine := false
+		mine, term := false, int32(0)
 		err := renew(ctx, l.c, LeaderLease, func(lease *coordinationv1.Lease) bool {
 			mine = l.take(lease, now)
+			term = termOf(lease)
 			return mine
 		})
 		if err == nil && mine {
 			l.mu.Lock()
-			l.until, l.holder = now.Add((missed-1)*l.c.Beat), l.c.Replica
+			l.until, l.holder, l.term = now.Add((missed-1)*l.c.Beat), l.c.Replica, term
 			l.mu.Unlock()
 			if !before {
 				l.c.Log.Info("this replica leads: it writes what is for all")
@@ -90,7 +93,26 @@ func (l *leader) take(lease *coordinationv1.Lease, now time.Time) bool {
 		return false
 	}
 	hold(lease, l.c.Replica, l.c.Beat)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seems >= termOf(lease) { // somebody has removed the Lease, and its term began anew
+		raise(lease, l.seems+1)
+	}
 	return true
+}
+
+// reign returns the term in which this replica leads, or did last.
+func (l *leader) reign() int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.term
+}
+
+// overtaken notes that somebody has written under a term that is not below this replica's.
+func (l *leader) overtaken(term int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seems = max(l.seems, term)
 }
 
 func (l *leader) tell(ctx context.Context, err error) {

@@ -85,6 +85,21 @@ func hold(l *coordinationv1.Lease, who string, beat time.Duration) {
 	now, seconds := metav1.NowMicro(), durationOf(beat)
 	if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != who {
 		l.Spec.AcquireTime = &now
+		raise(l, termOf(l)+1)
 	}
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &who, &seconds, &now
+}
+
+// termOf returns how often the holder of a Lease has changed. It only rises, so long as nobody removes the Lease.
+func termOf(l *coordinationv1.Lease) int32 {
+	if l.Spec.LeaseTransitions == nil {
+		return 0
+	}
+	return *l.Spec.LeaseTransitions
+}
+
+// raise makes the term of a Lease what it is to be at least.
+func raise(l *coordinationv1.Lease, term int32) {
+	term = max(term, termOf(l))
+	l.Spec.LeaseTransitions = &term
 }

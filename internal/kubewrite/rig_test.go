@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -114,13 +115,26 @@ type replica struct {
 	log    *said
 	cut    atomic.Bool  // nothing comes through, as when it was killed
 	writes atomic.Int64 // of ConfigMaps
+	held   atomic.Pointer[held]
 	stop   func()
+}
+
+// held has the next look at the stances wait until on is closed.
+type held struct{ came, on chan struct{} }
+
+func (r *replica) hold() *held {
+	h := &held{make(chan struct{}), make(chan struct{})}
+	r.held.Store(h)
+	return h
 }
 
 // RoundTrip lets requests through, or not.
 func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
 	return through(func(q *http.Request) (*http.Response, error) {
-		if r.cut.Load() {
+		if h := r.held.Load(); h != nil && q.Method == http.MethodGet && strings.HasSuffix(q.URL.Path, "/lateen-stances") && r.held.CompareAndSwap(h, nil) {
+			close(h.came)
+			<-h.on
+		} else if r.cut.Load() {
 			return nil, errors.New("cut off")
 		}
 		if q.Method != http.MethodGet && bytes.HasSuffix([]byte(q.URL.Path), []byte("/lateen-root")) || q.Method == http.MethodPost && bytes.HasSuffix([]byte(q.URL.Path), []byte("/configmaps")) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -33,13 +34,17 @@ const (
 
 // Stances keeps how ports are secured in the cluster, for a control plane that starts again. What is handed to the leader to
 // save is written before Save returns. The other replicas remember it: they are never more than one step from the leader, and
-// each writes what it has when it becomes the leader. It is what package store takes.
+// each writes what it has when it becomes the leader. What a leader has written no former one writes over, which may not know yet
+// that it does not lead any more: each writes its term beside it. It is what package store takes.
 type Stances struct {
 	client  kubernetes.Interface
 	leading func() bool
 	follows func() bool // another one leads
-	log     *slog.Logger
-	beat    time.Duration
+	term    func() int32
+	// overtaken is called with the term of who has written, where that is higher.
+	overtaken func(term int32)
+	log       *slog.Logger
+	beat      time.Duration
 
 	saving sync.Mutex // one is written after the other
 
@@ -49,6 +54,8 @@ type Stances struct {
 	written bool       // by this replica, while it leads
 	fail    bool       // told once
 }
+
+var errOvertaken = errors.New("another replica has led since: what this one has is not written over what that one wrote")
 
 var errNobodyLeads = errors.New("no replica is known to lead, so nobody keeps how ports are secured")
 
@@ -146,6 +153,7 @@ func (s *Stances) flush(ctx context.Context) error {
 }
 
 func (s *Stances) write(ctx context.Context, part string, v any) error {
+	term := s.term() // before anything is read: it is the one in which it was decided to write
 	data, err := pack(v)
 	if err != nil {
 		return err
@@ -155,16 +163,46 @@ func (s *Stances) write(ctx context.Context, part string, v any) error {
 	configs := s.client.CoreV1().ConfigMaps(mesh.SystemNamespace)
 	there, err := configs.Get(ctx, StancesConfigMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		_, err = configs.Create(ctx, &corev1.ConfigMap{ObjectMeta: meta(StancesConfigMap), BinaryData: map[string][]byte{key(part): data}}, metav1.CreateOptions{})
+		fresh := &corev1.ConfigMap{ObjectMeta: meta(StancesConfigMap), BinaryData: map[string][]byte{key(part): data}}
+		setTerm(fresh, term)
+		_, err = configs.Create(ctx, fresh, metav1.CreateOptions{})
 		return err
 	}
-	if err != nil || bytes.Equal(there.BinaryData[key(part)], data) {
+	if err != nil {
 		return err
 	}
-	next := there.DeepCopy()
+	written := writtenIn(there)
+	if written > term {
+		s.overtaken(written)
+		return errOvertaken
+	}
+	if written == term && bytes.Equal(there.BinaryData[key(part)], data) {
+		return nil
+	}
+	next := there.DeepCopy() // with its version: what is written meanwhile is not written over
+	setTerm(next, term)
 	next.BinaryData = map[string][]byte{key(part): data}
 	_, err = configs.Update(ctx, next, metav1.UpdateOptions{})
 	return err
+}
+
+// mostTerm bounds what is believed to be a term.
+const mostTerm = 1 << 30
+
+// writtenIn returns the term in which something was written; 0: in none that is known.
+func writtenIn(c *corev1.ConfigMap) int32 {
+	term, err := strconv.ParseInt(c.Annotations[TermAnnotation], 10, 32)
+	if err != nil || term < 0 || term > mostTerm {
+		return 0
+	}
+	return int32(term)
+}
+
+func setTerm(c *corev1.ConfigMap, term int32) {
+	if c.Annotations == nil {
+		c.Annotations = map[string]string{}
+	}
+	c.Annotations[TermAnnotation] = strconv.FormatInt(int64(term), 10)
 }
 
 func pack(v any) ([]byte, error) {

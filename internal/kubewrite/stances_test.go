@@ -93,3 +93,48 @@ func TestNobodyLeads(t *testing.T) {
 		await(t, name+" knows of no leader", func() bool { return r.Stances().Save("stances", name) != nil })
 	}
 }
+
+// A leader that lost its Lease while it was about to write, and did not notice, writes nothing over what the next one wrote.
+func TestFormerLeaderWritesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.replica(t, "a", beat)
+	await(t, "it leads", a.Leading)
+	must(t, a.Stances().Save("stances", "a1"))
+	b := c.replica(t, "b", beat)
+	load := func() (text string) {
+		_, err := b.Stances().Load("stances", &text)
+		must(t, err)
+		return text
+	}
+	h := a.hold()
+	saved := make(chan error, 1)
+	go func() { saved <- a.Stances().Save("stances", "a2") }()
+	<-h.came
+	a.cut.Store(true)
+	await(t, "the other leads", b.Leading)
+	await(t, "it saves", func() bool { return b.Stances().Save("stances", "b1") == nil })
+	a.cut.Store(false)
+	close(h.on)
+	if err := <-saved; err == nil {
+		t.Error("the former leader is told that it has saved")
+	}
+	if got := load(); got != "b1" {
+		t.Errorf("saved is %q", got)
+	}
+	// Also where the Lease is removed, and with it what is known of former leaders, who leads can save.
+	leases := c.admin.CoordinationV1().Leases("lateen-system")
+	must(t, leases.Delete(t.Context(), "lateen-leader", metav1.DeleteOptions{}))
+	await(t, "somebody has a new Lease, and has renewed it", func() bool {
+		l, err := leases.Get(t.Context(), "lateen-leader", metav1.GetOptions{})
+		return err == nil && l.Spec.RenewTime.After(l.Spec.AcquireTime.Time)
+	})
+	await(t, "one saves without the former Lease", func() bool {
+		for _, r := range []*replica{a, b} {
+			if r.Leading() && r.Stances().Save("stances", r.name+"3") == nil && load() == r.name+"3" {
+				return true
+			}
+		}
+		return false
+	})
+}
