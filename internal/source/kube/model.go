@@ -27,8 +27,7 @@ type model struct {
 	slicesFor index[name]   // by pod
 	slicesAt  index[string] // by address
 	podsAt    index[string] // by address, of pods that have a network of their own
-	podsIn    index[string] // by namespace, of pods with a proxy
-	selecting index[string] // by namespace, of services that select their pods
+	selectors selectors
 
 	touched touched
 	said    said
@@ -59,8 +58,7 @@ func newModel(realm mesh.Realm) *model {
 	m := &model{
 		realm:    realm,
 		slicesOf: index[name]{}, slicesOn: index[string]{}, slicesFor: index[name]{}, slicesAt: index[string]{}, podsAt: index[string]{},
-		podsIn: index[string]{}, selecting: index[string]{},
-		touched: newTouched(), span: newSpan(),
+		selectors: newSelectors(), touched: newTouched(), span: newSpan(),
 		said: said{
 			services: map[name]*mesh.Service{}, endpoints: map[name]*mesh.EndpointSet{}, workloads: map[name]*mesh.Workload{},
 			problems: map[name][]mesh.Problem{},
@@ -92,21 +90,12 @@ func (m *model) selectorChanged(n name, before, after *service) {
 	if before != nil && after != nil && aimAlike(before, after) {
 		return
 	}
-	update(m.selecting, n.namespace, n, after != nil && len(after.selector) > 0)
-	for _, at := range m.podsIn[n.namespace] {
-		if p := m.pods.rows[at]; before.selects(p) || after.selects(p) {
+	for _, s := range []*service{before, after} {
+		for _, at := range m.selectors.podsOf(n.namespace, s, m.pods.rows) {
 			m.touched.pods[at] = true
 		}
 	}
-}
-
-// selects tells whether a service has a pod behind it. One that is not there has none.
-func (s *service) selects(p *pod) bool {
-	return s != nil && len(s.selector) > 0 && s.external == "" &&
-		!slices.ContainsFunc(s.selector, func(l label) bool {
-			value, has := p.labels[l.key]
-			return !has || value != l.value
-		})
+	m.selectors.serviceChanged(n, after)
 }
 
 func addressesOf(s *service) []string {
@@ -198,7 +187,7 @@ func update[K comparable](i index[K], k K, n name, present bool) {
 // podChanged touches the pod, what serves with it, and the pods with which it shares an address.
 func (m *model) podChanged(n name, before, after *pod) {
 	m.touched.pods[n] = true
-	update(m.podsIn, n.namespace, n, after != nil && after.proxy)
+	m.selectors.podChanged(n, before, after)
 	if before != nil && after != nil && before.looksLike(after) {
 		return
 	}

@@ -211,10 +211,8 @@ func (m *model) serves(n name, p *pod) []mesh.Serving {
 	for _, address := range p.addresses {
 		from(m.slicesAt[address], func(e *endpoint) bool { return e.pod == "" && e.address == address })
 	}
-	for _, at := range m.selecting[n.namespace] {
-		if svc := m.services.rows[at]; svc.selects(p) {
-			all = append(all, m.selected(at, svc, p)...)
-		}
+	for _, at := range m.selectors.servicesOf(n.namespace, p, m.services.rows) {
+		all = append(all, m.selected(at, m.services.rows[at], p)...)
 	}
 	slices.SortFunc(all, func(a, b mesh.Serving) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Listen, b.Listen))

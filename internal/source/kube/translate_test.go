@@ -70,7 +70,7 @@ func TestTranslate(t *testing.T) {
 		}
 		for what, n := range map[string]int{
 			"slicesOf": len(m.slicesOf), "slicesOn": len(m.slicesOn), "slicesFor": len(m.slicesFor), "slicesAt": len(m.slicesAt),
-			"podsAt": len(m.podsAt), "podsIn": len(m.podsIn), "selecting": len(m.selecting), "addresses": len(m.span.all),
+			"podsAt": len(m.podsAt), "labels": len(m.selectors.pods), "selectors": len(m.selectors.services) + len(m.selectors.chosen), "addresses": len(m.span.all),
 		} {
 			if n > 0 {
 				t.Errorf("%s: %d left", what, n)
