@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -21,7 +22,22 @@ import (
 type answers struct {
 	lists   []func() (runtime.Object, error) // one after the other; the last again and again
 	watches []func() (watch.Interface, error)
-	asked   []string
+
+	mu    sync.Mutex
+	asked []string
+}
+
+func (a *answers) ask(what string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, what)
+}
+
+// times is how often it was asked.
+func (a *answers) times() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.asked)
 }
 
 func next[T any](all *[]func() (T, error)) (T, error) {
@@ -38,11 +54,11 @@ func (a *answers) feed() (*feed, map[string]bool) {
 	return &feed{
 		lister: lister{
 			list: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				a.asked = append(a.asked, fmt.Sprintf("list limit=%d continue=%q version=%q", o.Limit, o.Continue, o.ResourceVersion))
+				a.ask(fmt.Sprintf("list limit=%d continue=%q version=%q", o.Limit, o.Continue, o.ResourceVersion))
 				return next(&a.lists)
 			},
 			watch: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
-				a.asked = append(a.asked, "watch version="+o.ResourceVersion)
+				a.ask("watch version=" + o.ResourceVersion)
 				return next(&a.watches)
 			},
 		},
@@ -81,14 +97,14 @@ func ends(err apierrors.APIStatus) func() (watch.Interface, error) {
 // hangs is a watch on which nothing happens.
 func hangs() (watch.Interface, error) { return watch.NewFake(), nil }
 
-// run runs the feed until nothing happens any more but the passing of time.
-func run(t *testing.T, f *feed, until func() bool) {
+// run runs the feed until it has asked so often.
+func (a *answers) run(t *testing.T, f *feed, times int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); f.run(ctx) }()
 	for range 1000 {
-		if synctest.Wait(); until() {
+		if synctest.Wait(); a.times() >= times {
 			break
 		}
 		pause := firstPause
@@ -132,7 +148,7 @@ func TestWatchCannotGoOn(t *testing.T) {
 			if want = []string{list, "watch version=9", "watch version=9"}; test.anew {
 				want, names = []string{list, "watch version=9", list, "watch version=3"}, []string{"b", "c"}
 			}
-			run(t, f, func() bool { return len(a.asked) >= len(want) })
+			a.run(t, f, len(want))
 			if !slices.Equal(a.asked, want) {
 				t.Errorf("%s: it is asked\n%s", what, strings.Join(a.asked, "\n"))
 			}
@@ -151,7 +167,7 @@ func TestListExpires(t *testing.T) {
 			watches: []func() (watch.Interface, error){hangs},
 		}
 		f, known := a.feed()
-		run(t, f, func() bool { return len(a.asked) == 4 })
+		a.run(t, f, 4)
 		want := []string{`list limit=500 continue="" version=""`, `list limit=500 continue="more" version=""`, `list limit=0 continue="" version=""`, "watch version=7"}
 		if !slices.Equal(a.asked, want) {
 			t.Errorf("it is asked\n%s", strings.Join(a.asked, "\n"))
@@ -172,7 +188,7 @@ func TestListFails(t *testing.T) {
 			watches: []func() (watch.Interface, error){fails[watch.Interface](apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("x")))},
 		}
 		f, known := a.feed()
-		run(t, f, func() bool { return len(a.asked) >= 4 })
+		a.run(t, f, 4)
 		if got := slices.Sorted(maps.Keys(known)); !slices.Equal(got, []string{"a", "b", "c"}) {
 			t.Errorf("known are %v", got)
 		}
