@@ -23,12 +23,12 @@ import (
 	"github.com/lateen-mesh/lateen/internal/places/placestest"
 )
 
-// house is a server behind a door. Whoever gets in is told so, whatever it asks.
-func (r *rig) house(t *testing.T, most, each int, life time.Duration) (*ca.Door, string) {
+// house is a server behind a door with other bounds. Whoever gets in is told so, whatever it asks.
+func (r *rig) house(t *testing.T, bound func(*ca.Door)) (*ca.Door, string) {
 	t.Helper()
 	service := ca.NewService(r.Authority, r.Attestor())
 	door := ca.NewDoor(service, "localhost")
-	door.Bound(most, each, life)
+	bound(door)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- door.Run(ctx) }()
@@ -53,7 +53,7 @@ func dial(t *testing.T, address string, client *tls.Certificate) *grpc.ClientCon
 func TestGuests(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	_, address := r.house(t, 100, 100, time.Minute)
+	_, address := r.house(t, func(d *ca.Door) { d.Bound(100, 100, time.Minute) })
 	p := identitytest.Peer(domain, "reviews", "")
 	held := r.leafFor(t, p)
 	const xds = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
@@ -82,7 +82,7 @@ func TestGuestsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	const most = 5
-	door, address := r.house(t, most, 1, time.Hour)
+	door, address := r.house(t, func(d *ca.Door) { d.Bound(most, 1, time.Hour) })
 	var idle []net.Conn
 	shake := func() net.Conn {
 		c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
@@ -114,7 +114,7 @@ func TestGuestsAreBounded(t *testing.T) {
 func TestGuestsLeave(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	door, address := r.house(t, 100, 100, 20*time.Millisecond)
+	door, address := r.house(t, func(d *ca.Door) { d.Bound(100, 100, 20*time.Millisecond) })
 	c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
 	must(t, err)
 	defer c.Close()
@@ -134,7 +134,7 @@ func TestDoorShowsTheWholeChain(t *testing.T) {
 	root := identitytest.New(t, domain, time.Now())
 	between := root.Below(t, "between")
 	r := newRig(t, func(c *ca.Config) { c.Plugged = filesOf(t, root, between, between.Below(t, "signing")).write(t) })
-	_, address := r.house(t, 100, 100, time.Minute)
+	_, address := r.house(t, func(d *ca.Door) { d.Bound(100, 100, time.Minute) })
 	c, err := (&tls.Dialer{Config: clientOf(nil, tls.VersionTLS13)}).DialContext(t.Context(), "tcp", address)
 	must(t, err)
 	defer c.Close()
@@ -171,7 +171,7 @@ func turnedAway(c net.Conn) bool {
 func TestGuestsHaveShares(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	door, address := r.house(t, 100, 3, time.Hour)
+	door, address := r.house(t, func(d *ca.Door) { d.Bound(100, 3, time.Hour) })
 	for range 3 {
 		from(t, "127.1.1.1", address, nil)
 	}
@@ -198,8 +198,7 @@ func TestGuestsHaveShares(t *testing.T) {
 func TestHandshakesHaveShares(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	door, address := r.house(t, 100, 100, time.Hour)
-	door.BoundShaking(100, 3)
+	door, address := r.house(t, func(d *ca.Door) { d.BoundShaking(100, 3) })
 	silent := func() net.Conn {
 		c, err := placestest.Dialer("127.1.1.1").DialContext(t.Context(), "tcp", address)
 		must(t, err)
@@ -229,8 +228,7 @@ func TestHandshakesHaveShares(t *testing.T) {
 func TestWorkloadsHaveShares(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	door, address := r.house(t, 100, 100, time.Hour)
-	door.BoundMembers(2)
+	door, address := r.house(t, func(d *ca.Door) { d.BoundMembers(2) })
 	greedy, other := r.leafFor(t, identitytest.Peer(domain, "greedy", "")), r.leafFor(t, identitytest.Peer(domain, "other", ""))
 	first := from(t, "127.1.1.1", address, &greedy)
 	from(t, "127.1.1.2", address, &greedy)
