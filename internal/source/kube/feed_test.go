@@ -144,8 +144,9 @@ func TestWatchCannotGoOn(t *testing.T) {
 				watches: []func() (watch.Interface, error){test.watch, hangs},
 			}
 			f, known := a.feed()
-			list, want, names := `list limit=500 continue="" version=""`, []string{}, []string{"a", "b"}
-			if want = []string{list, "watch version=9", "watch version=9"}; test.anew {
+			const list = `list limit=500 continue="" version=""`
+			want, names := []string{list, "watch version=9", "watch version=9"}, []string{"a", "b"}
+			if test.anew {
 				want, names = []string{list, "watch version=9", list, "watch version=3"}, []string{"b", "c"}
 			}
 			a.run(t, f, len(want))
