@@ -59,8 +59,8 @@ var sentMetric = regexp.MustCompile(`(?m)^lateen_resources_sent_total\{type="([a
 func (s *space) resourcesSent() map[string]float64 {
 	s.t.Helper()
 	sums := map[string]float64{}
-	pods := strings.Fields(s.kubectl("get", "pods", "--namespace="+lateenNamespace, "-l", "app.kubernetes.io/name=lateen", "-o", "jsonpath={.items[*].metadata.name}"))
-	for _, pod := range pods {
+	pods := s.kubectl("get", "pods", "--namespace="+lateenNamespace, "-l", "app.kubernetes.io/name=lateen", "-o", "jsonpath={.items[*].metadata.name}")
+	for pod := range strings.FieldsSeq(pods) {
 		text := s.kubectl("get", "--raw", "/api/v1/namespaces/"+lateenNamespace+"/pods/"+pod+":15014/proxy/metrics")
 		found := sentMetric.FindAllStringSubmatch(text, -1)
 		if len(found) == 0 {

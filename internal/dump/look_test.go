@@ -22,7 +22,8 @@ func TestLookAgain(t *testing.T) {
 	t.Parallel()
 	answers := []api.Resources{
 		{Resources: []api.Resource{{Kind: "cluster", Name: "a", Wanted: "1", Sent: "1", Confirmed: "1"}}},
-		{Proxy: "p"}, {Proxy: "p"},
+		{Proxy: "p"},
+		{Proxy: "p"},
 	}
 	proxy := &dumps{}
 	rows, sent, err := dump.Look(t.Context(), proxy, func(context.Context) (api.Resources, error) {

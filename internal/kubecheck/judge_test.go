@@ -207,10 +207,14 @@ func TestJudgements(t *testing.T) {
 		{"pods", facts{now: time.Unix(1_000, 0), pods: []corev1.Pod{pod("a", ""), pod("b", "-"), pod("c", "ErrImagePull")}}, (*facts).podsArea, "1 of 3 pods with a proxy have it ready", []string{
 			"error pod-not-ready pod default/b: its proxy is not ready", "error pod-not-ready pod default/c: container lateen-proxy waits: ErrImagePull",
 		}},
-		{"pods that start", facts{now: time.Unix(1_000, 0), pods: []corev1.Pod{aged(pod("a", "-"), 970), aged(pod("b", "-"), 930), aged(pod("c", "ErrImagePull"), 970)}},
-			(*facts).podsArea, "0 of 3 pods with a proxy have it ready, 1 just starting", []string{
+		{
+			"pods that start",
+			facts{now: time.Unix(1_000, 0), pods: []corev1.Pod{aged(pod("a", "-"), 970), aged(pod("b", "-"), 930), aged(pod("c", "ErrImagePull"), 970)}},
+			(*facts).podsArea, "0 of 3 pods with a proxy have it ready, 1 just starting",
+			[]string{
 				"error pod-not-ready pod default/b: its proxy is not ready", "error pod-not-ready pod default/c: container lateen-proxy waits: ErrImagePull",
-			}},
+			},
+		},
 		{"a pod with something of the proxy's name", facts{pods: []corev1.Pod{foreign("a")}}, (*facts).podsArea, "0 of 1 pod with a proxy have it ready", []string{
 			"error pod-not-ready pod default/a: its container lateen-proxy is taken for a proxy, and no probe asks the agent of one there",
 		}},
