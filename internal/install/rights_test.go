@@ -32,6 +32,7 @@ func TestRights(t *testing.T) {
 		{true, "create configmaps -n " + other},
 		{true, "update configmaps/lateen-root -n " + other},
 		{true, "watch configmaps/lateen-root -A"},
+		{true, "delete configmaps/lateen-root -n " + other}, // one that is immutable is replaced
 		{true, "create secrets -n " + mesh.SystemNamespace},
 		{true, "get secrets/lateen-ca -n " + mesh.SystemNamespace},
 		{true, "update secrets/lateen-ca -n " + mesh.SystemNamespace},
@@ -46,7 +47,7 @@ func TestRights(t *testing.T) {
 		{false, "create secrets -n " + other},
 		{false, "list configmaps -A"},
 		{false, "get configmaps/other -n " + other},
-		{false, "delete configmaps/lateen-root -n " + other},
+		{false, "delete configmaps/other -n " + other},
 		{false, "update configmaps/lateen -n " + mesh.SystemNamespace},
 		{false, "create pods -n " + mesh.SystemNamespace},
 		{false, "create pods/exec -n " + other},
