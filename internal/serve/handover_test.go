@@ -134,6 +134,18 @@ func (m *mover) held(proxy string) (h api.Handover) {
 	return h
 }
 
+// over waits until no port is on its way. What is written again after a restart, and says nothing new, may be in force before.
+func (m *mover) over() {
+	m.t.Helper()
+	meshtest.Await(m.t, "the end of all handovers", func() bool {
+		list, err := m.api.Handovers(m.t.Context())
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		return len(list) == 0
+	})
+}
+
 // A change of the policy is in force when every proxy has confirmed the last step. One that is away holds it up, is named, and is
 // waited for also by the next control plane, which goes on where the one before was.
 func TestHandoverOverRestarts(t *testing.T) {
@@ -163,6 +175,7 @@ func TestHandoverOverRestarts(t *testing.T) {
 	if p, err := m.api.Progress(t.Context(), revision, meshtest.Patience); err != nil || !p.Done() {
 		t.Fatalf("nobody is away, and still: %+v, %v", p, err)
 	}
+	m.over()
 
 	// The way back is held up in its middle, and goes on from there.
 	m.leave(1)
@@ -182,7 +195,5 @@ func TestHandoverOverRestarts(t *testing.T) {
 	if p, err := m.api.Progress(t.Context(), revision, meshtest.Patience); err != nil || !p.Done() {
 		t.Fatalf("nobody is away, and still: %+v, %v", p, err)
 	}
-	if list, err := m.api.Handovers(t.Context()); err != nil || len(list) > 0 {
-		t.Errorf("it is over, and still: %v, %v", list, err)
-	}
+	m.over()
 }
