@@ -80,7 +80,7 @@ var _ xds.Client = (*Proxy)(nil)
 func (p *Proxy) Wake() <-chan struct{} { return p.wake }
 
 // Handle takes what a request said.
-func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
+func (p *Proxy) Handle(session *xds.Session, e xds.Event) {
 	kind, known := kindOf[e.Type]
 	if !known {
 		return // a type that Lateen does not serve: Envoy goes on without it
@@ -88,7 +88,7 @@ func (p *Proxy) Handle(_ *xds.Session, e xds.Event) {
 	p.engine.counters.answered(kind, e)
 	switch {
 	case e.First && kind == view.KindScope:
-		p.openScopes(e.Held)
+		p.openScopes(session, e.Held)
 	case e.First:
 		p.begin(kind, e.Held)
 	}

@@ -248,10 +248,11 @@ func newScopeNews(resources []*xds.Resource, removed []string) scopeNews {
 	return scopeNews{xds.Batches(xds.ScopeType, resources), removed}
 }
 
-// openScopes takes the first request of a proxy for scopes, with those that it has from an earlier stream.
-func (p *Proxy) openScopes(held map[string]string) {
+// openScopes takes the first request of a proxy for scopes, with those that it has from an earlier stream. No Envoy of ours asks
+// otherwise than for differences.
+func (p *Proxy) openScopes(session *xds.Session, held map[string]string) {
 	p.back = p.back || len(held) > 0
-	if !p.dials {
+	if !p.dials || !session.Deltas() {
 		return
 	}
 	p.scopes = told{open: true, held: held, flights: map[int64]int64{}, pressed: map[string]struct{}{}}

@@ -191,6 +191,10 @@ func (s *Session) InFlightOf(t Type) int {
 	return 0
 }
 
+// Deltas tells whether the stream is told differences; else it is told the state of the world, where a type of which nobody asks
+// for everything has no word for what is gone.
+func (s *Session) Deltas() bool { return !s.world }
+
 // Room tells whether one more response of the type may go to a proxy that is to have so many unanswered at most. In the
 // state-of-the-world form it is one: a proxy may leave all but the last unanswered there.
 func (s *Session) Room(t Type, most int) bool {
