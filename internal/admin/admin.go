@@ -144,7 +144,7 @@ const (
 	stopTimeout  = 5 * time.Second // that answers in flight have to end
 
 	// mostConnections bounds those at one port: in a pod the whole cluster can make them. Further ones wait.
-	mostConnections = 512
+	mostConnections = 4096
 	// eachConnections bounds those from one address. Further ones are closed.
 	eachConnections = 64
 )

@@ -84,7 +84,7 @@ func (a *Agent) answer(listener net.Listener, pages http.Handler) (stop func()) 
 
 const (
 	// mostConnections bounds those at one address: in a pod the whole cluster can make them. Further ones wait.
-	mostConnections = 256
+	mostConnections = 1024
 	// eachConnections bounds those from one address. Further ones are closed.
 	eachConnections = 32
 

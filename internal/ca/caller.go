@@ -3,6 +3,7 @@ package ca
 import (
 	"net"
 	"sync"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/places"
 )
@@ -15,7 +16,32 @@ type caller struct {
 	mu     sync.Mutex
 	leave  func() // gives its place back
 	closed bool
+	handed bool // it is a guest of another server
 }
+
+// SetDeadline implements [net.Conn]. The server that took the connection lifts its own bound when the handshake is over, even where it
+// has handed the connection over and the next server has set another.
+func (c *caller) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.handed {
+		return nil
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// handOver leaves the deadlines to the next server, which has the connection as [shaken].
+func (c *caller) handOver() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handed = true
+}
+
+// shaken is a caller's connection below its TLS, for whoever it is handed to.
+type shaken struct{ *caller }
+
+// SetDeadline implements [net.Conn].
+func (s shaken) SetDeadline(t time.Time) error { return s.Conn.SetDeadline(t) }
 
 // Close implements [net.Conn].
 func (c *caller) Close() error {

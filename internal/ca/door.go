@@ -26,8 +26,7 @@ const (
 	guestMessage = 64 << 10        // bytes
 	guestLife    = 5 * time.Minute // of a connection
 	guestIdle    = 30 * time.Second
-	mostShaking  = 4096 // connections that shake hands
-	eachShaking  = 256  // of them from one address
+	eachShaking  = 256 // connections from one address that shake hands; a bound for all would let some lock out everybody
 )
 
 // Bounds of the connections of those who have proven who they are.
@@ -47,8 +46,8 @@ var errFull = errors.New("too many connections of this kind")
 // own that takes small messages only. Those who are the control plane themselves, another replica of it, go to [Door.Replicas] and
 // nowhere else. A certificate that does not hold ends the connection, which is counted and told.
 //
-// What one caller can take of the port is bounded: connections that shake hands and guests by the address that they come from and
-// in all, those with a certificate by the workload. Who comes from this machine has no share of its own.
+// What one caller can take of the port is bounded: connections that shake hands by the address that they come from, guests by that
+// and in all, those with a certificate by the workload. Who comes from this machine has no share of its own.
 type Door struct {
 	authority *Authority
 	tls       credentials.TransportCredentials
@@ -65,7 +64,7 @@ func NewDoor(s *Service, hosts ...string) *Door {
 	a := s.authority
 	d := &Door{
 		authority: a, tls: credentials.NewTLS(a.serverTLS(a.verifyCaller, hosts...)), told: newRates(a.c.Now, refill),
-		shaking: places.New(mostShaking, eachShaking), members: places.New(0, eachMember),
+		shaking: places.New(0, eachShaking), members: places.New(0, eachMember),
 		guests:   newGuestListener(mostGuests, eachGuests, guestLife),
 		replicas: newGuestListener(mostReplicas, 0, replicaLife),
 		server: grpc.NewServer(
@@ -116,7 +115,7 @@ func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	if !ok {
 		return nil, nil, errors.New("the connection came through no door")
 	}
-	connection, info, err := c.TransportCredentials.ServerHandshake(raw)
+	connection, info, err := c.TransportCredentials.ServerHandshake(shaken{from})
 	if err != nil {
 		if !errors.Is(err, io.EOF) { // who only looks whether the port is open has done nothing wrong
 			c.door.refuse(raw, ReasonHandshake, err)
@@ -131,6 +130,7 @@ func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	if to == nil {
 		return connection, info, nil
 	}
+	from.handOver()
 	to.admit(connection, info)
 	return nil, nil, credentials.ErrConnDispatched
 }
