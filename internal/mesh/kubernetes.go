@@ -62,6 +62,10 @@ func IsAgentPort(port int) bool { return port == AgentMetricsPort || port == Age
 const (
 	// InjectAnnotation says of an object whether its pods get a sidecar: y, yes, true and on mean so, everything else not.
 	InjectAnnotation = "sidecar.istio.io/inject"
+	// InjectLabel says the same of a pod, and of all pods of a namespace; "enabled" means so too.
+	InjectLabel = "lateen.dev/inject"
+	// InjectionLabel is another name of InjectLabel, which counts where that is not there.
+	InjectionLabel = "istio-injection"
 	// StatusAnnotation says that a sidecar was injected: StatusPrefix and the version.
 	StatusAnnotation = "sidecar.istio.io/status"
 	// StatusPrefix is how the value of StatusAnnotation begins.
