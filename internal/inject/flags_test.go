@@ -8,6 +8,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/capture"
+	"github.com/lateen-mesh/lateen/internal/inject/policy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -27,7 +28,7 @@ func TestFlags(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.Name, err, flags.Args())
 		}
 	}
-	o.Ranges = append(o.Ranges, everywhere)
+	o.Ranges = append(o.Ranges, policy.AllNetworks)
 	if err := o.Check(); err != nil || strings.Contains(strings.Join(For(o, nil, 0).InitContainers[0].Args, " "), "ranges") {
 		t.Errorf("%v, %v", err, For(o, nil, 0).InitContainers[0].Args)
 	}

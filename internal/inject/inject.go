@@ -2,8 +2,8 @@
 //
 // [Inject] takes a file of Kubernetes objects and returns it with a sidecar in every pod template that is to have one;
 // everything else in the file stays as it is, to the byte. [Uninject] takes the sidecars out again. [Patch] does the same to a
-// single pod as JSON and returns a JSON patch. All three get what they add from one place, [For], and decide by the same rules
-// whether a pod gets a sidecar.
+// single pod as JSON and returns a JSON patch. All three get what they add from one place, [For]. Package policy decides which pods
+// get a sidecar: of files and of [Patch] those that do not say otherwise, of [PatchBy] those that a mesh's document wants to have one.
 //
 // What is left alone, and why, is in the result, as is everything that is wrong, with file and line; what cannot be injected
 // stands in the output as it came. The input may come from a stranger: its size, depth and number of nodes are bounded.
@@ -21,6 +21,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/edit"
+	"github.com/lateen-mesh/lateen/internal/inject/policy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -50,6 +51,10 @@ type Workload struct {
 	Position mesh.Position
 	Changed  bool   // whether a sidecar was put in, or taken out
 	Why      string // why not, unless a problem tells that
+
+	// Decision says whether it is to have a sidecar. It says nothing where a problem keeps that from being known, and of what
+	// loses one.
+	Decision policy.Decision
 }
 
 // Inject puts sidecars into a file. Its name stands in positions only.
@@ -205,7 +210,7 @@ func (p *processor) object(n *yaml.Node, c *edit.Change, d defaults) {
 		p.list(items, c.Key("items"), defaults{version, strings.TrimSuffix(kind, "List"), d.depth + 1})
 		return
 	}
-	w := &workload{object: n, kind: kinds[kind], ref: mesh.Ref{Kind: kind}, version: version, file: p.file}
+	w := &workload{object: n, kind: kinds[kind], ref: mesh.Ref{Kind: kind}, version: version, file: p.file, rules: byHand()}
 	w.ref.Name, w.ref.Namespace = nameOf(n)
 	w.outdated()
 	if !w.kind.has(version) {
@@ -216,7 +221,7 @@ func (p *processor) object(n *yaml.Node, c *edit.Change, d defaults) {
 	why := p.act(w, c)
 	p.result.Problems = append(p.result.Problems, w.problems...)
 	p.result.Workloads = append(p.result.Workloads, Workload{
-		Ref: w.ref, Position: w.at(), Changed: why == "" && !mesh.HasErrors(w.problems), Why: why,
+		Ref: w.ref, Position: w.at(), Changed: why == "" && !mesh.HasErrors(w.problems), Why: why, Decision: w.decision,
 	})
 }
 

@@ -6,9 +6,15 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// Patch returns the JSON patch (RFC 6902) by which a pod, given as JSON, gets its sidecar; nil if it gets none. The namespace is
-// that of a pod that does not name its own. If there are errors among the problems, the pod cannot be injected.
+// Patch returns the JSON patch (RFC 6902) by which a pod, given as JSON, gets its sidecar; nil if it gets none. It decides as
+// [Inject] does. The namespace is that of a pod that does not name its own. If there are errors among the problems, the pod cannot
+// be injected.
 func Patch(pod []byte, namespace string, o Options) (patch []byte, w Workload, problems []mesh.Problem) {
+	return PatchBy(byHand(), pod, namespace, o)
+}
+
+// PatchBy is [Patch] by the rules of a mesh. What their document says of the sidecar comes before the options.
+func PatchBy(r Rules, pod []byte, namespace string, o Options) (patch []byte, w Workload, problems []mesh.Problem) {
 	broken := func(code, message string) ([]byte, Workload, []mesh.Problem) {
 		return nil, Workload{}, []mesh.Problem{{Code: code, Severity: mesh.Error, Message: message}}
 	}
@@ -22,14 +28,14 @@ func Patch(pod []byte, namespace string, o Options) (patch []byte, w Workload, p
 	if d == nil {
 		return broken(config.CodeSyntax, "there is no pod")
 	}
-	one := &workload{object: d.Root, kind: kinds["Pod"], ref: mesh.Ref{Kind: "Pod"}, version: "v1"}
+	one := &workload{object: d.Root, kind: kinds["Pod"], ref: mesh.Ref{Kind: "Pod"}, version: "v1", rules: r}
 	one.ref.Name, one.ref.Namespace = nameOf(d.Root)
 	if one.ref.Namespace == "" {
 		one.ref.Namespace = namespace
 	}
 	var c edit.Change
-	why := one.inject(newRecipe(o), &c)
-	w = Workload{Ref: one.ref, Position: one.at(), Why: why}
+	why := one.inject(newRecipe(o.With(r.Config.Params)), &c)
+	w = Workload{Ref: one.ref, Position: one.at(), Why: why, Decision: one.decision}
 	if why != "" || mesh.HasErrors(one.problems) {
 		return nil, w, one.problems
 	}

@@ -46,8 +46,8 @@ func (w *workload) inject(r recipe, c *edit.Change) string {
 	if p == nil {
 		return ""
 	}
-	if why := w.refusal(p); why != "" {
-		return why
+	if w.decision = w.decide(p); !w.decision.Sidecar {
+		return w.decision.Why
 	}
 	seconds := w.sleep(p)
 	w.clashes(p)

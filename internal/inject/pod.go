@@ -3,13 +3,12 @@ package inject
 import (
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/edit"
+	"github.com/lateen-mesh/lateen/internal/inject/policy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -130,45 +129,35 @@ func (p *pod) named(name string) *container {
 	return nil
 }
 
-// systemNamespaces hold what a cluster needs to run, and the control planes of meshes.
-var systemNamespaces = []string{"kube-system", "kube-public", "kube-node-lease", "istio-system", mesh.SystemNamespace}
+// decide says whether the pod gets a sidecar.
+func (w *workload) decide(p *pod) policy.Decision {
+	one := policy.Pod{
+		Object: w.ref, Annotations: p.annotations, Labels: labels(edit.Field(p.node, "metadata")), Owner: maps.Clone(w.rules.Owner),
+		NamespaceLabels: w.rules.NamespaceLabels,
+		HostNetwork:     policy.IsTrue(Text(edit.Field(p.spec, "hostNetwork"))),
+		Windows:         Text(find(p.spec, "os", "name")) == "windows",
+	}
+	if one.Owner == nil {
+		one.Owner = map[string]string{}
+	}
+	maps.Copy(one.Owner, p.own)
+	for _, c := range slices.Concat(p.init, p.apps) {
+		one.Containers = append(one.Containers, c.name)
+	}
+	return policy.Decide(w.rules.Config, one)
+}
 
-// truths are the values that say yes.
-var truths = []string{"y", "yes", "true", "on"}
-
-func isTrue(text string) bool { return slices.Contains(truths, strings.ToLower(text)) }
-
-// refusal returns why a pod gets no sidecar, or "".
-func (w *workload) refusal(p *pod) string {
-	if slices.Contains(systemNamespaces, w.ref.Namespace) {
-		return "namespace " + w.ref.Namespace + " belongs to the system"
+// labels reads those of some metadata. What is no text is left for Kubernetes to refuse.
+func labels(meta *yaml.Node) map[string]string {
+	all := map[string]string{}
+	n := edit.Field(meta, "labels")
+	if n == nil || n.Kind != yaml.MappingNode {
+		return all
 	}
-	value, there := p.annotations[mesh.InjectAnnotation]
-	if !there {
-		value, there = p.own[mesh.InjectAnnotation]
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		all[n.Content[i].Value] = Text(n.Content[i+1])
 	}
-	if there && !isTrue(value) {
-		return "annotation " + mesh.InjectAnnotation + " is " + strconv.Quote(value)
-	}
-	status, there := p.annotations[mesh.StatusAnnotation]
-	if !there {
-		status, there = p.own[mesh.StatusAnnotation]
-	}
-	switch {
-	case p.named(mesh.ProxyContainer) != nil && there:
-		return "it has a sidecar already, " + strconv.Quote(status)
-	case p.named(mesh.ProxyContainer) != nil:
-		return "it has a container " + mesh.ProxyContainer + " already"
-	case p.named("istio-proxy") != nil:
-		return "it has a sidecar of Istio, container istio-proxy"
-	case there:
-		return "annotation " + mesh.StatusAnnotation + " says that it was injected, " + strconv.Quote(status)
-	case isTrue(Text(edit.Field(p.spec, "hostNetwork"))):
-		return "it uses the network of its node (hostNetwork)"
-	case Text(find(p.spec, "os", "name")) == "windows":
-		return "it runs on Windows"
-	}
-	return ""
+	return all
 }
 
 // ownAnnotations returns those of the object itself and of what stands between it and its pod template.

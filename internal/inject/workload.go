@@ -5,6 +5,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/edit"
+	"github.com/lateen-mesh/lateen/internal/inject/policy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -15,8 +16,20 @@ type workload struct {
 	version  string
 	ref      mesh.Ref
 	file     string
+	rules    Rules
+	decision policy.Decision
 	problems []mesh.Problem
 }
+
+// Rules say which pods get a sidecar, with what is known around a pod.
+type Rules struct {
+	Config          policy.Config
+	NamespaceLabels map[string]string
+	Owner           map[string]string // annotations of what made the pod
+}
+
+// byHand are the rules for what people hand in: it gets a sidecar unless it says otherwise.
+func byHand() Rules { return Rules{Config: policy.Default()} }
 
 // at returns where the object begins.
 func (w *workload) at() mesh.Position {
