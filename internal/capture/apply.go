@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +46,7 @@ func Apply(ctx context.Context, c Config, log *slog.Logger) error {
 				return fmt.Errorf("the rules were taken by the kernel, but it has others: %w", err)
 			}
 			log.Info("traffic is captured", "backend", string(b.name()), "proxy_uid", c.ProxyUID, "outbound", c.Outbound, "inbound", c.Inbound,
-				"networks", networks(c.Include), "kept", (*portsValue)(&c.Keep).String())
+				"networks", c.networks(), "kept", (*portsValue)(&c.Keep).String())
 			return nil
 		}
 		failures = append(failures, err)
@@ -130,9 +129,13 @@ func capable(capability int) (bool, error) {
 }
 
 // networks says to which networks traffic is captured.
-func networks(include []netip.Prefix) string {
-	if len(include) == 0 {
-		return "all"
+func (c *Config) networks() string {
+	text := "all"
+	if len(c.Include) > 0 {
+		text = (*rangesValue)(&c.Include).String()
 	}
-	return (*rangesValue)(&include).String()
+	if len(c.Exclude) > 0 {
+		text += " but " + (*rangesValue)(&c.Exclude).String()
+	}
+	return text
 }

@@ -15,14 +15,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 const (
-	// mostRanges and mostPorts bound what a command line may ask for: each is a rule, and rules are tried one by one.
+	// mostRanges and mostPorts bound what a command line may ask for, of networks and of ports in all: each is a rule or two,
+	// rules are tried one by one, and the kernel takes all of them in one message.
 	mostRanges = 256
 	mostPorts  = 64
 )
@@ -31,7 +30,10 @@ const (
 type Config struct {
 	ProxyUID uint32         // user ID of the proxy and its agent; 0: [mesh.ProxyUser]
 	Include  []netip.Prefix // destinations whose traffic is redirected; none: all
-	Keep     []uint16       // ports of the workload to which connections come unredirected; nil: [mesh.AgentMetricsPort], [mesh.AgentHealthPort]
+	Exclude  []netip.Prefix // of these those whose traffic is not; 0.0.0.0/0: nothing that the workload sends is redirected
+	Pass     []uint16       // ports of others to which the workload's connections go unredirected
+	Take     []uint16       // ports of the workload to which connections are redirected; nil: all
+	Keep     []uint16       // of these those to which they come unredirected; nil: [mesh.AgentMetricsPort], [mesh.AgentHealthPort]
 	Outbound uint16         // port of the proxy for what the workload sends; 0: [mesh.OutboundPort]
 	Inbound  uint16         // port of the proxy for what comes to the workload; 0: [mesh.InboundPort]
 	Backend  Backend        // what applies the rules; "": [Auto]
@@ -67,7 +69,10 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	for _, name := range []string{"include-ip-ranges", "i"} {
 		f.Var((*rangesValue)(&c.Include), name, "networks, as A,B,…, to which traffic is redirected (default: all)")
 	}
-	f.Var((*portsValue)(&c.Keep), "keep-inbound-ports", "ports of the workload, as A,B,…, to which connections come unredirected")
+	f.Var((*excludedValue)(&c.Exclude), "exclude-ip-ranges", "networks, as A,B,…, to which traffic is not redirected, though they are included; * for all")
+	f.Var((*portsValue)(&c.Pass), "keep-outbound-ports", "ports of others, as A,B,…, to which connections go unredirected")
+	f.Var((*takenValue)(&c.Take), mesh.TakeInboundFlag, "ports of the workload, as A,B,…, to which connections are redirected (default: all)")
+	f.Var((*portsValue)(&c.Keep), mesh.KeepInboundFlag, "ports of the workload, as A,B,…, to which connections come unredirected")
 	for _, name := range []string{"outbound-port", "p"} {
 		f.Var((*portValue)(&c.Outbound), name, "port of the proxy for what the workload sends")
 	}
@@ -99,21 +104,11 @@ func (c *Config) check() error {
 	if c.Outbound == c.Inbound {
 		return &Misused{fmt.Sprintf("port %d is to be the proxy's for both directions", c.Inbound), "give --outbound-port and --inbound-port different ports"}
 	}
-	for _, port := range []uint16{c.Outbound, c.Inbound} {
-		if slices.Contains(c.Keep, port) {
-			return &Misused{fmt.Sprintf("port %d is the proxy's", port), "leave it out of --keep-inbound-ports: nobody may dial it"}
-		}
+	if err := c.checkPorts(); err != nil {
+		return err
 	}
-	if len(c.Include) > mostRanges {
-		return &Misused{fmt.Sprintf("%d networks are included, more than %d", len(c.Include), mostRanges), "give fewer, larger ones"}
-	}
-	if len(c.Keep) > mostPorts {
-		return &Misused{fmt.Sprintf("%d ports are left out, more than %d", len(c.Keep), mostPorts), "give fewer of them"}
-	}
-	for _, p := range c.Include {
-		if !p.IsValid() || !p.Addr().Is4() {
-			return &Misused{fmt.Sprintf("network %s is not one of IPv4", p), "give networks such as 10.96.0.0/16: IPv6 is not captured"}
-		}
+	if err := checkRanges(slices.Concat(c.Include, c.Exclude)); err != nil {
+		return err
 	}
 	switch c.Backend {
 	case Auto, NFTables, IPTables:
@@ -123,114 +118,32 @@ func (c *Config) check() error {
 	}
 }
 
-type (
-	userValue    uint32
-	portValue    uint16
-	rangesValue  []netip.Prefix
-	portsValue   []uint16
-	backendValue Backend
-)
-
-func (v *userValue) String() string { return strconv.FormatUint(uint64(*v), 10) }
-
-func (v *userValue) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 32)
-	if err != nil || n == 0 || n == 1<<32-1 {
-		return fmt.Errorf("%q is no user ID of a proxy: it has one of its own that is not 0", text)
+// checkPorts finds out whether the ports that are treated otherwise than the rest can be.
+func (c *Config) checkPorts() error {
+	if n := len(c.Keep) + len(c.Take) + len(c.Pass); n > mostPorts {
+		return &Misused{fmt.Sprintf("%d ports are named, more than %d", n, mostPorts), "give fewer of them"}
 	}
-	*v = userValue(n)
+	for _, port := range []uint16{c.Outbound, c.Inbound} {
+		name := mesh.KeepInboundFlag
+		if slices.Contains(c.Take, port) {
+			name = mesh.TakeInboundFlag
+		}
+		if slices.Contains(c.Keep, port) || slices.Contains(c.Take, port) {
+			return &Misused{fmt.Sprintf("port %d is the proxy's", port), "leave it out of --" + name + ": nobody may dial it"}
+		}
+	}
 	return nil
 }
 
-func (v *portValue) String() string { return strconv.Itoa(int(*v)) }
-
-func (v *portValue) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 {
-		return fmt.Errorf("%q is no port", text)
+// checkRanges finds out whether networks can be.
+func checkRanges(all []netip.Prefix) error {
+	if len(all) > mostRanges {
+		return &Misused{fmt.Sprintf("%d networks are included or excluded, more than %d", len(all), mostRanges), "give fewer, larger ones"}
 	}
-	*v = portValue(n)
+	for _, p := range all {
+		if !p.IsValid() || !p.Addr().Is4() {
+			return &Misused{fmt.Sprintf("network %s is not one of IPv4", p), "give networks such as 10.96.0.0/16: IPv6 is not captured"}
+		}
+	}
 	return nil
-}
-
-func (v *rangesValue) String() string {
-	texts := make([]string, len(*v))
-	for i, p := range *v {
-		texts[i] = p.String()
-	}
-	return strings.Join(texts, ",")
-}
-
-// Set takes networks and single addresses. Without any, and with "*" among them, all are meant.
-func (v *rangesValue) Set(text string) error {
-	var all []netip.Prefix
-	everything := false
-	for word := range strings.SplitSeq(text, ",") {
-		word = strings.TrimSpace(word)
-		if word == "" || word == "*" {
-			everything = everything || word == "*"
-			continue
-		}
-		p, err := parseRange(word)
-		if err != nil {
-			return err
-		}
-		everything = everything || p.Bits() == 0 && p.Addr().Is4()
-		all = append(all, p)
-	}
-	if everything {
-		all = nil
-	}
-	slices.SortFunc(all, netip.Prefix.Compare)
-	*v = slices.Compact(all)
-	return nil
-}
-
-// parseRange reads a network or an address.
-func parseRange(word string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(word); err == nil && a.Zone() == "" {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(word)
-	if err != nil {
-		return p, fmt.Errorf("%q is no network, such as 10.96.0.0/16", word)
-	}
-	return p.Masked(), nil
-}
-
-func (v *portsValue) String() string {
-	texts := make([]string, len(*v))
-	for i, p := range *v {
-		texts[i] = strconv.Itoa(int(p))
-	}
-	return strings.Join(texts, ",")
-}
-
-func (v *portsValue) Set(text string) error {
-	all := []uint16{}
-	for word := range strings.SplitSeq(text, ",") {
-		if word = strings.TrimSpace(word); word == "" {
-			continue
-		}
-		var port portValue
-		if err := port.Set(word); err != nil {
-			return err
-		}
-		all = append(all, uint16(port))
-	}
-	slices.Sort(all)
-	*v = slices.Compact(all)
-	return nil
-}
-
-func (v *backendValue) String() string { return string(*v) }
-
-func (v *backendValue) Set(text string) error {
-	switch b := Backend(text); b {
-	case Auto, NFTables, IPTables:
-		*v = backendValue(b)
-		return nil
-	default:
-		return fmt.Errorf("there is no backend %q, but auto, nftables and iptables", text)
-	}
 }

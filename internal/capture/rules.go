@@ -104,7 +104,24 @@ func (c *Config) prerouting() []Rule {
 	for _, port := range []uint16{c.Outbound, c.Inbound} {
 		rules = append(rules, Rule{Port: port, Verdict: Leave, Why: "refused at input"})
 	}
-	return append(rules, Rule{Verdict: Redirect, RedirectTo: c.Inbound, Why: "all else comes in through the proxy"})
+	why := "all else comes in through the proxy"
+	if c.Take != nil {
+		why = "comes in through the proxy"
+	}
+	return append(rules, c.taken(Rule{Verdict: Redirect, RedirectTo: c.Inbound, Why: why})...)
+}
+
+// taken returns a rule for every port of the workload that is redirected.
+func (c *Config) taken(r Rule) []Rule {
+	if c.Take == nil {
+		return []Rule{r}
+	}
+	var rules []Rule
+	for _, port := range c.Take {
+		r.Port = port
+		rules = append(rules, r)
+	}
+	return rules
 }
 
 // input refuses what the proxy would send to itself, again and again.
@@ -127,14 +144,32 @@ func (c *Config) output(own addresses) []Rule {
 	for _, port := range c.Keep {
 		rules = append(rules, Rule{ToItself: true, User: c.ProxyUID, Port: port, Verdict: Leave, Why: "left out"})
 	}
+	rules = append(rules, c.taken(Rule{
+		NotTo: own.loopback, ToItself: true, User: c.ProxyUID, Verdict: Redirect, RedirectTo: c.Inbound, Why: "a workload that calls itself comes in like others",
+	})...)
 	rules = append(rules,
-		Rule{NotTo: own.loopback, ToItself: true, User: c.ProxyUID, Verdict: Redirect, RedirectTo: c.Inbound, Why: "a workload that calls itself comes in like others"},
 		Rule{User: c.ProxyUID, Verdict: Leave, Why: "from the proxy to others"},
 		Rule{To: own.loopback, Verdict: Leave, Why: "from the application to itself"},
 		Rule{Port: dnsPort, Verdict: Leave, Why: "DNS"},
 	)
+	return append(rules, c.outside()...)
+}
+
+// outside is about what the workload sends to others.
+func (c *Config) outside() []Rule {
+	isAll := func(p netip.Prefix) bool { return p.Bits() == 0 }
+	if slices.ContainsFunc(c.Exclude, isAll) {
+		return nil
+	}
+	var rules []Rule
+	for _, port := range c.Pass {
+		rules = append(rules, Rule{Port: port, Verdict: Leave, Why: "left out"})
+	}
+	for _, p := range c.Exclude {
+		rules = append(rules, Rule{To: p, Verdict: Leave, Why: "left out"})
+	}
 	all := Rule{Verdict: Redirect, RedirectTo: c.Outbound, Why: "goes out through the proxy"}
-	if len(c.Include) == 0 || slices.ContainsFunc(c.Include, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+	if len(c.Include) == 0 || slices.ContainsFunc(c.Include, isAll) {
 		return append(rules, all)
 	}
 	for _, p := range c.Include {

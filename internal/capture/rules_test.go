@@ -54,16 +54,21 @@ func TestMostIsBounded(t *testing.T) {
 	t.Parallel()
 	inFlavours(t, func(t *testing.T, b capture.Backend) {
 		c := capture.Config{Backend: b}
-		for i := range 256 {
+		for i := range 128 {
 			c.Include = append(c.Include, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 16))
+			c.Exclude = append(c.Exclude, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 1, 0}), 24))
 		}
-		for i := range 64 {
+		for i := range 16 {
+			c.Take, c.Pass = append(c.Take, uint16(i+100)), append(c.Pass, uint16(i+100))
+		}
+		for i := range 32 {
 			c.Keep = append(c.Keep, uint16(i+1))
 		}
 		pod := netns.NewNetwork(t).Pod("web")
 		apply(t, pod, c)
 		for _, more := range []capture.Config{
-			{Backend: b, Include: append(c.Include, netip.MustParsePrefix("192.0.2.0/24"))}, {Backend: b, Keep: append(c.Keep, 65)},
+			{Backend: b, Include: append(c.Include, netip.MustParsePrefix("192.0.2.0/24")), Exclude: c.Exclude},
+			{Backend: b, Keep: append(c.Keep, 65), Take: c.Take, Pass: c.Pass},
 		} {
 			if err := pod.Do(func() error { return capture.Apply(t.Context(), more, testLog(t)) }); err == nil {
 				t.Error("more was taken")
@@ -79,7 +84,7 @@ func TestTextIsWhatIsApplied(t *testing.T) {
 		n := netns.NewNetwork(t)
 		c := capture.Config{Backend: capture.NFTables, Include: []netip.Prefix{
 			netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.0.0.0/7"), netip.MustParsePrefix("192.0.2.1/32"),
-		}}
+		}, Exclude: []netip.Prefix{netip.MustParsePrefix("10.96.7.0/25")}, Pass: []uint16{25}, Take: []uint16{9080}}
 		tables, err := c.Tables()
 		if err != nil {
 			t.Fatal(err)

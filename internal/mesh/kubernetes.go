@@ -1,5 +1,12 @@
 package mesh
 
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
 // Names of Lateen's own things on Kubernetes. What is installed, what is injected and what asks for identities agree by them.
 const (
 	// SystemNamespace is where Lateen runs.
@@ -38,6 +45,10 @@ const (
 	ProxyContainer = "lateen-proxy"
 	// CaptureContainer is the init container that redirects the pod's traffic to its proxy.
 	CaptureContainer = "lateen-capture"
+	// TakeInboundFlag and KeepInboundFlag are flags of the program in it, without dashes: the ports, with commas, of the pod's to which
+	// connections come to the proxy, and those of them to which they do not. By these the control plane knows how a port is called.
+	TakeInboundFlag = "take-inbound-ports"
+	KeepInboundFlag = "keep-inbound-ports"
 	// ProxyUser is the user and the group of the proxy. Its traffic is not redirected.
 	ProxyUser = 1337
 )
@@ -57,6 +68,39 @@ const (
 // IsAgentPort tells whether a port of a pod with a sidecar is its agent's: connections to it come past the proxy, in plain text, whatever
 // a policy says.
 func IsAgentPort(port int) bool { return port == AgentMetricsPort || port == AgentHealthPort }
+
+// Inbound says which connections that are made to a captured workload come to its proxy. The others come past it to the application: in
+// plain text, whatever a policy says. None of it: all come to the proxy, but for those to its agent.
+type Inbound struct {
+	Take []uint16 `json:"take,omitzero"`  // ports to which they come; nil: all
+	Keep []uint16 `json:"keep,omitempty"` // of these those to which they do not
+}
+
+// Past tells whether connections to a port come past the proxy.
+func (i *Inbound) Past(port int) bool {
+	if IsAgentPort(port) {
+		return true
+	}
+	is := func(p uint16) bool { return int(p) == port }
+	return i != nil && (slices.ContainsFunc(i.Keep, is) || (i.Take != nil && !slices.ContainsFunc(i.Take, is)))
+}
+
+// ParsePorts reads ports with commas between, and returns them sorted, each once; none, but not nil, of a text without any.
+func ParsePorts(text string) ([]uint16, error) {
+	all := []uint16{}
+	for word := range strings.SplitSeq(text, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(word, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%.60q is no port", word)
+		}
+		all = append(all, uint16(n))
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
 
 // Annotations and labels.
 const (

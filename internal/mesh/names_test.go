@@ -153,3 +153,42 @@ func TestRuleSetOrder(t *testing.T) {
 		t.Errorf("the order is %v: precedence first, then the name", got)
 	}
 }
+
+func TestInbound(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		inbound *Inbound
+		past    []int
+	}{
+		"nothing said":        {nil, []int{AgentMetricsPort, AgentHealthPort}},
+		"some kept":           {&Inbound{Keep: []uint16{9090}}, []int{9090, AgentMetricsPort, AgentHealthPort}},
+		"some taken":          {&Inbound{Take: []uint16{9080}}, []int{80, 9090, AgentMetricsPort, AgentHealthPort}},
+		"one taken and kept":  {&Inbound{Take: []uint16{9080, 9090}, Keep: []uint16{9090}}, []int{80, 9090, AgentMetricsPort, AgentHealthPort}},
+		"none taken":          {&Inbound{Take: []uint16{}}, []int{80, 9080, 9090, AgentMetricsPort, AgentHealthPort}},
+		"an agent's is taken": {&Inbound{Take: []uint16{80, 9080, 9090, AgentHealthPort}}, []int{AgentMetricsPort, AgentHealthPort}},
+	} {
+		var past []int
+		for _, port := range []int{80, 9080, 9090, AgentMetricsPort, AgentHealthPort} {
+			if test.inbound.Past(port) {
+				past = append(past, port)
+			}
+		}
+		if !slices.Equal(past, test.past) {
+			t.Errorf("%s: past the proxy come %v, want %v", name, past, test.past)
+		}
+	}
+}
+
+func TestParsePorts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]uint16{"": {}, "80": {80}, " 9090, 80,,80": {80, 9090}, "65535": {65535}} {
+		if got, err := ParsePorts(text); err != nil || got == nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %v %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"0", "65536", "-1", "http", "80-90", "80 90", "*"} {
+		if got, err := ParsePorts(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
