@@ -93,6 +93,7 @@ type Endpoint struct {
 	Labels   Labels         `json:"labels,omitempty"`
 	Workload string         `json:"workload,omitempty"` // name of the instance, "" when not known
 	Account  string         `json:"account,omitempty"`  // service account, "" when it has no identity: it is called in plain text
+	Inbound  *Inbound       `json:"inbound,omitempty"`  // with Account: which connections its proxy does not take
 	Health   Health         `json:"health"`
 	Zone     string         `json:"zone,omitempty"` // where it is, "REGION/ZONE"; "" when not known
 }

@@ -89,6 +89,8 @@ type Workload struct {
 	// Capture tells that its connections are captured: its proxy takes those that it makes on [OutboundPort] and those that
 	// it is made on [InboundPort], whatever they are for. Outbound, Door and Upstreams mean nothing then.
 	Capture bool `json:"capture,omitempty"`
+	// Inbound says, with Capture, which of the latter its proxy does not take.
+	Inbound *Inbound `json:"inbound,omitempty"`
 	// Probes are the requests by which the node asks the workload how it is, and tells it of its beginning and its end, sorted. They
 	// come from somebody without an identity, and get through whatever the policies say.
 	Probes []Probe `json:"probes,omitempty"`

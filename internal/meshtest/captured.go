@@ -45,10 +45,10 @@ type pod struct {
 }
 
 // newPod makes a pod whose traffic is captured.
-func (m *Mesh) newPod(name string) *pod {
+func (m *Mesh) newPod(name string, c capture.Config) *pod {
 	m.t.Helper()
 	p := &pod{Pod: m.config.network.Pod(name)}
-	if err := p.Do(func() error { return capture.Apply(m.t.Context(), capture.Config{}, m.log(name)) }); err != nil {
+	if err := p.Do(func() error { return capture.Apply(m.t.Context(), c, m.log(name)) }); err != nil {
 		m.t.Fatal(err)
 	}
 	// Envoy's folder is the test's, so its user is let through to it.
@@ -64,7 +64,11 @@ func (m *Mesh) newPod(name string) *pod {
 // intoPod makes a workload one that runs in a pod of its own.
 func (m *Mesh) intoPod(w *mesh.Workload) *pod {
 	m.t.Helper()
-	p := m.newPod(w.Name)
+	var c capture.Config
+	if in := w.Inbound; in != nil {
+		c.Take, c.Keep = in.Take, append(slices.Clone(in.Keep), mesh.AgentMetricsPort, mesh.AgentHealthPort)
+	}
+	p := m.newPod(w.Name, c)
 	w.Capture, w.Address, w.Outbound = true, p.Address, 0
 	return p
 }
@@ -73,7 +77,7 @@ func (m *Mesh) intoPod(w *mesh.Workload) *pod {
 func (m *Mesh) startCaptured(s Spec) *Instance {
 	m.t.Helper()
 	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
-	w.Account, w.Probes = cmp.Or(s.Account, w.Account), s.Probes
+	w.Account, w.Probes, w.Inbound = cmp.Or(s.Account, w.Account), s.Probes, s.Inbound
 	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w)}
 	client := i.Client()
 	host := HostOf(s.Service)

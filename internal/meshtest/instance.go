@@ -54,6 +54,7 @@ type Spec struct {
 	Capture  bool // it runs in a pod, and its traffic is captured
 	Headless bool // with Capture: the service has no address
 	Probes   []mesh.Probe
+	Inbound  *mesh.Inbound // with Capture: connections that its proxy does not take
 }
 
 // SpecPort is one port of a service, with the application behind it.
@@ -213,7 +214,7 @@ func (m *Mesh) setEndpoint(i *Instance, health mesh.Health) {
 			if health != "" {
 				set.Endpoints = append(set.Endpoints, mesh.Endpoint{
 					Address: i.Address, Ports: portsOf(i.Workload, s.Host, r), Labels: i.Labels, Workload: i.Name,
-					Account: i.Account, Health: health,
+					Account: i.Account, Inbound: i.Inbound, Health: health,
 				})
 			}
 			r.Endpoints[n] = set

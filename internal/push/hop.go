@@ -102,10 +102,13 @@ func (h *hop) nobody(to *mesh.Subset) string {
 
 // transport says what is spoken, and why where that is not mutual TLS alone.
 func (h *hop) transport(plain bool) (mesh.Transport, string) {
-	unproven := 0
+	unproven, past := 0, 0
 	for _, e := range h.called {
 		if !e.Proves {
 			unproven++
+		}
+		if e.Past {
+			past++
 		}
 	}
 	left := ""
@@ -123,8 +126,12 @@ func (h *hop) transport(plain bool) (mesh.Transport, string) {
 		return mesh.Plain, "authPolicy NONE"
 	case h.excluded && h.port.Speak != mesh.TLS:
 		return mesh.Plain, "mtlsExcludedServices"
+	case unproven == len(h.called) && past > 0:
+		return mesh.Plain, fmt.Sprintf("at %d of %d endpoints the port is left out of capture", past, len(h.called))
 	case unproven == len(h.called):
 		return mesh.Plain, "no endpoint has an identity"
+	case h.port.Speak == mesh.TLS && past > 0:
+		return mesh.Both, fmt.Sprintf("%d of %d endpoints have no identity, or leave the port out of capture", unproven, len(h.called))
 	case h.port.Speak == mesh.TLS:
 		return mesh.Both, fmt.Sprintf("%d of %d endpoints have no identity", unproven, len(h.called))
 	default:

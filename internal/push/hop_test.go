@@ -3,6 +3,7 @@ package push_test
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/explain"
@@ -23,8 +24,8 @@ func TestHopIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		caller   mesh.ProxyType
 		stance   mesh.PortStance
-		own      bool // the service says it
-		accounts []string
+		own      bool     // the service says it
+		accounts []string // with "past" before it: the port is left out of capture there
 		want     string
 	}{
 		"mutual TLS":  {mesh.Sidecar, stance(mesh.AuthPermissive, false), false, []string{"reviews"}, "mtls "},
@@ -35,7 +36,13 @@ func TestHopIsTold(t *testing.T) {
 		"on its way":  {mesh.Sidecar, changing, false, []string{"reviews"}, "plain until all proxies have taken a change of its policy"},
 		"no sidecar":  {mesh.Sidecar, stance(mesh.AuthPermissive, false), false, []string{""}, "plain no endpoint has an identity"},
 		"some":        {mesh.Sidecar, stance(mesh.AuthPermissive, false), false, []string{"reviews", "", "reviews"}, "both 1 of 3 endpoints have no identity"},
-		"left out":    {mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false, []string{"reviews", ""}, "mtls 1 of 2 endpoints left out, which cannot prove who they are"},
+		"past":        {mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false, []string{"past reviews", "past reviews"}, "plain at 2 of 2 endpoints the port is left out of capture"},
+		"some past": {
+			mesh.Sidecar, stance(mesh.AuthPermissive, false), false,
+			[]string{"past reviews", "", "reviews"},
+			"both 2 of 3 endpoints have no identity, or leave the port out of capture",
+		},
+		"left out": {mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false, []string{"reviews", ""}, "mtls 1 of 2 endpoints left out, which cannot prove who they are"},
 		"nobody": {
 			mesh.Sidecar, stance(mesh.AuthMutualTLS, false), false,
 			[]string{"", ""},
@@ -58,8 +65,13 @@ func TestHopIsTold(t *testing.T) {
 			}
 			set := &mesh.EndpointSet{Host: svc.Host}
 			for i, account := range c.accounts {
+				var inbound *mesh.Inbound
+				account, past := strings.CutPrefix(account, "past ")
+				if past {
+					inbound = &mesh.Inbound{Keep: []uint16{9080}}
+				}
 				set.Endpoints = append(set.Endpoints, mesh.Endpoint{
-					Address: fmt.Sprint("127.9.9.", i+1), Ports: map[string]int{"http": 9080}, Account: account, Health: mesh.Healthy,
+					Address: fmt.Sprint("127.9.9.", i+1), Ports: map[string]int{"http": 9080}, Account: account, Inbound: inbound, Health: mesh.Healthy,
 				})
 			}
 			draft := mesh.NewSnapshotOf(mesh.Realm{Domain: meshtest.Domain, TrustDomain: "cluster.local"}).Edit()

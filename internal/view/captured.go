@@ -258,7 +258,11 @@ func (r *reader) place(c Caller, at netip.AddrPort) (*Cluster, Endpoint) {
 				if own, err := netip.ParseAddr(e.Address); err == nil && own.Unmap() == at.Addr() && e.Ports[port.Name] == int(at.Port()) {
 					identity := r.snapshot.Realm().IdentityOf(svc.Namespace, e.Account)
 					found := Endpoint{Workload: e.Workload, Version: e.Labels["version"]}
-					return r.placeOf(c, at, mesh.Subset{Host: h, Port: port.Number}, r.stance(h).Port(port.Number).Speak, identity, found)
+					speak := r.stance(h).Port(port.Number).Speak
+					if r.pastProxy(svc, e, int(at.Port())) {
+						speak = mesh.Plain
+					}
+					return r.placeOf(c, at, mesh.Subset{Host: h, Port: port.Number}, speak, identity, found)
 				}
 			}
 		}
@@ -278,7 +282,7 @@ func (r *reader) placeOf(c Caller, at netip.AddrPort, s mesh.Subset, speak mesh.
 
 // servedAt returns for which port of which host a workload listens on a port, and what is spoken there. A port of which nobody has
 // said anything has no stance that changes in steps: whatever the mesh wants, a captured workload takes mutual TLS there, so that
-// is spoken. Its agent's ports are not the proxy's.
+// is spoken. Ports to which connections come past the proxy are not the proxy's.
 func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, speak mesh.Transport) {
 	h, port, speak = mesh.Host(w.ID()), listen, mesh.Plain
 	named := false
@@ -296,7 +300,7 @@ func (r *reader) servedAt(w *mesh.Workload, listen int) (h mesh.Host, port int, 
 	if !named && w.Capture {
 		speak = mesh.TLS
 	}
-	if w.Capture && mesh.IsAgentPort(listen) {
+	if w.Capture && w.Inbound.Past(listen) {
 		speak = mesh.Plain
 	}
 	return h, port, speak

@@ -51,6 +51,7 @@ type Endpoint struct {
 	Version  string      `json:"version,omitempty"` // label "version"
 	Health   mesh.Health `json:"health"`
 	Proves   bool        `json:"proves,omitempty"` // it has an identity, and takes mutual TLS
+	Past     bool        `json:"past,omitempty"`   // it has one, but connections to this port come past its proxy
 }
 
 func (Cluster) view()   {}
@@ -154,9 +155,10 @@ func (r *reader) subsetEndpoints(name string) View {
 			continue
 		}
 		if number := e.Ports[port.Name]; dialable(e.Address, number) && subset.Labels.Select(e.Labels) {
+			past := id != "" && r.pastProxy(svc, e, number)
 			v.Endpoints = append(v.Endpoints, Endpoint{
 				Address: e.Address, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
-				Proves: id != "" && !r.pastProxy(svc, e, number),
+				Proves: id != "" && !past, Past: past,
 			})
 		}
 	}
@@ -170,8 +172,12 @@ func (r *reader) subsetEndpoints(name string) View {
 	return v
 }
 
-// pastProxy tells whether connections to a port of an endpoint come past its proxy.
+// pastProxy tells whether connections to a port of an endpoint come past its proxy. Of the workload only that is read which the
+// endpoint does not say, and only for the ports that it concerns: else a change of any workload would concern all who call it.
 func (r *reader) pastProxy(svc *mesh.Service, e mesh.Endpoint, port int) bool {
+	if e.Inbound != nil {
+		return e.Inbound.Past(port)
+	}
 	if !mesh.IsAgentPort(port) || e.Workload == "" {
 		return false
 	}

@@ -108,6 +108,10 @@ func (c *cluster) pod() runtime.Object {
 		probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(mesh.AgentHealthPort)}}}
 		o.Spec.InitContainers = []corev1.Container{{Name: mesh.ProxyContainer, StartupProbe: probe}}
 		o.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: c.name("port", 3), ContainerPort: 8080}}}}
+		if c.oneIn(2) {
+			flags := []string{"--" + mesh.KeepInboundFlag + "=15020,15021,8080", "--" + mesh.TakeInboundFlag + "=8080"}
+			o.Spec.InitContainers = append(o.Spec.InitContainers, corev1.Container{Name: mesh.CaptureContainer, Args: flags[:c.IntN(3)]})
+		}
 		started := c.oneIn(2)
 		o.Status.InitContainerStatuses = []corev1.ContainerStatus{{
 			Name: mesh.ProxyContainer, Started: &started, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -83,6 +84,7 @@ type pod struct {
 	account   string
 	ports     []target // that containers name; of one with a proxy
 	probes    []mesh.Probe
+	inbound   *mesh.Inbound // which connections its proxy does not take
 }
 
 // intern returns the text, shared with equal ones: names of nodes, namespaces and labels are repeated in every object.
@@ -216,7 +218,7 @@ func slimPod(o *corev1.Pod) *pod {
 	}
 	if p.proxy = hasProxy(&o.Spec); p.proxy {
 		p.running = !p.deleting && proxyRuns(&o.Spec, &o.Status)
-		p.probes, p.ports = probesOf(&o.Spec), namedPorts(&o.Spec)
+		p.probes, p.ports, p.inbound = probesOf(&o.Spec), namedPorts(&o.Spec), inboundOf(&o.Spec)
 	}
 	return p
 }
@@ -329,7 +331,7 @@ func equalPods(a, b *pod) bool {
 // looksLike tells whether services see no difference between two states of a pod.
 func (p *pod) looksLike(o *pod) bool {
 	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy &&
-		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account
+		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account && reflect.DeepEqual(p.inbound, o.inbound)
 }
 
 // primary returns the address that the pod knows as its own, "" for none yet.

@@ -125,7 +125,7 @@ func (m *model) endpoint(namespace string, s *slice, e *endpoint) (mesh.Endpoint
 	}
 	out.Labels, out.Workload = p.labels, owner.name
 	if slices.Contains(p.addresses, e.address) && p.captured(e.address) {
-		out.Account = p.account
+		out.Account, out.Inbound = p.account, p.inbound
 	}
 	if e.pod == "" {
 		return out, e.address, true
@@ -184,7 +184,7 @@ func (m *model) workload(n name) *mesh.Workload {
 	}
 	return &mesh.Workload{
 		Name: n.name, Namespace: n.namespace, Type: mesh.Sidecar, Account: p.account, Labels: p.labels, Address: address.String(),
-		Serves: m.serves(n, p), Capture: true, Probes: p.probes, Running: p.running,
+		Serves: m.serves(n, p), Capture: true, Inbound: p.inbound, Probes: p.probes, Running: p.running,
 	}
 }
 
