@@ -15,6 +15,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,12 +145,12 @@ func (a *Agent) runEnvoy(ctx context.Context) error {
 func (a *Agent) envoyArgs() []string {
 	return []string{
 		"--config-path", a.config.Bootstrap,
-		"--concurrency", "1",
+		"--concurrency", strconv.Itoa(a.config.Concurrency),
 		"--disable-hot-restart",
 		"--drain-time-s", fmt.Sprint(int(oldWays.Seconds())),
 		"--drain-strategy", "immediate",
 		"--file-flush-interval-msec", "200",
-		"--log-level", "warning",
+		"--log-level", a.config.ProxyLogLevel,
 		"--log-format", logFormat,
 	}
 }

@@ -401,7 +401,7 @@ func TestArgs(t *testing.T) {
 		Name: "a.b", Envoy: "/e", Bootstrap: "/b c", Dir: "/d", AdminSocket: "/s", DrainTime: 3 * time.Second, Health: "127.0.0.1:15021",
 		Node: "a.default", Type: "sidecar", Address: "127.0.0.2", PlainXDS: "unix:/x", Proxyless: true,
 		ControlPlane: "127.0.0.1:15012", TrustDomain: "mesh", RootCert: "/r", TokenFile: "/t", InheritToken: true, Metrics: "/m",
-		Domain: "example.org", AccessLogStdout: true, ServiceAccountToken: "/a",
+		Domain: "example.org", AccessLogStdout: true, ServiceAccountToken: "/a", Concurrency: 2, ProxyLogLevel: "debug",
 	}
 	var got Config
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +34,9 @@ type Config struct {
 	// AccessLogStdout sends Envoy's access log to this program's standard output, instead of [Config.AccessLog].
 	AccessLogStdout bool
 	Proxyless       bool // there is no Envoy: a program with a gRPC library is told where its identity is
+	// Concurrency is how many threads of Envoy's carry requests; 0: 1.
+	Concurrency   int
+	ProxyLogLevel string // from which level on Envoy's messages are told, one of [mesh.ProxyLogLevels]; "": warning
 
 	// Of the configuration that the agent writes itself.
 	Node     string // ID of the proxy, "reviews-v2-0.default"; Name, unless that is given too
@@ -69,6 +74,8 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	f.StringVar(&c.Metrics, "metrics-address", "", "HOST:PORT, or path of a Unix socket, for /metrics, and /stats/prometheus with Envoy's too (default: none)")
 	f.BoolVar(&c.AccessLogStdout, "access-log-stdout", c.AccessLogStdout, "write Envoy's access log to standard output, instead of access.log in --dir")
 	f.BoolVar(&c.Proxyless, "proxyless", false, "run no Envoy, and keep the certificate in --dir for a program with a gRPC library")
+	f.IntVar(&c.Concurrency, mesh.ConcurrencyFlag, 1, "how many threads of Envoy's carry requests")
+	f.StringVar(&c.ProxyLogLevel, mesh.ProxyLogLevelFlag, "warning", "from which level on Envoy's messages are told: trace, debug, info, warning, error, critical or off")
 	f.StringVar(&c.Node, "node", "", "proxy as the control plane knows it, NAME.NAMESPACE")
 	f.StringVar(&c.Type, "type", string(mesh.Sidecar), "what the proxy is, sidecar or ingress")
 	f.StringVar(&c.Address, "address", "", "IP address of the workload")
@@ -102,10 +109,14 @@ func (c *Config) Args() []string {
 		{"--root-cert", c.RootCert},
 		{"--token-file", c.TokenFile},
 		{"--service-account-token", c.ServiceAccountToken},
+		{"--" + mesh.ProxyLogLevelFlag, c.ProxyLogLevel},
 	} {
 		if f.value != "" {
 			args = append(args, f.name, f.value)
 		}
+	}
+	if c.Concurrency != 0 {
+		args = append(args, "--"+mesh.ConcurrencyFlag, strconv.Itoa(c.Concurrency))
 	}
 	for _, f := range []struct {
 		name string
@@ -116,6 +127,14 @@ func (c *Config) Args() []string {
 		}
 	}
 	return args
+}
+
+// LogLevel is the level from which on the log has to tell messages so that those are seen which Envoy tells.
+func (c *Config) LogLevel() slog.Level {
+	if c.ProxyLogLevel == "debug" || c.ProxyLogLevel == "trace" {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // AccessLog is the path of the access log that Envoy writes.
@@ -163,6 +182,7 @@ func (c *Config) complete() error {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	c.Concurrency, c.ProxyLogLevel = cmp.Or(c.Concurrency, 1), cmp.Or(c.ProxyLogLevel, "warning")
 	return c.check()
 }
 
@@ -180,6 +200,10 @@ func (c *Config) check() error {
 		return &Misused{"nothing says who gives the identity", "name the control plane with --control-plane HOST:PORT"}
 	case c.TokenFile != "" && c.InheritToken, c.ServiceAccountToken != "" && (c.TokenFile != "" || c.InheritToken):
 		return &Misused{"tokens are to come from two places", "give one of --token-file, --inherit-token and --service-account-token"}
+	case c.Concurrency < 1 || c.Concurrency > mesh.MaxConcurrency:
+		return &Misused{fmt.Sprintf("%d threads are too few or too many", c.Concurrency), fmt.Sprintf("--%s takes 1 to %d", mesh.ConcurrencyFlag, mesh.MaxConcurrency)}
+	case !slices.Contains(mesh.ProxyLogLevels(), c.ProxyLogLevel):
+		return &Misused{fmt.Sprintf("there is no level %q", c.ProxyLogLevel), "--" + mesh.ProxyLogLevelFlag + " takes " + strings.Join(mesh.ProxyLogLevels(), ", ")}
 	case c.ServiceAccountToken != "" && c.RootCert == "":
 		return &Misused{"the token of a ServiceAccount does not say how the control plane is known", "name the file with its roots with --root-cert"}
 	}

@@ -31,6 +31,9 @@ func TestMisused(t *testing.T) {
 		"port 0":                 {func(c *Config) { secure(c); c.ControlPlane = "127.0.0.1:0" }, "HOST:PORT"},
 		"no trust domain":        {func(c *Config) { secure(c); c.TrustDomain = "My Mesh" }, "--trust-domain"},
 		"two sources of tokens":  {func(c *Config) { secure(c); c.InheritToken = true }, "--inherit-token"},
+		"no threads":             {func(c *Config) { c.Concurrency = -1 }, "--concurrency takes 1 to 128"},
+		"too many threads":       {func(c *Config) { c.Concurrency = 129 }, "--concurrency takes 1 to 128"},
+		"no level":               {func(c *Config) { c.ProxyLogLevel = "loud" }, "--proxy-log-level takes trace, debug, info"},
 		"no token":               {func(c *Config) { secure(c); c.TokenFile = "" }, "lateen ca token"},
 	} {
 		config := good

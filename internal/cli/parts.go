@@ -33,7 +33,7 @@ func newAgentCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			unix.Umask(0o077) // Envoy would let others read its logs
-			c.Log, c.Events = linelog.New(cmd.ErrOrStderr(), slog.LevelInfo), cmd.OutOrStdout()
+			c.Log, c.Events = linelog.New(cmd.ErrOrStderr(), c.LogLevel()), cmd.OutOrStdout()
 			if c.Envoy == "" && !c.Proxyless {
 				if c.Envoy, err = findEnvoy(cmd.Context()); err != nil {
 					return err

@@ -49,6 +49,12 @@ const (
 	// connections come to the proxy, and those of them to which they do not. By these the control plane knows how a port is called.
 	TakeInboundFlag = "take-inbound-ports"
 	KeepInboundFlag = "keep-inbound-ports"
+	// ConcurrencyFlag and ProxyLogLevelFlag are flags of the agent: how many threads its Envoy has, and from which level on its Envoy's
+	// messages are told.
+	ConcurrencyFlag   = "concurrency"
+	ProxyLogLevelFlag = "proxy-log-level"
+	// MaxConcurrency is how many threads an Envoy can be given.
+	MaxConcurrency = 128
 	// ProxyUser is the user and the group of the proxy. Its traffic is not redirected.
 	ProxyUser = 1337
 )
@@ -68,6 +74,11 @@ const (
 // IsAgentPort tells whether a port of a pod with a sidecar is its agent's: connections to it come past the proxy, in plain text, whatever
 // a policy says.
 func IsAgentPort(port int) bool { return port == AgentMetricsPort || port == AgentHealthPort }
+
+// ProxyLogLevels are the levels of Envoy's messages, as Envoy names them.
+func ProxyLogLevels() []string {
+	return []string{"trace", "debug", "info", "warning", "error", "critical", "off"}
+}
 
 // Inbound says which connections that are made to a captured workload come to its proxy. The others come past it to the application: in
 // plain text, whatever a policy says. None of it: all come to the proxy, but for those to its agent.

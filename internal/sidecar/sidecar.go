@@ -136,10 +136,11 @@ func parse(name string, args []string, o Output, define func(*flag.FlagSet)) err
 }
 
 func runAgent(ctx context.Context, args []string, o Output) error {
-	c := agent.Config{AccessLogStdout: true, Log: linelog.New(o.Err, slog.LevelInfo), Events: o.Out}
+	c := agent.Config{AccessLogStdout: true, Events: o.Out}
 	if err := parse("agent", args, o, c.Flags); err != nil {
 		return err
 	}
+	c.Log = linelog.New(o.Err, c.LogLevel())
 	unix.Umask(0o077) // Envoy would let others read its logs
 	if c.Envoy == "" && !c.Proxyless {
 		path, err := findEnvoy(ctx)
