@@ -20,7 +20,7 @@ const maxInjected = 64 << 20
 
 // injecting holds the flags of `lateen inject`.
 type injecting struct {
-	files, ranges               []string
+	files, ranges, excluded     []string
 	output, hub, tag, ver, pull string
 	uninject                    bool
 }
@@ -54,12 +54,13 @@ old one out first. What cannot be injected stands in the output as it was, and t
 	flags.StringVar(&i.ver, "setVersionString", "", "version of the sidecar in the annotation "+mesh.StatusAnnotation+" (default: the version of this program)")
 	flags.StringVar(&i.pull, "imagePullPolicy", string(corev1.PullIfNotPresent), "when nodes pull the image: Always, IfNotPresent or Never")
 	flags.StringSliceVar(&i.ranges, "includeIPRanges", nil, "networks of IPv4, with commas, whose addresses go through the proxy when a pod calls them (default: all)")
+	flags.StringSliceVar(&i.excluded, "excludeIPRanges", nil, "those of them, with commas, whose addresses do not; * for all")
 	return addLegacy(cmd, kubeInjectFlags())
 }
 
 // options returns what is injected.
 func (i *injecting) options(stderr io.Writer) (inject.Options, error) {
-	o := inject.Options{Image: image(i.hub, i.tag, "lateen-proxy"), Pull: corev1.PullPolicy(i.pull), Version: i.ver, Ranges: i.ranges}
+	o := inject.Options{Image: image(i.hub, i.tag, "lateen-proxy"), Pull: corev1.PullPolicy(i.pull), Version: i.ver, Ranges: i.ranges, Exclude: i.excluded}
 	if o.Version == "" {
 		o.Version = version
 	}

@@ -15,7 +15,10 @@ import (
 // TestFlags holds the arguments of the containers against the flags of the programs that run in them.
 func TestFlags(t *testing.T) {
 	o := options
-	o.Ranges = []string{"10.0.0.0/8", "192.168.0.0/16"}
+	o.Ranges, o.Exclude = []string{"10.0.0.0/8", "192.168.0.0/16"}, []string{"10.96.0.0/16"}
+	o.Tuning = Tuning{
+		PassOutbound: []uint16{25}, Inbound: mesh.Inbound{Take: []uint16{80}, Keep: []uint16{9090}}, LogLevel: "debug", Concurrency: 2,
+	}
 	for i, parse := range []func(f *flag.FlagSet){
 		func(f *flag.FlagSet) { (&capture.Config{}).Flags(f) },
 		func(f *flag.FlagSet) { (&agent.Config{}).Flags(f) },
@@ -28,7 +31,7 @@ func TestFlags(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.Name, err, flags.Args())
 		}
 	}
-	o.Ranges = append(o.Ranges, policy.AllNetworks)
+	o.Ranges, o.Exclude = append(o.Ranges, policy.AllNetworks), nil
 	if err := o.Check(); err != nil || strings.Contains(strings.Join(For(o, nil, 0).InitContainers[0].Args, " "), "ranges") {
 		t.Errorf("%v, %v", err, For(o, nil, 0).InitContainers[0].Args)
 	}

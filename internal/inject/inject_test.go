@@ -26,6 +26,9 @@ func TestInject(t *testing.T) {
 		if ranges, ok := c.Lookup("in.ranges"); ok {
 			o.Ranges = strings.Fields(ranges)
 		}
+		if excluded, ok := c.Lookup("in.excluded"); ok {
+			o.Exclude = strings.Fields(excluded)
+		}
 		r := Inject("file", []byte(file), o)
 		text := string(r.Text)
 		if !whole {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -120,7 +121,7 @@ func injectObject(t testing.TB, o object, opt Options) {
 		}
 		lifecycle["preStop"] = object{"sleep": object{"seconds": float64(seconds)}}
 	}
-	s := For(opt, names, seconds)
+	s := For(tunedBy(t, opt, annotationsOf(o), annotationsOf(template)), names, seconds)
 	for _, key := range []string{"initContainers", "volumes"} {
 		list, _ := spec[key].([]any)
 		var ours []any
@@ -158,6 +159,54 @@ func wait(spec object, annotations, own map[string]any) int64 {
 		return min(5, int64(grace)/2)
 	}
 	return 5
+}
+
+// tunedBy reads annotations that are right, the later ones before the earlier ones, into options.
+func tunedBy(t testing.TB, o Options, annotations ...object) Options {
+	t.Helper()
+	amount := func(list *corev1.ResourceList, name corev1.ResourceName, text string) {
+		if *list == nil {
+			*list = corev1.ResourceList{}
+		}
+		(*list)[name] = resource.MustParse(text)
+	}
+	for _, all := range annotations {
+		for key, value := range all {
+			text, _ := value.(string)
+			ports, err := mesh.ParsePorts(text)
+			switch u := &o.Tuning; key {
+			case "traffic.sidecar.istio.io/includeOutboundIPRanges":
+				o.Ranges = strings.Fields(strings.ReplaceAll(text, ",", " "))
+				if text == "" {
+					o.Exclude = []string{"*"}
+				}
+			case "traffic.sidecar.istio.io/excludeOutboundIPRanges":
+				o.Exclude = strings.Fields(strings.ReplaceAll(text, ",", " "))
+			case "traffic.sidecar.istio.io/excludeOutboundPorts":
+				u.PassOutbound = ports
+			case "traffic.sidecar.istio.io/includeInboundPorts":
+				u.Inbound.Take = ports
+				if err != nil {
+					u.Inbound.Take = nil // all
+				}
+			case "traffic.sidecar.istio.io/excludeInboundPorts":
+				u.Inbound.Keep = ports
+			case "sidecar.istio.io/proxyCPU":
+				amount(&u.Requests, corev1.ResourceCPU, text)
+			case "sidecar.istio.io/proxyMemory":
+				amount(&u.Requests, corev1.ResourceMemory, text)
+			case "sidecar.istio.io/proxyCPULimit":
+				amount(&u.Limits, corev1.ResourceCPU, text)
+			case "sidecar.istio.io/proxyMemoryLimit":
+				amount(&u.Limits, corev1.ResourceMemory, text)
+			case "sidecar.istio.io/logLevel":
+				u.LogLevel = text
+			case "lateen.dev/proxy-concurrency":
+				u.Concurrency, _ = strconv.Atoi(text)
+			}
+		}
+	}
+	return o
 }
 
 func annotationsOf(o object) object {

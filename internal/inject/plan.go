@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/edit"
@@ -49,13 +50,17 @@ func (w *workload) inject(r recipe, c *edit.Change) string {
 	if w.decision = w.decide(p); !w.decision.Sidecar {
 		return w.decision.Why
 	}
-	seconds := w.sleep(p)
+	seconds, o := w.sleep(p), w.tuned(p, r.options)
 	w.clashes(p)
 	if mesh.HasErrors(w.problems) {
 		return ""
 	}
-	w.doubts(p)
-	w.grow(p, r, For(r.options, p.sleepers(), seconds), c)
+	w.doubts(p, o)
+	s := For(o, p.sleepers(), seconds)
+	if o.isTuned(r.options) {
+		r.init = trees(s.InitContainers)
+	}
+	w.grow(p, r, s, c)
 	return ""
 }
 
@@ -69,11 +74,7 @@ func (w *workload) sleep(p *pod) int64 {
 	if n, err := strconv.ParseInt(Text(edit.Field(p.spec, "terminationGracePeriodSeconds")), 10, 64); err == nil {
 		grace = n
 	}
-	value, there := p.annotations[mesh.PreStopAnnotation]
-	path := p.at("metadata", "annotations", mesh.PreStopAnnotation)
-	if own, ok := p.own[mesh.PreStopAnnotation]; ok && !there {
-		value, there, path = own, true, []any{"metadata", "annotations", mesh.PreStopAnnotation}
-	}
+	value, path, there := p.annotation(mesh.PreStopAnnotation)
 	if !there {
 		return min(usualSleep, max(grace/2, 0)) // and leaves time to stop in
 	}
@@ -125,16 +126,18 @@ func (w *workload) clashes(p *pod) {
 }
 
 // doubts warns of what the sidecar cannot do for the pod.
-func (w *workload) doubts(p *pod) {
+func (w *workload) doubts(p *pod, o Options) {
 	everybody := Text(find(p.spec, "securityContext", "runAsUser"))
 	ports := []string{}
 	for _, port := range []int{mesh.OutboundPort, mesh.InboundPort, mesh.AgentMetricsPort, mesh.AgentHealthPort} {
 		ports = append(ports, strconv.Itoa(port))
 	}
+	asked := o.Tuning.resources().Requests
+	cpu, memory := asked[corev1.ResourceCPU], asked[corev1.ResourceMemory]
 	if !absent(find(p.spec, "resources", "requests")) || !absent(find(p.spec, "resources", "limits")) {
 		w.warn(mesh.Problem{
 			Code:    config.CodeInvalidValue,
-			Message: "what the whole pod may have must have room for the sidecar: requests of " + proxyCPU + " CPU and " + proxyMemory,
+			Message: "what the whole pod may have must have room for the sidecar: requests of " + cpu.String() + " CPU and " + memory.String(),
 		}, p.at("spec", "resources")...)
 	}
 	for _, c := range slices.Concat(p.init, p.apps) {

@@ -73,6 +73,10 @@ func redirection(o Options) corev1.Container {
 	if ranges := o.ranges(); ranges != "" {
 		args = append(args, "--include-ip-ranges="+ranges)
 	}
+	if len(o.Exclude) > 0 {
+		args = append(args, "--exclude-ip-ranges="+strings.Join(o.Exclude, ","))
+	}
+	args = append(args, o.Tuning.capture()...)
 	security := restricted(0)
 	security.RunAsNonRoot = new(false)
 	security.Capabilities.Add = []corev1.Capability{"NET_ADMIN", "NET_RAW"}
@@ -83,26 +87,27 @@ func redirection(o Options) corev1.Container {
 
 // proxy returns the container with agent and Envoy, which starts before all that follow and stops after them.
 func proxy(o Options) corev1.Container {
+	args := []string{
+		"agent",
+		"--node=$(POD_NAME).$(POD_NAMESPACE)",
+		"--address=$(INSTANCE_IP)",
+		"--dir=" + stateDir,
+		"--control-plane=" + mesh.SystemAddress,
+		"--service-account-token=" + credentialsDir + "/" + tokenFile,
+		"--root-cert=" + credentialsDir + "/" + mesh.RootKey,
+		"--health-address=:" + strconv.Itoa(mesh.AgentHealthPort),
+		"--metrics-address=:" + strconv.Itoa(mesh.AgentMetricsPort),
+	}
 	health := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz/ready", Port: intstr.FromInt32(mesh.AgentHealthPort)}}
 	return corev1.Container{
 		Name: mesh.ProxyContainer, Image: o.Image, ImagePullPolicy: o.pull(), SecurityContext: restricted(mesh.ProxyUser),
 		RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
-		Args: []string{
-			"agent",
-			"--node=$(POD_NAME).$(POD_NAMESPACE)",
-			"--address=$(INSTANCE_IP)",
-			"--dir=" + stateDir,
-			"--control-plane=" + mesh.SystemAddress,
-			"--service-account-token=" + credentialsDir + "/" + tokenFile,
-			"--root-cert=" + credentialsDir + "/" + mesh.RootKey,
-			"--health-address=:" + strconv.Itoa(mesh.AgentHealthPort),
-			"--metrics-address=:" + strconv.Itoa(mesh.AgentMetricsPort),
-		},
+		Args:          append(args, o.Tuning.agent()...),
 		Env: []corev1.EnvVar{
 			podField("POD_NAME", "metadata.name"), podField("POD_NAMESPACE", "metadata.namespace"),
 			podField("INSTANCE_IP", "status.podIP"), podField("SERVICE_ACCOUNT", "spec.serviceAccountName"),
 		},
-		Resources: requests(),
+		Resources: o.Tuning.resources(),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: credentialsVolume, MountPath: credentialsDir, ReadOnly: true}, {Name: stateVolume, MountPath: stateDir},
 		},
