@@ -30,8 +30,9 @@ const (
 type Config struct {
 	ProxyUID uint32         // user ID of the proxy and its agent; 0: [mesh.ProxyUser]
 	Include  []netip.Prefix // destinations whose traffic is redirected; none: all
-	Exclude  []netip.Prefix // of these those whose traffic is not; 0.0.0.0/0: nothing that the workload sends is redirected
+	Exclude  []netip.Prefix // of these those whose traffic is not; 0.0.0.0/0: none is redirected but that to Send
 	Pass     []uint16       // ports of others to which the workload's connections go unredirected
+	Send     []uint16       // ports of others to which they are redirected, though their networks are not included
 	Take     []uint16       // ports of the workload to which connections are redirected; nil: all
 	Keep     []uint16       // of these those to which they come unredirected; nil: [mesh.AgentMetricsPort], [mesh.AgentHealthPort]
 	Outbound uint16         // port of the proxy for what the workload sends; 0: [mesh.OutboundPort]
@@ -71,6 +72,7 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	}
 	f.Var((*excludedValue)(&c.Exclude), "exclude-ip-ranges", "networks, as A,B,…, to which traffic is not redirected, though they are included; * for all")
 	f.Var((*portsValue)(&c.Pass), "keep-outbound-ports", "ports of others, as A,B,…, to which connections go unredirected")
+	f.Var((*portsValue)(&c.Send), "take-outbound-ports", "ports of others, as A,B,…, to which connections are redirected, though their networks are not included")
 	f.Var((*takenValue)(&c.Take), mesh.TakeInboundFlag, "ports of the workload, as A,B,…, to which connections are redirected (default: all)")
 	f.Var((*portsValue)(&c.Keep), mesh.KeepInboundFlag, "ports of the workload, as A,B,…, to which connections come unredirected")
 	for _, name := range []string{"outbound-port", "p"} {
@@ -120,7 +122,7 @@ func (c *Config) check() error {
 
 // checkPorts finds out whether the ports that are treated otherwise than the rest can be.
 func (c *Config) checkPorts() error {
-	if n := len(c.Keep) + len(c.Take) + len(c.Pass); n > mostPorts {
+	if n := len(c.Keep) + len(c.Take) + len(c.Pass) + len(c.Send); n > mostPorts {
 		return &Misused{fmt.Sprintf("%d ports are named, more than %d", n, mostPorts), "give fewer of them"}
 	}
 	for _, port := range []uint16{c.Outbound, c.Inbound} {

@@ -38,6 +38,16 @@ func TestWhatIsLeftOut(t *testing.T) {
 			{"the proxy calls a port that is not taken", proxy, self + ":9090", "application " + self + ":9090"},
 			{"the proxy calls one that is left out", proxy, self + ":53", "application " + self + ":53"},
 		})
+		apply(t, w.pod, capture.Config{
+			Backend: b, Include: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, Send: []uint16{9080},
+			Exclude: []netip.Prefix{netip.MustParsePrefix(outside + "/32")},
+		})
+		w.check([]call{
+			{"a service", app, virtual + ":80", "outbound " + virtual + ":80"},
+			{"a port that is taken wherever it is", app, peer + ":9080", "outbound " + peer + ":9080"},
+			{"another one", app, peer + ":9090", "other application " + peer + ":9090"},
+			{"a port that is taken, in an excluded network", app, outside + ":9080", "outside " + outside + ":9080"},
+		})
 		everywhere := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
 		apply(t, w.pod, capture.Config{Backend: b, Exclude: everywhere, Take: []uint16{}})
 		w.check([]call{
@@ -45,6 +55,11 @@ func TestWhatIsLeftOut(t *testing.T) {
 			{"nothing comes in through it", others, self + ":9080", "application " + self + ":9080"},
 			{"not even what it sends itself", proxy, self + ":9080", "application " + self + ":9080"},
 			{"and nobody dials it", others, self + ":15006", refused},
+		})
+		apply(t, w.pod, capture.Config{Backend: b, Exclude: everywhere, Send: []uint16{9080}})
+		w.check([]call{
+			{"only one port goes out through the proxy", app, peer + ":9080", "outbound " + peer + ":9080"},
+			{"others do not", app, peer + ":9090", "other application " + peer + ":9090"},
 		})
 	})
 }

@@ -158,17 +158,25 @@ func (c *Config) output(own addresses) []Rule {
 // outside is about what the workload sends to others.
 func (c *Config) outside() []Rule {
 	isAll := func(p netip.Prefix) bool { return p.Bits() == 0 }
-	if slices.ContainsFunc(c.Exclude, isAll) {
-		return nil
-	}
+	none := slices.ContainsFunc(c.Exclude, isAll)
 	var rules []Rule
 	for _, port := range c.Pass {
 		rules = append(rules, Rule{Port: port, Verdict: Leave, Why: "left out"})
 	}
 	for _, p := range c.Exclude {
-		rules = append(rules, Rule{To: p, Verdict: Leave, Why: "left out"})
+		if !isAll(p) {
+			rules = append(rules, Rule{To: p, Verdict: Leave, Why: "left out"})
+		}
 	}
 	all := Rule{Verdict: Redirect, RedirectTo: c.Outbound, Why: "goes out through the proxy"}
+	for _, port := range c.Send {
+		one := all
+		one.Port = port
+		rules = append(rules, one)
+	}
+	if none {
+		return rules
+	}
 	if len(c.Include) == 0 || slices.ContainsFunc(c.Include, isAll) {
 		return append(rules, all)
 	}

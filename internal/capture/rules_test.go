@@ -84,7 +84,7 @@ func TestTextIsWhatIsApplied(t *testing.T) {
 		n := netns.NewNetwork(t)
 		c := capture.Config{Backend: capture.NFTables, Include: []netip.Prefix{
 			netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.0.0.0/7"), netip.MustParsePrefix("192.0.2.1/32"),
-		}, Exclude: []netip.Prefix{netip.MustParsePrefix("10.96.7.0/25")}, Pass: []uint16{25}, Take: []uint16{9080}}
+		}, Exclude: []netip.Prefix{netip.MustParsePrefix("10.96.7.0/25")}, Pass: []uint16{25}, Send: []uint16{443}, Take: []uint16{9080}}
 		tables, err := c.Tables()
 		if err != nil {
 			t.Fatal(err)

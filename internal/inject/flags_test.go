@@ -17,7 +17,7 @@ func TestFlags(t *testing.T) {
 	o := options
 	o.Ranges, o.Exclude = []string{"10.0.0.0/8", "192.168.0.0/16"}, []string{"10.96.0.0/16"}
 	o.Tuning = Tuning{
-		PassOutbound: []uint16{25}, Inbound: mesh.Inbound{Take: []uint16{80}, Keep: []uint16{9090}}, LogLevel: "debug", Concurrency: 2,
+		PassOutbound: []uint16{25}, SendOutbound: []uint16{443}, Inbound: mesh.Inbound{Take: []uint16{80}, Keep: []uint16{9090}}, LogLevel: "debug", Concurrency: 2,
 	}
 	for i, parse := range []func(f *flag.FlagSet){
 		func(f *flag.FlagSet) { (&capture.Config{}).Flags(f) },

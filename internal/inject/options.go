@@ -24,6 +24,7 @@ type Options struct {
 // Tuning is what the annotations of a pod say of its sidecar.
 type Tuning struct {
 	PassOutbound []uint16            // ports of others to which connections are not captured
+	SendOutbound []uint16            // ports of others to which they are, though their networks are not among those of Ranges
 	Inbound      mesh.Inbound        // connections to the pod that its proxy does not take
 	Requests     corev1.ResourceList // of the proxy, in the place of the usual ones
 	Limits       corev1.ResourceList // of the proxy

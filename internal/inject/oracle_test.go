@@ -184,6 +184,8 @@ func tunedBy(t testing.TB, o Options, annotations ...object) Options {
 				o.Exclude = strings.Fields(strings.ReplaceAll(text, ",", " "))
 			case "traffic.sidecar.istio.io/excludeOutboundPorts":
 				u.PassOutbound = ports
+			case "traffic.sidecar.istio.io/includeOutboundPorts":
+				u.SendOutbound = ports
 			case "traffic.sidecar.istio.io/includeInboundPorts":
 				u.Inbound.Take = ports
 				if err != nil {

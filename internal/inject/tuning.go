@@ -21,6 +21,7 @@ const (
 	trafficPrefix      = "traffic.sidecar.istio.io/"
 	includeRanges      = trafficPrefix + "includeOutboundIPRanges"
 	excludeRanges      = trafficPrefix + "excludeOutboundIPRanges"
+	includeOutbound    = trafficPrefix + "includeOutboundPorts"
 	excludeOutbound    = trafficPrefix + "excludeOutboundPorts"
 	includeInbound     = trafficPrefix + "includeInboundPorts"
 	excludeInbound     = trafficPrefix + "excludeInboundPorts"
@@ -43,6 +44,9 @@ func (t Tuning) capture() []string {
 	var args []string
 	if len(t.PassOutbound) > 0 {
 		args = append(args, "--keep-outbound-ports="+portList(t.PassOutbound))
+	}
+	if len(t.SendOutbound) > 0 {
+		args = append(args, "--take-outbound-ports="+portList(t.SendOutbound))
 	}
 	if t.Inbound.Take != nil {
 		args = append(args, "--"+mesh.TakeInboundFlag+"="+portList(t.Inbound.Take))
@@ -165,7 +169,7 @@ func (t *tuner) ports() {
 	for _, list := range []struct {
 		key   string
 		ports *[]uint16
-	}{{excludeOutbound, &u.PassOutbound}, {includeInbound, &u.Inbound.Take}, {excludeInbound, &u.Inbound.Keep}} {
+	}{{excludeOutbound, &u.PassOutbound}, {includeOutbound, &u.SendOutbound}, {includeInbound, &u.Inbound.Take}, {excludeInbound, &u.Inbound.Keep}} {
 		value, path, there := t.p.annotation(list.key)
 		if !there || (list.key == includeInbound && strings.TrimSpace(value) == policy.AllNetworks) {
 			continue
@@ -176,7 +180,7 @@ func (t *tuner) ports() {
 			continue
 		}
 		for _, port := range []uint16{mesh.OutboundPort, mesh.InboundPort} {
-			if list.key != excludeOutbound && slices.Contains(ports, port) {
+			if list.key != excludeOutbound && list.key != includeOutbound && slices.Contains(ports, port) {
 				t.wrong(path, fmt.Sprintf("port %d is the proxy's", port), "leave it out: nobody may dial it")
 			}
 		}
@@ -243,7 +247,7 @@ func (t *tuner) proxy() {
 
 // unknown warns of annotations that are about capture and have no meaning here.
 func (t *tuner) unknown() {
-	known := []string{includeRanges, excludeRanges, excludeOutbound, includeInbound, excludeInbound}
+	known := []string{includeRanges, excludeRanges, includeOutbound, excludeOutbound, includeInbound, excludeInbound}
 	for _, key := range slices.Sorted(maps.Keys(t.p.annotations)) {
 		if !strings.HasPrefix(key, trafficPrefix) || slices.Contains(known, key) {
 			continue
