@@ -127,7 +127,7 @@ func runPlane(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return serveUntil(ctx, l, recorder(filepath.Join(dir, api.SocketName), write, *deaths > died))
+		return serveUntil(ctx, l, recorder(filepath.Join(dir, api.SocketName), write, *deaths > died, died == 0))
 	})
 	if err := group.Wait(); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
 		return err
@@ -135,8 +135,10 @@ func runPlane(ctx context.Context, args []string) error {
 	return nil
 }
 
-// recorder hands on everything to the API on a socket, and writes down what the supervisor says and asks.
-func recorder(socket string, write func(told), mortal bool) http.Handler {
+// recorder hands on everything to the API on a socket, and writes down what the supervisor says and asks. One that is mortal ends when it
+// is asked for a token and the supervisor has its answer to what runs: the first one when that shows by another request, since a
+// supervisor gives up that has never had any; of a later one that it has been told is enough.
+func recorder(socket string, write func(told), mortal, first bool) http.Handler {
 	behind := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "lateen" },
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -161,7 +163,9 @@ func recorder(socket string, write func(told), mortal bool) http.Handler {
 		registry := mesh.Registry{}
 		pass{&registry, &accepted, func() {
 			known = registry
-			once.Do(func() { close(knows) })
+			if !first {
+				once.Do(func() { close(knows) })
+			}
 			write(told{Registry: &registry, Revision: accepted.Revision})
 		}}.serve(behind, w, r)
 	})
@@ -174,6 +178,7 @@ func recorder(socket string, write func(told), mortal bool) http.Handler {
 		}}.serve(behind, w, r)
 	})
 	routes.HandleFunc("GET /v1/revisions/{number}/progress", func(w http.ResponseWriter, r *http.Request) {
+		once.Do(func() { close(knows) })
 		var progress api.Progress
 		pass{nil, &progress, func() {
 			if progress.Done() {

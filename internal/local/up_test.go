@@ -131,6 +131,11 @@ func (w *town) start() {
 		}
 		if w.t.Failed() {
 			w.t.Logf("output:\n%s\nerrors:\n%s", w.out, w.err)
+			select {
+			case err := <-w.done:
+				w.t.Logf("it returned %v", err)
+			default:
+			}
 		}
 	})
 }

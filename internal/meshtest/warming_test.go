@@ -45,7 +45,7 @@ func TestListenerWithoutRoutes(t *testing.T) {
 	x := newRefusing(t)
 	port := x.freePort()
 	x.spoil(xds.RouteType, "local|9080|other.")
-	x.mesh.Edit(func(r *mesh.Registry) {
+	x.mesh.TryEdit(func(r *mesh.Registry) {
 		x.workload(r, func(w *mesh.Workload) {
 			w.Upstreams = append(slices.Clone(w.Upstreams), mesh.Upstream{Host: meshtest.HostOf("other"), Port: 9080, Listen: port})
 		})
