@@ -50,8 +50,8 @@ func (r *replicaFlags) endpoint() string {
 }
 
 // join has a control plane know the pods of a cluster by their tokens, and if it is one of several replicas share with the others
-// what they have in common. Roots returns those of the authority once there is one.
-func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots func() []byte, log *slog.Logger) error {
+// what they have in common. Roots returns those of the authority once there is one, hooks what the API server is to be told.
+func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots func() []byte, hooks toldHooks, log *slog.Logger) error {
 	config := kuberest.CopyConfig(cluster)
 	config.QPS = -1 // what comes from outside is bounded where it comes in
 	client, err := kubernetes.NewForConfig(config)
@@ -66,7 +66,7 @@ func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots fun
 	if r.name == "" {
 		return nil
 	}
-	writer := kubewrite.New(kubewrite.Config{Client: client, Replica: r.name, Address: r.endpoint(), Roots: roots, Log: log})
+	writer := kubewrite.New(kubewrite.Config{Client: client, Replica: r.name, Address: r.endpoint(), Roots: roots, Hooks: hooks, Log: log})
 	c.Shared.Replica, c.Shared.Members, c.Shared.Run = r.name, writer, writer.Run
 	c.Shared.Root, c.Shared.Stances = cakube.New(client), writer.Stances()
 	return nil
