@@ -2,23 +2,18 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lateen-mesh/lateen/internal/inject"
-	"github.com/lateen-mesh/lateen/internal/inject/policy"
-	"github.com/lateen-mesh/lateen/internal/kubeclient"
+	"github.com/lateen-mesh/lateen/internal/kubecheck"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/owners"
-	"github.com/lateen-mesh/lateen/internal/webhook"
 )
 
 // explain says why a pod of a cluster has a sidecar, or has none.
@@ -50,9 +45,17 @@ func (i *injecting) explain(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	c, err := policyNow(cmd.Context(), where, cmd.ErrOrStderr())
+	client, err := where.Typed()
 	if err != nil {
 		return err
+	}
+	c, problems, err := kubecheck.Policy(cmd.Context(), client)
+	if err != nil {
+		return failed("it takes the right to get this ConfigMap", "%w", err)
+	}
+	tell(cmd.ErrOrStderr(), problems)
+	if mesh.HasErrors(problems) {
+		return failed("mend it: until then what was good last counts, and only the control plane knows that", "which pods get a sidecar cannot be read")
 	}
 	pod.SetManagedFields(nil)
 	text, err := pod.MarshalJSON()
@@ -60,34 +63,8 @@ func (i *injecting) explain(cmd *cobra.Command) error {
 		return err
 	}
 	rules := inject.Rules{Config: c, NamespaceLabels: said.NamespaceLabels, Owner: said.Owner}
-	explained, problems := inject.Explain(rules, text, namespace)
-	tell(cmd.ErrOrStderr(), problems)
+	explained, more := inject.Explain(rules, text, namespace)
+	tell(cmd.ErrOrStderr(), more)
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), explained)
 	return err
-}
-
-// policyNow returns which pods of a cluster get a sidecar. What is wrong with the document that says so is told.
-func policyNow(ctx context.Context, where kubeclient.Cluster, stderr io.Writer) (policy.Config, error) {
-	client, err := where.Typed()
-	if err != nil {
-		return policy.Config{}, err
-	}
-	object := mesh.Ref{Kind: "ConfigMap", Namespace: mesh.SystemNamespace, Name: mesh.InjectConfigMap}
-	there, err := client.CoreV1().ConfigMaps(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return webhook.Unsaid(), nil
-	case err != nil:
-		return policy.Config{}, failed("it takes the right to get this ConfigMap", "%w", err)
-	}
-	text, found := there.Data[mesh.InjectKey]
-	if !found {
-		return webhook.Unsaid(), nil
-	}
-	c, problems := policy.Read(policy.Document{Name: object.String() + ", " + mesh.InjectKey, Object: object, Text: []byte(text)})
-	tell(stderr, problems)
-	if mesh.HasErrors(problems) {
-		return webhook.Unsaid(), failed("mend it: until then what was good last counts, and only the control plane knows that", "%s is broken", object)
-	}
-	return c, nil
 }

@@ -81,14 +81,6 @@ type Server struct {
 // New returns a server. It answers nobody yet.
 func New(c Config) *Server { return &Server{c: c, slots: make(chan struct{}, atOnce)} }
 
-// Unsaid is the policy where no document says one: a pod gets a sidecar if it, or its namespace, asks for it. In 2017 every pod got
-// one, and so it is of a document that does not say otherwise.
-func Unsaid() policy.Config {
-	c := policy.Default()
-	c.Mode = policy.Disabled
-	return c
-}
-
 // Reading is what the place says where the policy's document stands.
 type Reading struct {
 	Document policy.Document
@@ -97,9 +89,9 @@ type Reading struct {
 }
 
 // SetPolicy takes what the place says, and returns what is wrong with it. A document that is not good changes nothing; if it is the first
-// one, [Unsaid] counts.
+// one, [policy.Unsaid] counts.
 func (s *Server) SetPolicy(r Reading) []mesh.Problem {
-	next := Unsaid()
+	next := policy.Unsaid()
 	var problems []mesh.Problem
 	switch {
 	case r.Err != nil:
@@ -111,7 +103,7 @@ func (s *Server) SetPolicy(r Reading) []mesh.Problem {
 		next, problems = policy.Read(r.Document)
 	}
 	if mesh.HasErrors(problems) {
-		unsaid := Unsaid()
+		unsaid := policy.Unsaid()
 		if s.policy.CompareAndSwap(nil, &unsaid) {
 			s.tellPolicy(unsaid)
 		}
