@@ -79,7 +79,7 @@ spec: {destination: {service: check.example.com}, ports: [{port: 80, protocol: h
 	s.lateens(0)
 	patch := `[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":""}]`
 	s.kubectl("patch", "mutatingwebhookconfiguration", "lateen", "--type=json", "--patch="+patch)
-	want("webhooks that nobody trusts and nobody answers", hooks, "webhook-distrusted", "webhook-unreachable", "plane-down")
+	want("webhooks that nobody trusts and nobody answers", hooks, "webhook-distrusted", "webhook-unreachable")
 	s.lateens(2)
 	s.await("webhooks are well", func() error {
 		found := s.findings("lateen")
