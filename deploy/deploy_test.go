@@ -101,8 +101,8 @@ func TestObjects(t *testing.T) {
 		"Namespace/lateen-system", "CustomResourceDefinition/routerules.config.istio.io",
 		"CustomResourceDefinition/destinationpolicies.config.istio.io", "CustomResourceDefinition/egressrules.config.istio.io",
 		"ServiceAccount/lateen", "ClusterRole/lateen", "ClusterRoleBinding/lateen", "Role/lateen", "RoleBinding/lateen",
-		"ClusterRole/lateen-edit", "ClusterRole/lateen-view", "ConfigMap/lateen", "Service/lateen", "PodDisruptionBudget/lateen",
-		"Deployment/lateen",
+		"ClusterRole/lateen-edit", "ClusterRole/lateen-view", "ConfigMap/lateen", "ConfigMap/lateen-inject", "Service/lateen", "PodDisruptionBudget/lateen",
+		"Deployment/lateen", "MutatingWebhookConfiguration/lateen", "ValidatingWebhookConfiguration/lateen",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("objects:\n%s\nwant\n%s", strings.Join(names, "\n"), strings.Join(want, "\n"))

@@ -98,13 +98,15 @@ func (c *Cluster) Remove(ctx context.Context, manifests []byte, keepKinds bool, 
 		return err
 	}
 	r := remover{c, tell}
-	// Who would write again what is removed goes first.
-	for _, o := range all {
-		if o.GetKind() != "Deployment" {
-			continue
-		}
-		if err := r.remove(ctx, o); err != nil {
-			return err
+	// The API server is to ask nobody any more before nobody answers; then goes who would write again what is removed.
+	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "Deployment"} {
+		for _, o := range all {
+			if o.GetKind() != kind {
+				continue
+			}
+			if err := r.remove(ctx, o); err != nil {
+				return err
+			}
 		}
 	}
 	if err := c.awaitNoPods(ctx); err != nil {
