@@ -37,6 +37,9 @@ const (
 	// clusterState is where Envoy looks for the name of the cluster to which a connection's bytes go.
 	clusterState = "envoy.tcp_proxy.cluster"
 
+	// bytesChain begins the names of the filter chains for bytes; a network follows.
+	bytesChain = "bytes "
+
 	originalDst   = "envoy.filters.listener.original_dst"
 	httpInspector = "envoy.filters.listener.http_inspector"
 )
@@ -103,7 +106,7 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 		l.FilterChains = append(l.FilterChains, chain)
 	}
 	for _, network := range p.Bytes {
-		chain := &listenerv3.FilterChain{Name: "bytes " + network, Filters: bytes}
+		chain := &listenerv3.FilterChain{Name: bytesChain + network, Filters: bytes}
 		if chain.FilterChainMatch, err = matchNetwork(network); err != nil {
 			return nil, err
 		}
@@ -111,6 +114,13 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 	}
 	if l.DefaultFilterChain, err = passedOn(p); err != nil {
 		return nil, err
+	}
+	if !p.NoLog {
+		log, err := outboundLog(p)
+		if err != nil {
+			return nil, err
+		}
+		l.AccessLog = []*accesslogv3.AccessLog{log}
 	}
 	for _, filter := range []struct {
 		name   string
@@ -209,10 +219,7 @@ func capturedBytes(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := outboundBytes(p, "%METADATA(CLUSTER:lateen:host)%")
-	if err != nil {
-		return nil, err
-	}
+	proxy := outboundBytes(p)
 	proxy.OnDemand = &tcpproxyv3.TcpProxy_OnDemand{OdcdsConfig: ads(), Timeout: duration(p.WaitTimeout)}
 	config, err := pack(proxy)
 	return []*listenerv3.Filter{state, {Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}}, err
@@ -220,34 +227,31 @@ func capturedBytes(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
 
 // passedOn takes connections of which the mesh knows nothing.
 func passedOn(p plan.CapturedOutbound) (*listenerv3.FilterChain, error) {
-	proxy, err := outboundBytes(p, dialledValue)
-	if err != nil {
-		return nil, err
-	}
-	config, err := pack(proxy)
+	config, err := pack(outboundBytes(p))
 	return &listenerv3.FilterChain{Name: p.Passthrough, Filters: []*listenerv3.Filter{
 		{Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}},
 	}}, err
 }
 
-func outboundBytes(p plan.CapturedOutbound, destination string) (*tcpproxyv3.TcpProxy, error) {
-	proxy := &tcpproxyv3.TcpProxy{
+func outboundBytes(p plan.CapturedOutbound) *tcpproxyv3.TcpProxy {
+	return &tcpproxyv3.TcpProxy{
 		StatPrefix: p.Name, IdleTimeout: duration(p.Idle), MaxConnectAttempts: wrapperspb.UInt32(connectAttempts),
 		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Passthrough},
 	}
-	if p.NoLog {
-		return proxy, nil
-	}
-	log, err := accessLog(map[string]string{
+}
+
+// outboundLog is one for the bytes of all filter chains.
+func outboundLog(p plan.CapturedOutbound) (*accesslogv3.AccessLog, error) {
+	passedOn := "xds.filter_chain_name == '" + p.Passthrough + "'"
+	return connectionLog(logFormat{
 		"source":      p.Workload,
-		"destination": destination,
+		"destination": "%CEL(" + passedOn + " ? destination.address : xds.cluster_metadata.filter_metadata['lateen']['host'])%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
 		"peer":        "%UPSTREAM_PEER_URI_SAN%",
 		"tls":         "%UPSTREAM_TLS_VERSION%",
 		"rule":        "%METADATA(UPSTREAM_HOST:lateen:rule)%",
-	})
-	proxy.AccessLog = []*accesslogv3.AccessLog{log}
-	return proxy, err
+		"details":     "%RESPONSE_CODE_DETAILS%",
+	}, passedOn+" || xds.filter_chain_name.startsWith('"+bytesChain+"')")
 }
 
 // capturedInbound hands connections to the listeners of their ports, and passes the others on.

@@ -134,7 +134,12 @@ func pack(m proto.Message) (*anypb.Any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &anypb.Any{TypeUrl: typePrefix + string(proto.MessageName(m)), Value: value}, nil
+	return packed(m, value), nil
+}
+
+// packed is a message of the kind of m whose bytes are known.
+func packed(m proto.Message, value []byte) *anypb.Any {
+	return &anypb.Any{TypeUrl: typePrefix + string(proto.MessageName(m)), Value: value}
 }
 
 func duration(d mesh.Duration) *durationpb.Duration { return durationpb.New(time.Duration(d)) }

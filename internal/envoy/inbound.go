@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -36,6 +35,12 @@ const (
 	// plainChain and passedChain name what comes in plain text, and an application's own TLS, beside what is proven.
 	plainChain  = "|plain"
 	passedChain = "|tls"
+	// plainWord and passedWord name their filter chains.
+	plainWord  = "plain"
+	passedWord = "tls"
+
+	// remoteValue is the address that a connection comes from, not what x-forwarded-for says.
+	remoteValue = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 )
 
 // inboundListener takes what comes for a port of the workload, as the plan accepts it: what proves an identity, what is
@@ -63,7 +68,7 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		chain := &listenerv3.FilterChain{Name: "tls", FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "tls"}}
+		chain := &listenerv3.FilterChain{Name: passedWord, FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "tls"}}
 		if chain.Filters, err = unprovenFilters(p, filter); err != nil {
 			return nil, err
 		}
@@ -74,7 +79,7 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		chain := &listenerv3.FilterChain{Name: "plain"}
+		chain := &listenerv3.FilterChain{Name: plainWord}
 		if chain.Filters, err = unprovenFilters(p, filter); err != nil {
 			return nil, err
 		}
@@ -85,10 +90,10 @@ func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 		return nil, err
 	}
 	l.FilterChains = append(l.FilterChains, probes...)
-	if p.TrustDomain == "" {
-		return l, nil
+	if err := logConnections(l, p); err != nil || p.TrustDomain == "" {
+		return l, err
 	}
-	return l, errors.Join(inspect(l, p), logTurnedAway(l, p))
+	return l, inspect(l, p)
 }
 
 // checkTarget returns an error unless a target is an address and a port: it stands in expressions, which it must not add to.
@@ -174,7 +179,8 @@ func provenStates(p plan.InboundListener) []stateValue {
 	state := func(key string) string { return "filter_state['" + key + "']" }
 	states := []stateValue{
 		{provenState, textKind, "%DOWNSTREAM_PEER_IP_SAN%"},
-		{remoteState, textKind, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
+		{remoteState, textKind, remoteValue},
+		{givenState, textKind, "given_to_%DOWNSTREAM_PEER_DNS_SAN%_at_%DOWNSTREAM_PEER_IP_SAN%"},
 		{placeState, textKind, is(state(provenState)+" == b'-' || "+state(provenState)+" == "+state(remoteState), "'"+ownPlace+"'", anotherPlace)},
 	}
 	if !p.HTTP {
@@ -214,7 +220,11 @@ func inboundFilter(p plan.InboundListener, name string, proven bool) (*listenerv
 
 // inboundRequests hands on requests as the routes say.
 func inboundRequests(p plan.InboundListener, name string, proven bool, planned []plan.Route) (*listenerv3.Filter, error) {
-	hcm, err := connectionManager(name, p.NoLog, inboundPlace(p, proven))
+	source := remoteValue
+	if proven {
+		source = "%DOWNSTREAM_PEER_DNS_SAN%"
+	}
+	hcm, err := connectionManager(name, p.NoLog, inboundPlace(p, source))
 	if err != nil {
 		return nil, err
 	}
@@ -254,17 +264,10 @@ func inboundBytes(p plan.InboundListener, name string, proven bool) (*listenerv3
 		proxy.UpstreamConnectMode = tcpproxyv3.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE
 		proxy.MaxEarlyDataBytes = wrapperspb.UInt32(0) // there is none before the handshake
 	}
-	if !p.NoLog {
-		place := inboundPlace(p, proven)
-		place["rule"] = "inbound"
-		log, err := accessLog(place)
+	if p.HTTP && !p.NoLog { // else the listener has one for all
+		log, err := bytesLog(p, "")
 		if err != nil {
 			return nil, err
-		}
-		if proven { // all others stand in the log as turned away
-			if log.Filter, err = connectionWhere(inPlace(ownPlace)); err != nil {
-				return nil, err
-			}
 		}
 		proxy.AccessLog = []*accesslogv3.AccessLog{log}
 	}
@@ -272,21 +275,4 @@ func inboundBytes(p plan.InboundListener, name string, proven bool) (*listenerv3
 	return &listenerv3.Filter{
 		Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
 	}, err
-}
-
-// inboundPlace is what the access log says of where it is and who called: the workload that the certificate was given to, or
-// else an address.
-func inboundPlace(p plan.InboundListener, proven bool) map[string]string {
-	place := map[string]string{
-		// Not the address that x-forwarded-for says.
-		"source": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", "destination": string(p.Host), "version": p.Version,
-		"peer": "%DOWNSTREAM_PEER_URI_SAN%", "tls": "%DOWNSTREAM_TLS_VERSION%",
-	}
-	if p.Host == "" {
-		place["destination"] = dialledValue
-	}
-	if proven {
-		place["source"] = "%DOWNSTREAM_PEER_DNS_SAN%"
-	}
-	return place
 }

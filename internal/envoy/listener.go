@@ -7,7 +7,6 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -105,14 +104,15 @@ func localBytes(p plan.LocalBytes) (*corev3.TypedExtensionConfig, error) {
 		StatPrefix: p.Name, IdleTimeout: duration(p.Idle), MaxConnectAttempts: wrapperspb.UInt32(connectAttempts),
 	}
 	if !p.NoLog {
-		log, err := accessLog(map[string]string{
+		log, err := connectionLog(logFormat{
 			"source":      "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", // a local address is the workload's own
 			"destination": string(p.Host),
 			"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
 			"peer":        "%UPSTREAM_PEER_URI_SAN%",
 			"tls":         "%UPSTREAM_TLS_VERSION%",
 			"rule":        p.Rule,
-		})
+			"details":     "%RESPONSE_CODE_DETAILS%",
+		}, "")
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func localBytes(p plan.LocalBytes) (*corev3.TypedExtensionConfig, error) {
 
 // callerSide returns what takes the requests of a workload itself.
 func callerSide(name, workload string, noLog bool) (*hcmv3.HttpConnectionManager, error) {
-	hcm, err := connectionManager(name, noLog, map[string]string{
+	hcm, err := connectionManager(name, noLog, logFormat{
 		"source":      workload,
 		"destination": "%METADATA(CLUSTER:lateen:host)%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
@@ -160,7 +160,7 @@ func takeConnect(hcm *hcmv3.HttpConnectionManager) {
 }
 
 // connectionManager holds what all HTTP listeners have in common. The place is what the access log says of where it is.
-func connectionManager(name string, noLog bool, place map[string]string) (*hcmv3.HttpConnectionManager, error) {
+func connectionManager(name string, noLog bool, place logFormat) (*hcmv3.HttpConnectionManager, error) {
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix:                 name,
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
@@ -172,7 +172,7 @@ func connectionManager(name string, noLog bool, place map[string]string) (*hcmv3
 	if noLog {
 		return hcm, nil
 	}
-	log, err := accessLog(place)
+	log, err := requestLog(place)
 	hcm.AccessLog = []*accesslogv3.AccessLog{log}
 	return hcm, err
 }
@@ -239,37 +239,4 @@ func listener(name string, at *corev3.Address, direction corev3.TrafficDirection
 		EnableReusePort:               wrapperspb.Bool(false),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(1 << 20),
 	}
-}
-
-// AccessLogPath is where proxies write their access log. The agent that starts Envoy in a folder of its own makes it a file there.
-const AccessLogPath = "access.log"
-
-// accessLog writes one JSON object per request; its keys are fixed in docs/reference/interfaces.md.
-func accessLog(place map[string]string) (*accesslogv3.AccessLog, error) {
-	format := map[string]string{
-		"time":        "%START_TIME%",
-		"method":      "%REQ(:METHOD)%",
-		"authority":   "%REQ(:AUTHORITY)%",
-		"path":        "%REQ(:PATH)%",
-		"code":        "%RESPONSE_CODE%",
-		"flags":       "%RESPONSE_FLAGS%",
-		"details":     "%RESPONSE_CODE_DETAILS%",
-		"rule":        "%ROUTE_NAME%",
-		"duration_ms": "%DURATION%",
-		"bytes_in":    "%BYTES_RECEIVED%",
-		"bytes_out":   "%BYTES_SENT%",
-		"request_id":  "%REQ(X-REQUEST-ID)%",
-	}
-	maps.Copy(format, place)
-	config, err := pack(&filelogv3.FileAccessLog{
-		Path:            AccessLogPath,
-		AccessLogFormat: &filelogv3.FileAccessLog_LogFormat{LogFormat: jsonFormat(format)},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &accesslogv3.AccessLog{
-		Name:       "envoy.access_loggers.file",
-		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: config},
-	}, nil
 }

@@ -15,9 +15,11 @@ const (
 	dialledState = "lateen.dialled"
 
 	// provenState has the address in the caller's certificate, "-" for none, remoteState the one that it comes from, and
-	// placeState what follows: ownPlace or anotherPlace. Who has proven nothing has none of them.
+	// placeState what follows: ownPlace or anotherPlace. givenState has for the access log who the certificate was given to, and
+	// where. Who has proven nothing has none of them.
 	provenState  = "lateen.proven-address"
 	remoteState  = "lateen.remote-address"
+	givenState   = "lateen.given"
 	placeState   = "lateen.place"
 	ownPlace     = "own"
 	anotherPlace = "another"

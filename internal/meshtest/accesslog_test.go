@@ -3,6 +3,7 @@ package meshtest_test
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/netns"
 )
 
 // accessLogKeys are those that docs/reference/interfaces.md fixes.
@@ -63,4 +65,73 @@ func logged(t *testing.T, i *meshtest.Instance, path string) map[string]any {
 		return found != nil
 	})
 	return found
+}
+
+// Every connection for bytes of a captured workload stands once in the log of each side, whatever way it took, with the same keys as
+// a request and nothing under those that only requests have.
+func TestAccessLogOfConnections(t *testing.T) {
+	t.Parallel()
+	netns.Run(t, func(t *testing.T) {
+		m := meshtest.NewCaptured(t, meshtest.Config{})
+		m.Network().Outside("198.51.100.7")
+		outside, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "198.51.100.7:9090")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = outside.Close() })
+		sayWhoCalls(outside, "outside")
+		db := m.StartSpec(meshtest.Spec{Service: "db", Version: "v1", Capture: true, Ports: []meshtest.SpecPort{
+			{Name: "tcp", Number: 9090}, {Name: "http", Number: 9080, App: mirrored("db")},
+		}})
+		sayWhoCalls(db.Pod().Listen(":9090"), "db")
+		sayWhoCalls(db.Pod().Listen(":9999"), "unnamed")
+		caller, stranger := m.CapturedCaller("shop", nil), m.Network().Pod("stranger")
+		const host, peer = "db.default.svc.cluster.local", "spiffe://cluster.local/ns/default/sa/default"
+		service, unnamed := m.ServiceAddress("db")+":9090", db.Address+":9999"
+		for _, at := range []string{service, unnamed, "198.51.100.7:9090"} {
+			firstLine(t, caller.Pod(), at)
+		}
+		for _, at := range []string{db.Address + ":9090", unnamed} {
+			firstLine(t, stranger, at)
+		}
+		for _, c := range []struct {
+			what string
+			in   *meshtest.Instance
+			want map[string]any
+		}{
+			{"a service, by its caller", caller, map[string]any{
+				"source": string(caller.ID()), "destination": host, "version": "v1", "rule": "<default>", "peer": peer, "tls": "TLSv1.3",
+			}},
+			{"a pod, by its caller", caller, map[string]any{
+				"source": string(caller.ID()), "destination": string(db.ID()), "version": "v1", "rule": "<default>", "peer": peer, "tls": "TLSv1.3",
+			}},
+			{"the outside", caller, map[string]any{
+				"source": string(caller.ID()), "destination": "198.51.100.7:9090", "version": nil, "rule": nil, "peer": nil, "tls": nil,
+			}},
+			{"a member, at a port of a service", db, map[string]any{
+				"source": string(caller.ID()), "destination": host, "version": "v1", "rule": "inbound", "peer": peer, "tls": "TLSv1.3",
+			}},
+			{"a member, at another port", db, map[string]any{
+				"source": string(caller.ID()), "destination": unnamed, "version": "v1", "rule": "inbound", "peer": peer, "tls": "TLSv1.3",
+			}},
+			{"a stranger, at a port of a service", db, map[string]any{
+				"source": stranger.Address, "destination": host, "version": "v1", "rule": "inbound", "peer": nil, "tls": nil,
+			}},
+			{"a stranger, at another port", db, map[string]any{
+				"source": stranger.Address, "destination": unnamed, "version": "v1", "rule": "inbound", "peer": nil, "tls": nil,
+			}},
+		} {
+			c.want["method"], c.want["authority"], c.want["path"], c.want["request_id"] = nil, nil, nil, nil
+			entry := awaitEntry(t, c.in, c.want)
+			if keys := strings.Join(slices.Sorted(maps.Keys(entry)), " "); keys != accessLogKeys {
+				t.Errorf("%s: keys %s, want %s", c.what, keys, accessLogKeys)
+			}
+			if entry["flags"] != "-" || entry["bytes_in"] != 6.0 || entry["bytes_out"] == 0.0 || entry["code"] != 0.0 {
+				t.Errorf("%s: %v", c.what, entry)
+			}
+		}
+		if a, b := len(entries(t, caller, nil)), len(entries(t, db, nil)); a != 3 || b != 4 {
+			t.Errorf("the logs have %d and %d entries, want one for each connection: 3 and 4", a, b)
+		}
+	})
 }

@@ -44,7 +44,10 @@ func TestCopiedCertificateHoldsNowhereElse(t *testing.T) {
 			}
 		}
 	}
-	theft := map[string]any{"source": thief.Address, "rule": plan.AnotherAddress}
+	theft := map[string]any{
+		"source": thief.Address, "rule": plan.AnotherAddress, "peer": idOf("victim"), "tls": "TLSv1.3",
+		"details": "given_to_" + string(victim.ID()) + "_at_" + victim.Address,
+	}
 	meshtest.Await(t, "six thefts in the log", func() bool { return len(entries(t, fort.Instance, theft)) == 6 })
 	if all := entries(t, fort.Instance, map[string]any{"source": thief.Address}); len(all) != 6 {
 		t.Errorf("of the thief there are %d entries: %v", len(all), all)

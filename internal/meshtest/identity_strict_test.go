@@ -134,8 +134,14 @@ func TestStrictPortsTakeNobodyElse(t *testing.T) {
 		meshtest.Await(t, a.name+" in the log twice", func() bool {
 			return len(entries(t, fort.Instance, map[string]any{"source": from, "rule": a.rule})) == 2
 		})
-		if all := entries(t, fort.Instance, map[string]any{"source": from}); len(all) != 2 {
+		all := entries(t, fort.Instance, map[string]any{"source": from})
+		if len(all) != 2 {
 			t.Errorf("%s: %v, want two entries", a.name, all)
+		}
+		for _, e := range all {
+			if said, _ := e["details"].(string); e["peer"] != nil || (said == "filter_chain_not_found") != (a.rule == plan.NotProven) || said == "" {
+				t.Errorf("%s: %v", a.name, e)
+			}
 		}
 		if now := fort.conns.Load(); now != before {
 			t.Errorf("%s: the application got %d connections", a.name, now-before)
