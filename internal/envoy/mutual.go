@@ -3,7 +3,6 @@ package envoy
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
@@ -14,7 +13,6 @@ import (
 
 const (
 	tlsSocket = "envoy.transport_sockets.tls"
-	rawSocket = "envoy.transport_sockets.raw_buffer"
 	// mutualALPN is what proxies of the mesh offer to speak (RFC 7301), by which their TLS is told from an application's own.
 	// What they agree on is one of the others, if they speak HTTP, by which the server's side knows what to read.
 	mutualALPN = "lateen"
@@ -26,12 +24,9 @@ const (
 	mutualWord   = "mtls"
 )
 
-// suites are those of TLS 1.2 that keep what was said secret even from who gets the keys later (forward secrecy). Those of
-// 1.3 all do.
-var suites = []string{
-	"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305",
-	"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305",
-}
+// suites are those of TLS 1.2 that keep what was said secret even from who gets the keys later (forward secrecy), in the words of
+// BoringSSL for several. Those of 1.3 all do.
+var suites = []string{"ECDHE+AESGCM", "ECDHE+CHACHA20"}
 
 // speakMutual has a cluster speak mutual TLS to the endpoints that say so, and plain text to others.
 func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
@@ -47,13 +42,8 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 	if err != nil {
 		return err
 	}
-	raw, err := socket(rawSocket, &rawbufferv3.RawBuffer{})
-	if err != nil {
-		return err
-	}
 	c.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{
 		{Name: mutualWord, Match: fields(map[string]string{transportKey: mutualWord}), TransportSocket: mutual},
-		{Name: "plain", Match: fields(nil), TransportSocket: raw},
 	}
 	return nil
 }
