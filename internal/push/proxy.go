@@ -86,11 +86,13 @@ func (p *Proxy) Handle(session *xds.Session, e xds.Event) {
 		return // a type that Lateen does not serve: Envoy goes on without it
 	}
 	p.engine.counters.answered(kind, e)
+	var held map[string]string
 	switch {
 	case e.First && kind == view.KindScope:
 		p.openScopes(session, e.Held)
 	case e.First:
-		p.begin(kind, e.Held)
+		held = e.Held.Versions()
+		p.begin(kind, held)
 	}
 	if e.Acked != nil {
 		p.acked(kind, e.Acked)
@@ -106,18 +108,18 @@ func (p *Proxy) Handle(session *xds.Session, e xds.Event) {
 		}
 		for _, name := range e.Subscribed {
 			id := view.ID{Kind: kind, Name: name}
-			p.asked(id, e.Held[name])
+			p.asked(id, held[name])
 			if s, ok := p.slots[id]; ok && p.wishes(id) {
 				s.wished = true
 				p.engine.learn(p, s)
 			}
 		}
 	case p.walks:
-		p.walk(kind, e)
+		p.walk(kind, e, held)
 	case p.dials && kind == view.KindCluster:
 		for _, name := range e.Subscribed {
 			if id := (view.ID{Kind: kind, Name: name}); id.IsDialled() {
-				p.asked(id, e.Held[name])
+				p.asked(id, held[name])
 			}
 		}
 	default: // sent whether asked for or not

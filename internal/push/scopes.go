@@ -20,6 +20,7 @@ type scopes struct {
 	last    int64  // number of the last turn
 	there   int    // how many there are, without those that are gone
 	readers map[*Proxy]struct{}
+	pass    int64               // counts comparisons with what proxies have brought
 	alike   map[int64]scopeNews // what those are to be told who were told as far as a turn, and of whom nothing else is known
 }
 
@@ -34,8 +35,12 @@ type scope struct {
 	entry   *entry
 	turn    int64 // number of its last change
 	there   bool  // it was there at that
+	pass    int64 // number of the last comparison in which it was as it is to be
 	pressed *made // what proxies get that ask for its routes at once; nil: nobody has needed it
 }
+
+// name returns the address and port that the scope is for.
+func (s *scope) name() string { return s.entry.group.key.ID.Name }
 
 // turn is a change of a scope.
 type turn struct {
@@ -48,7 +53,7 @@ func newScopes() scopes { return scopes{by: map[string]*scope{}, readers: map[*P
 // told is how far a proxy was told of scopes.
 type told struct {
 	open    bool
-	held    map[string]string   // what it brought from an earlier stream, until it is told for the first time
+	held    xds.Held            // what it brought from an earlier stream, until it is told for the first time
 	pressed map[string]struct{} // scopes whose routes it asks for at once
 	single  bool                // it has refused one, so that some have slots
 	at      int64               // number of the last turn that was sent
@@ -132,7 +137,7 @@ func (e *Engine) shortenScopes() {
 	e.scopes.log = slices.DeleteFunc(e.scopes.log, func(t turn) bool {
 		if t.number == t.scope.turn && t.scope.entry.made == nil && t.number <= known && len(t.scope.entry.subscribers) == 0 {
 			en := t.scope.entry
-			delete(e.scopes.by, en.group.key.ID.Name)
+			delete(e.scopes.by, t.scope.name())
 			e.drop(en)
 			delete(en.group.entries, en.class)
 			e.index(en.group, nil)
@@ -179,9 +184,9 @@ func (e *Engine) scopesFor(p *Proxy) (scopeNews, int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	held := p.scopes.held
-	p.scopes.held = nil
+	p.scopes.held = xds.Held{}
 	switch {
-	case len(held) > 0:
+	case !held.None():
 		return e.scopesSince(p, held), e.scopes.last
 	case !e.toldAlike(p):
 		return e.scopesAfter(p), e.scopes.last
@@ -214,7 +219,7 @@ func (e *Engine) scopesAfter(p *Proxy) scopeNews {
 	var removed []string
 	first, _ := slices.BinarySearchFunc(e.scopes.log, p.scopes.at+1, func(t turn, number int64) int { return cmp.Compare(t.number, number) })
 	for _, t := range e.scopes.log[first:] {
-		if name := t.scope.entry.group.key.ID.Name; t.number != t.scope.turn || p.slots[t.scope.entry.group.key.ID] != nil {
+		if name := t.scope.name(); t.number != t.scope.turn || p.slots[t.scope.entry.group.key.ID] != nil {
 			continue
 		} else if r := e.scopeFor(p, name, t.scope); r != nil {
 			resources = append(resources, r)
@@ -226,17 +231,24 @@ func (e *Engine) scopesAfter(p *Proxy) scopeNews {
 }
 
 // scopesSince is scopesFor a proxy that has brought scopes from an earlier stream. The lock is held.
-func (e *Engine) scopesSince(p *Proxy, held map[string]string) scopeNews {
+func (e *Engine) scopesSince(p *Proxy, held xds.Held) scopeNews {
 	var resources []*xds.Resource
 	var removed []string
-	for name, s := range e.scopes.by {
-		if r := e.scopeFor(p, name, s); r != nil && r.Version != held[name] {
-			resources = append(resources, r)
+	e.scopes.pass++
+	for name, version := range held.All() {
+		s := e.scopes.by[string(name)]
+		if s == nil || s.entry.made == nil {
+			removed = append(removed, string(name))
+		} else if r := e.scopeFor(p, s.name(), s); r.Version == string(version) {
+			s.pass = e.scopes.pass
 		}
 	}
-	for name := range held {
-		if s := e.scopes.by[name]; s == nil || s.entry.made == nil {
-			removed = append(removed, name)
+	for name, s := range e.scopes.by {
+		if s.pass == e.scopes.pass {
+			continue
+		}
+		if r := e.scopeFor(p, name, s); r != nil {
+			resources = append(resources, r)
 		}
 	}
 	return newScopeNews(resources, removed)
@@ -245,13 +257,13 @@ func (e *Engine) scopesSince(p *Proxy, held map[string]string) scopeNews {
 func newScopeNews(resources []*xds.Resource, removed []string) scopeNews {
 	slices.SortFunc(resources, func(a, b *xds.Resource) int { return strings.Compare(a.Name, b.Name) })
 	slices.Sort(removed)
-	return scopeNews{xds.Batches(xds.ScopeType, resources), removed}
+	return scopeNews{xds.Batches(xds.ScopeType, resources), slices.Compact(removed)}
 }
 
 // openScopes takes the first request of a proxy for scopes, with those that it has from an earlier stream. No Envoy of ours asks
 // otherwise than for differences.
-func (p *Proxy) openScopes(session *xds.Session, held map[string]string) {
-	p.back = p.back || len(held) > 0
+func (p *Proxy) openScopes(session *xds.Session, held xds.Held) {
+	p.back = p.back || !held.None()
 	if !p.dials || !session.Deltas() {
 		return
 	}
@@ -263,7 +275,7 @@ func (p *Proxy) openScopes(session *xds.Session, held map[string]string) {
 	}
 	p.engine.readScopes(p)
 	p.engine.keepForms(p)
-	p.greet[view.KindScope] = len(held) == 0
+	p.greet[view.KindScope] = held.None()
 }
 
 // keepForms has a proxy that comes back keep the form in which it has a scope, whatever its replicas have learned meanwhile: a
@@ -271,12 +283,16 @@ func (p *Proxy) openScopes(session *xds.Session, held map[string]string) {
 func (e *Engine) keepForms(p *Proxy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for name, version := range p.scopes.held {
-		s := e.scopes.by[name]
-		if s == nil || s.entry.made == nil || e.scopeFor(p, name, s).Version == version {
+	for text, version := range p.scopes.held.All() {
+		s := e.scopes.by[string(text)]
+		if s == nil || s.entry.made == nil {
 			continue
 		}
-		if _, pressed := p.scopes.pressed[name]; e.scopeAs(s, !pressed).Version != version {
+		name := s.name()
+		if e.scopeFor(p, name, s).Version == string(version) {
+			continue
+		}
+		if _, pressed := p.scopes.pressed[name]; e.scopeAs(s, !pressed).Version != string(version) {
 			continue // it has changed, and is sent as a new proxy gets it
 		} else if pressed {
 			delete(p.scopes.pressed, name)

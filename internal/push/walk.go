@@ -47,15 +47,15 @@ func mostHeld(kind view.Kind) int {
 	return maxHosts
 }
 
-// walk takes the subscriptions to listeners or clusters of a proxy that walks.
-func (p *Proxy) walk(kind view.Kind, e xds.Event) {
+// walk takes the subscriptions to listeners or clusters of a proxy that walks. Held is what it has of an earlier stream.
+func (p *Proxy) walk(kind view.Kind, e xds.Event, held map[string]string) {
 	for _, name := range e.Subscribed {
 		if name == xds.Everything {
-			p.list(kind, e.Held)
+			p.list(kind, held)
 			continue
 		}
 		id := view.ID{Kind: kind, Name: name}
-		p.asked(id, e.Held[name])
+		p.asked(id, held[name])
 		if s, ok := p.slots[id]; ok {
 			s.named = true
 		}

@@ -3,6 +3,7 @@ package xds
 import (
 	"fmt"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -63,5 +64,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	whole := data.MaterializeToBuffer(c.buffers)
 	defer whole.Free()
+	if request, ok := v.(*discoveryv3.DeltaDiscoveryRequest); ok {
+		return unmarshalDelta(whole.ReadOnlyData(), request)
+	}
 	return proto.Unmarshal(whole.ReadOnlyData(), message)
 }

@@ -11,7 +11,7 @@ import (
 // Receive takes a request in the delta form and tells what it says. An error means that the proxy does not keep to the
 // protocol.
 func (s *Session) Receive(req *discoveryv3.DeltaDiscoveryRequest) (Event, error) {
-	held := req.GetInitialResourceVersions()
+	held := heldOf(req)
 	e, st, err := s.begin(Type(req.GetTypeUrl()), held, req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe())
 	if err != nil {
 		return e, err

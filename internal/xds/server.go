@@ -160,6 +160,7 @@ func serve[Req, Res any](s *Server, str stream[Req, Res], only Type, f form[Req,
 				return status.Error(codes.InvalidArgument, err.Error())
 			}
 			client.Handle(session, event)
+			req = nil // it may be large, and the next one far away
 		}
 		responses, wait := client.Next(session)
 		for _, r := range responses {
@@ -180,9 +181,7 @@ func serve[Req, Res any](s *Server, str stream[Req, Res], only Type, f form[Req,
 			if !alive {
 				return status.Error(codes.Unavailable, "what this proxy is has changed: come again")
 			}
-			req = nil
 		case <-again.C:
-			req = nil
 		case <-s.stop:
 			return status.Error(codes.Unavailable, "Lateen is stopping")
 		}

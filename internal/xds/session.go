@@ -95,20 +95,20 @@ type Response struct {
 // Event is what one request says.
 type Event struct {
 	Type         Type
-	First        bool              // the first request for the type on this stream
-	Held         map[string]string // with First: what the proxy still has from an earlier stream, name to version
-	Subscribed   []string          // names asked for, sorted; a name may come again, and may be [Everything]
-	Unsubscribed []string          // names no longer wanted, sorted
-	Acked        *Delivery         // what the proxy has taken of a response
-	Refused      *Delivery         // what it has not
-	Reason       string            // with Refused: the proxy's own words, the first 4 KiB of them
+	First        bool      // the first request for the type on this stream
+	Held         Held      // with First: what the proxy still has from an earlier stream
+	Subscribed   []string  // names asked for, sorted; a name may come again, and may be [Everything]
+	Unsubscribed []string  // names no longer wanted, sorted
+	Acked        *Delivery // what the proxy has taken of a response
+	Refused      *Delivery // what it has not
+	Reason       string    // with Refused: the proxy's own words, the first 4 KiB of them
 }
 
 // NewSession returns the state of a new stream in the delta form.
 func NewSession() *Session { return &Session{types: map[Type]*state{}} }
 
 // begin starts reading a request, which names resources and, with their versions, those that the proxy has.
-func (s *Session) begin(t Type, held map[string]string, lists ...[]string) (Event, *state, error) {
+func (s *Session) begin(t Type, held Held, lists ...[]string) (Event, *state, error) {
 	e := Event{Type: t}
 	switch {
 	case t == "":
@@ -134,12 +134,13 @@ func (s *Session) begin(t Type, held map[string]string, lists ...[]string) (Even
 }
 
 // check finds out whether a request names too much, or something by too long a name.
-func (t Type) check(held map[string]string, lists [][]string) error {
-	count := len(held)
+func (t Type) check(held Held, lists [][]string) error {
+	count := 0
 	tooLong := func(name string) bool { return len(name) > t.longest() }
 	bad := false
-	for name, version := range held {
-		bad = bad || tooLong(name) || len(version) > maxName
+	for name, version := range held.All() {
+		count++
+		bad = bad || len(name) > t.longest() || len(version) > maxName
 	}
 	for _, list := range lists {
 		count += len(list)

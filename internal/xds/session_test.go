@@ -29,7 +29,7 @@ func TestSession(t *testing.T) {
 	e := receive1(t, s, &discoveryv3.DeltaDiscoveryRequest{
 		TypeUrl: string(ClusterType), ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: map[string]string{"a": "1"},
 	})
-	if !e.First || e.Held["a"] != "1" || !slices.Equal(e.Subscribed, []string{Everything}) || !s.Opened(ClusterType) {
+	if !e.First || e.Held.Versions()["a"] != "1" || !slices.Equal(e.Subscribed, []string{Everything}) || !s.Opened(ClusterType) {
 		t.Errorf("the first request says %+v", e)
 	}
 

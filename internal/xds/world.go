@@ -35,7 +35,7 @@ func NewWorldSession() *Session { return &Session{world: true, types: map[Type]*
 // ReceiveWorld takes a request in the state-of-the-world form and tells what it says. One that answers another response
 // than the last says nothing: the proxy says it again when it answers that one.
 func (s *Session) ReceiveWorld(req *discoveryv3.DiscoveryRequest) (Event, error) {
-	e, st, err := s.begin(Type(req.GetTypeUrl()), nil, req.GetResourceNames())
+	e, st, err := s.begin(Type(req.GetTypeUrl()), Held{}, req.GetResourceNames())
 	if err != nil {
 		return e, err
 	}
