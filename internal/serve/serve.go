@@ -51,6 +51,10 @@ const (
 // readAhead is what each connection with TLS reads ahead, in bytes, and keeps a buffer for. TLS itself reads whole records.
 const readAhead = 4 << 10
 
+// writeTogether is what such a connection gathers before it writes, in bytes: a record of TLS. When all proxies connect at the same time
+// each has a buffer of that size in use.
+const writeTogether = 16 << 10
+
 // Kinds are the kinds of objects that the control plane understands, of a mesh whose services live under [Domain].
 func Kinds() config.Kinds { return KindsOf(Domain) }
 
@@ -310,7 +314,7 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 			return err
 		}
 		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead),
-			grpc.ConnectionTimeout(ca.HandshakeBound))
+			grpc.WriteBufferSize(writeTogether), grpc.ConnectionTimeout(ca.HandshakeBound))
 		certificates.Register(server)
 		serveXDS(ctx, group, door.Listen(p.config.Secure), server)
 		group.Go(func() error { return p.ca.Run(ctx) })
