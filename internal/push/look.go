@@ -154,11 +154,7 @@ func (p *Proxy) pending() []Pending {
 			list = append(list, Pending{id, version == s.have && !s.again})
 		}
 	}
-	for _, h := range p.heldScopes() {
-		if h.Confirmed != h.Wanted {
-			list = append(list, Pending{h.Resource, h.Sent == h.Wanted})
-		}
-	}
+	list = append(list, p.pendingScopes()...)
 	slices.SortFunc(list, func(a, b Pending) int { return compareIDs(a.Resource, b.Resource) })
 	return list
 }

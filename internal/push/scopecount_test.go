@@ -13,8 +13,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
-// However services come, go, move and come back: how many scopes a proxy has is told right, and what it is sent for a change walks over
-// none of the others.
+// However services come, go, move and come back: how many scopes a proxy has and which it has not confirmed is told right, and neither
+// that nor what it is sent for a change walks over the others.
 func TestScopesAreCounted(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 1)) //nolint:gosec // repeatable on purpose
@@ -47,6 +47,17 @@ func TestScopesAreCounted(t *testing.T) {
 	say(&request{TypeUrl: string(xds.ScopeType)})
 	first, _ := p.Next(session)
 	say(&request{TypeUrl: string(xds.ScopeType), ResponseNonce: first[0].Nonce})
+	pendingScopes := func() (n [2]int) {
+		for _, w := range p.pending() {
+			if w.Resource.Kind == view.KindScope {
+				n[0]++
+				if w.Sent {
+					n[1]++
+				}
+			}
+		}
+		return n
+	}
 	for range 500 {
 		i := random.IntN(10)
 		edit(func(d *mesh.Draft) {
@@ -66,10 +77,23 @@ func TestScopesAreCounted(t *testing.T) {
 			}
 		}
 		e.scopes.by["none"] = nil // who walks over all scopes stumbles
+		waiting := pendingScopes()
 		responses, _ := p.Next(session)
+		sent := pendingScopes()
 		delete(e.scopes.by, "none")
+		carried := 0
 		for _, r := range responses {
+			carried += len(r.Resources)
 			say(&request{TypeUrl: string(r.Type), ResponseNonce: r.Nonce})
+		}
+		if want := [2]int{carried, 0}; waiting != want {
+			t.Fatalf("before they are sent so many are waited for, and on their way: %v, want %v", waiting, want)
+		}
+		if want := [2]int{carried, carried}; sent != want {
+			t.Fatalf("when they are sent: %v, want %v", sent, want)
+		}
+		if now := pendingScopes(); now != [2]int{} {
+			t.Fatalf("when they are confirmed: %v, want none", now)
 		}
 		if len(responses) > 0 && p.held[view.KindScope] != there {
 			t.Fatalf("the proxy has %d scopes, counted as %d", there, p.held[view.KindScope])

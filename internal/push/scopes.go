@@ -217,8 +217,7 @@ func (e *Engine) toldAlike(p *Proxy) bool {
 func (e *Engine) scopesAfter(p *Proxy) scopeNews {
 	var resources []*xds.Resource
 	var removed []string
-	first, _ := slices.BinarySearchFunc(e.scopes.log, p.scopes.at+1, func(t turn, number int64) int { return cmp.Compare(t.number, number) })
-	for _, t := range e.scopes.log[first:] {
+	for _, t := range e.scopes.after(p.scopes.at) {
 		if name := t.scope.name(); t.number != t.scope.turn || p.slots[t.scope.entry.group.key.ID] != nil {
 			continue
 		} else if r := e.scopeFor(p, name, t.scope); r != nil {
@@ -228,6 +227,12 @@ func (e *Engine) scopesAfter(p *Proxy) scopeNews {
 		}
 	}
 	return newScopeNews(resources, removed)
+}
+
+// after returns the turns that follow one.
+func (s *scopes) after(number int64) []turn {
+	first, _ := slices.BinarySearchFunc(s.log, number+1, func(t turn, number int64) int { return cmp.Compare(t.number, number) })
+	return s.log[first:]
 }
 
 // scopesSince is scopesFor a proxy that has brought scopes from an earlier stream. The lock is held.
@@ -375,6 +380,24 @@ func (p *Proxy) refusedScopes(d *xds.Delivery) {
 			s.versions = append(s.versions, carried{nonce: d.Nonce, made: s.want, since: cmp.Or(p.left[d.Nonce], settledForever)})
 		}
 	}
+}
+
+// pendingScopes lists the scopes that the proxy has not confirmed and no slot is for.
+func (p *Proxy) pendingScopes() []Pending {
+	if !p.scopes.open {
+		return nil
+	}
+	e := p.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []Pending
+	for _, t := range e.scopes.after(p.scopes.settled) {
+		id := t.scope.entry.group.key.ID
+		if t.number == t.scope.turn && p.slots[id] == nil && e.scopeFor(p, id.Name, t.scope) != nil {
+			list = append(list, Pending{id, t.number <= p.scopes.at})
+		}
+	}
+	return list
 }
 
 // heldScopes lists the scopes that the proxy is to have and no slot is for.
