@@ -31,6 +31,8 @@ type Config struct {
 	// Rejected is what proxies refused before; Refused is called when that changes, with the engine locked, or nil.
 	Rejected []Rejected
 	Refused  func()
+	// Reaches has it known which proxies have what came of an object ([Engine.Reaches]).
+	Reaches bool
 	// Alter changes the bytes of each resource that is made: so that a test has what no object can say and a proxy
 	// refuses. nil: nothing is changed.
 	Alter func(*xds.Resource)
@@ -79,6 +81,7 @@ type Engine struct {
 	secured   map[mesh.Host]time.Time    // when how the ports of a host are secured changed last
 	changed   chan struct{}              // closed and replaced whenever something that others wait for happens
 	news      news
+	reaches   reaches
 }
 
 // NewEngine returns an engine without a snapshot: proxies wait for the first [Engine.Apply].
@@ -102,6 +105,7 @@ func NewEngine(c Config) *Engine {
 		absent:    map[mesh.ProxyID]time.Time{},
 		secured:   map[mesh.Host]time.Time{},
 		changed:   make(chan struct{}),
+		reaches:   newReaches(c.Reaches),
 		news:      news{epoch: time.Now().UnixMilli()},
 	}
 }

@@ -25,8 +25,9 @@ type entry struct {
 	class       string
 	caller      view.Caller // any one of them: they all get the same
 	reads       []mesh.Key
-	made        *made // nil: there is no such resource now
-	changed     int64 // when a change made it what it is, in ns
+	made        *made              // nil: there is no such resource now
+	changed     int64              // when a change made it what it is, in ns
+	owned       map[mesh.Ref]int64 // objects that have a say in it, and the revision that last changed what they say there
 	subscribers map[*Proxy]struct{}
 }
 
@@ -44,6 +45,7 @@ func (e *Engine) subscribe(p *Proxy, id view.ID) (*made, view.ID) {
 	g := e.groupOf(view.GroupOf(p.caller, id))
 	en := e.entryOf(g, p.caller, nil)
 	en.subscribers[p] = struct{}{}
+	e.reaches.touch(p, en)
 	return en.made, g.key.ID
 }
 
@@ -61,19 +63,23 @@ func (e *Engine) groupOf(key view.Group) *group {
 	return g
 }
 
-// entryOf finds or makes the entry of a group for a caller, which has had something until now, or nothing (nil). The lock
+// entryOf finds or makes the entry of a group for a caller, which has had another one until now, or none (nil). The lock
 // is held.
-func (e *Engine) entryOf(g *group, c view.Caller, before *made) *entry {
+func (e *Engine) entryOf(g *group, c view.Caller, before *entry) *entry {
 	class := g.classes.Of(c)
 	en := g.entries[class]
 	if en == nil {
 		en = &entry{group: g, class: class, caller: c.Project(g.key.ID), subscribers: map[*Proxy]struct{}{}}
 		g.entries[class] = en
+		var since map[mesh.Ref]int64
 		if before != nil {
-			before.uses++
-			en.made = before // which stays if nothing new can be made
+			since = before.owned
+			if before.made != nil {
+				before.made.uses++
+				en.made = before.made // which stays if nothing new can be made
+			}
 		}
-		e.cut(en)
+		e.cutSince(en, since)
 	}
 	return en
 }
@@ -107,6 +113,7 @@ func (e *Engine) remove(p *Proxy, id view.ID) {
 func (e *Engine) leaveEntry(p *Proxy, en *entry) {
 	delete(en.subscribers, p)
 	delete(p.dirty, en)
+	e.reaches.touch(p, en)
 	if len(en.subscribers) == 0 && en.group.key.ID.Kind != view.KindScope { // which are there for all
 		e.drop(en)
 		delete(en.group.entries, en.class)
@@ -116,6 +123,7 @@ func (e *Engine) leaveEntry(p *Proxy, en *entry) {
 // drop forgets an entry. The lock is held.
 func (e *Engine) drop(en *entry) {
 	e.index(en, nil)
+	e.disown(en)
 	e.release(en.made)
 }
 
@@ -130,8 +138,9 @@ func (e *Engine) regroup(g *group, concerned map[*Proxy]struct{}) {
 	g.classes, g.entries = classes, map[string]*entry{}
 	for _, old := range before {
 		for p := range old.subscribers {
-			en := e.entryOf(g, p.caller, old.made)
+			en := e.entryOf(g, p.caller, old)
 			en.subscribers[p] = struct{}{}
+			e.reaches.touch(p, en)
 			_, dirty := p.dirty[old]
 			delete(p.dirty, old)
 			if dirty || !sameBytes(old.made, en.made) {
@@ -153,7 +162,10 @@ func (e *Engine) mark(p *Proxy, en *entry, concerned map[*Proxy]struct{}) {
 }
 
 // cut cuts the entry's view anew and makes the resource, unless one is known for an equal view. The lock is held.
-func (e *Engine) cut(en *entry) {
+func (e *Engine) cut(en *entry) { e.cutSince(en, en.owned) }
+
+// cutSince is the same for an entry in which objects say what they do since some revisions. The lock is held.
+func (e *Engine) cutSince(en *entry, since map[mesh.Ref]int64) {
 	id := en.group.key.ID
 	e.counters.Cuts.Add(string(id.Kind), 1)
 	began := time.Now()
@@ -172,8 +184,10 @@ func (e *Engine) cut(en *entry) {
 		}
 		return
 	}
-	e.release(en.made)
+	before := en.made
 	en.made = m
+	e.own(en, before, since)
+	e.release(before)
 }
 
 // index replaces the keys that lead to an entry or group. The lock is held.

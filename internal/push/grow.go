@@ -96,8 +96,9 @@ func (e *Engine) reclass(p *Proxy, id view.ID, before view.Caller) {
 	if was == nil || g.classes.Of(p.caller) == was.class {
 		return
 	}
-	en := e.entryOf(g, p.caller, was.made)
+	en := e.entryOf(g, p.caller, was)
 	en.subscribers[p] = struct{}{}
+	e.reaches.touch(p, en)
 	_, dirty := p.dirty[was]
 	if dirty || !sameBytes(was.made, en.made) {
 		p.dirty[en] = struct{}{}

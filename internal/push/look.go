@@ -130,6 +130,10 @@ func (e *Engine) noteState(p *Proxy, refusals []refusal, busy bool) {
 	if !same || p.busy != busy {
 		e.news.tell()
 	}
+	if !same {
+		e.reaches.blamed(p.notTaken)
+		e.reaches.blamed(refusals)
+	}
 	p.notTaken, p.busy = refusals, busy
 }
 

@@ -237,8 +237,10 @@ func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64, busy boo
 	}
 	first := p.settled < 0
 	p.settled = confirmed
+	e.reaches.moved = true
 	e.news.tell()
 	if first {
+		e.joins(p)
 		e.miss(p.id)
 	}
 	if e.progress.arrive(p, confirmed) || first {

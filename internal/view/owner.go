@@ -111,6 +111,23 @@ func Changed(v, before View) []Owner {
 	return changed
 }
 
+// Altered lists the objects that say something else in a view than in the one before (nil: there was none), or said nothing in it.
+func Altered(v, before View) []mesh.Ref {
+	old := map[mesh.Ref][]any{}
+	if before != nil {
+		for _, o := range Owners(before) {
+			old[o.Object] = append(old[o.Object], o.says)
+		}
+	}
+	var altered []mesh.Ref
+	for _, o := range Owners(v) {
+		if !slices.ContainsFunc(old[o.Object], func(says any) bool { return reflect.DeepEqual(says, o.says) }) {
+			altered = append(altered, o.Object)
+		}
+	}
+	return altered
+}
+
 type owners []Owner
 
 func (o *owners) add(object mesh.Ref, origin mesh.Position, says any) {
