@@ -56,6 +56,8 @@ type Config struct {
 	Engine Engine
 	// Report says how hosts are secured here.
 	Report func(hosts []mesh.Host) map[mesh.Host]handover.Report
+	// Reaches knows how far objects are here; nil: nobody counts.
+	Reaches Reaches
 	// Reading is the reading part of the API of this replica.
 	Reading http.Handler
 	Log     *slog.Logger
@@ -68,6 +70,7 @@ type Peers struct {
 
 	mu     sync.Mutex
 	states map[string]*state // by name
+	moved  map[mesh.Ref]bool // objects of which something else was said
 }
 
 // state is what is known of another replica.
@@ -77,13 +80,16 @@ type state struct {
 	proxies []mesh.ProxyID
 	silent  string // why it could not be asked last; "": it could
 	told    bool   // that it is silent
+
+	reached ReachQuestion      // how far it was asked
+	reaches map[mesh.Ref]Reach // what it said; nil: it was not asked yet, or is silent
 }
 
 // New returns the peers of a replica. It starts nothing.
 func New(c Config) *Peers {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true) // of what the connection carries: it is one of TLS
-	return &Peers{c: c, states: map[string]*state{}, client: &http.Client{
+	return &Peers{c: c, states: map[string]*state{}, moved: map[mesh.Ref]bool{}, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Protocols: &protocols, MaxResponseHeaderBytes: maxHeaders, DisableCompression: true,
@@ -139,22 +145,28 @@ func (p *Peers) poll(ctx context.Context) {
 // look asks one member, and notes what it says.
 func (p *Peers) look(ctx context.Context, r Replica) {
 	p.mu.Lock()
-	before := ""
-	if s := p.states[r.Name]; s != nil && s.replica == r {
+	before, s := "", p.states[r.Name]
+	if s != nil && s.replica != r {
+		s = nil
+	}
+	if s != nil {
 		before = s.version
 	}
+	question := asksConnected{Known: before, Reaches: p.reachQuestion(s)}
 	p.mu.Unlock()
 	var answer connected
-	err := p.call(ctx, r, pathConnected, asksConnected{Known: before}, &answer)
+	err := p.call(ctx, r, pathConnected, question, &answer)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.states[r.Name]
-	if s == nil || s.replica != r {
+	if s == nil {
 		s = &state{replica: r}
 		p.states[r.Name] = s
 	}
 	if err == nil && answer.Version != before {
 		s.version, s.proxies = answer.Version, answer.Proxies
+	}
+	if err == nil {
+		p.takeReaches(s, answer.Reaches)
 	}
 	p.note(ctx, s, err)
 }
@@ -169,6 +181,7 @@ func (p *Peers) note(ctx context.Context, s *state, err error) {
 	if err != nil {
 		s.silent = err.Error()
 		s.version, s.proxies = "", nil
+		p.loseReaches(s)
 	}
 	if silent := err != nil; silent != s.told {
 		s.told = silent
@@ -184,7 +197,13 @@ func (p *Peers) note(ctx context.Context, s *state, err error) {
 func (p *Peers) elsewhere(list []Replica) map[mesh.ProxyID]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.states, func(_ string, s *state) bool { return !slices.Contains(list, s.replica) })
+	maps.DeleteFunc(p.states, func(_ string, s *state) bool {
+		gone := !slices.Contains(list, s.replica)
+		if gone {
+			p.loseReaches(s)
+		}
+		return gone
+	})
 	ids := map[mesh.ProxyID]bool{}
 	for _, s := range p.states {
 		for _, id := range s.proxies {

@@ -29,13 +29,15 @@ const (
 
 // asksConnected asks which proxies are connected.
 type asksConnected struct {
-	Known string `json:"known"` // version of the list that is known; "": none
+	Known   string         `json:"known"`             // version of the list that is known; "": none
+	Reaches *ReachQuestion `json:"reaches,omitempty"` // how far objects are is asked too; nil: not
 }
 
 // connected is the answer. Without proxies the list of that version is known.
 type connected struct {
 	Version string         `json:"version"`
 	Proxies []mesh.ProxyID `json:"proxies,omitempty"`
+	Reaches *ReachNews     `json:"reaches,omitempty"`
 }
 
 // asksHandover asks how hosts are secured, and which of some proxies are connected.
@@ -132,6 +134,10 @@ func (p *Peers) Handler() http.Handler {
 			now := connected{Version: hex.EncodeToString(sum.Sum(nil)[:12])}
 			if now.Version != q.Known {
 				now.Proxies = ids
+			}
+			if q.Reaches != nil && p.c.Reaches != nil {
+				news := p.c.Reaches.News(*q.Reaches)
+				now.Reaches = &news
 			}
 			return now
 		})
