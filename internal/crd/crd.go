@@ -5,7 +5,8 @@
 //
 // A schema lets pass whatever [config.Decode] would read or tell a problem of: every level keeps fields that nobody knows,
 // since a cluster would drop them before anybody could tell, there are no bounds, and null means absent. It refuses what can
-// mean nothing at all, such as a list where a mapping must be. The same kinds and comments give the same bytes.
+// mean nothing at all, such as a list where a mapping must be. What stands in the status is the control plane's: whoever writes an
+// object cannot write it. The same kinds and comments give the same bytes.
 package crd
 
 import (
@@ -61,12 +62,24 @@ type version struct {
 	Schema     struct {
 		OpenAPI *schema `yaml:"openAPIV3Schema"`
 	} `yaml:"schema"`
+	Subresources struct {
+		Status struct{} `yaml:"status"`
+	} `yaml:"subresources"`
 }
 
 type column struct {
 	Name string `yaml:"name"`
 	Type string `yaml:"type"`
 	Path string `yaml:"jsonPath"`
+}
+
+// common are the columns of all our kinds: what the control plane says of an object, and its age.
+func common() []config.Column {
+	return []config.Column{
+		{Name: "Accepted", Type: "string", Path: `.status.conditions[?(@.type=="Accepted")].status`},
+		{Name: "Programmed", Type: "string", Path: ".status.programmed"},
+		{Name: "Age", Type: "date", Path: ".metadata.creationTimestamp"},
+	}
 }
 
 // Category is the word by which `kubectl get` lists objects of all our kinds.
@@ -110,7 +123,7 @@ func define(k *config.Kind, comments Comments) (*definition, error) {
 		if i > 0 {
 			v.Deprecated, v.Warning = true, fmt.Sprintf("%s %s is deprecated: write %s", apiVersion, k.Name, k.APIVersions[0])
 		}
-		for _, c := range append(slices.Clip(k.Columns), config.Column{Name: "Age", Type: "date", Path: ".metadata.creationTimestamp"}) {
+		for _, c := range slices.Concat(k.Columns, common()) {
 			v.Columns = append(v.Columns, column(c))
 		}
 		v.Schema.OpenAPI = whole(k, comments)

@@ -20,6 +20,9 @@ type schema struct {
 	Items       *schema            `yaml:"items,omitempty"`
 	IntOrString bool               `yaml:"x-kubernetes-int-or-string,omitempty"`
 	Preserve    bool               `yaml:"x-kubernetes-preserve-unknown-fields,omitempty"`
+	ListType    string             `yaml:"x-kubernetes-list-type,omitempty"`
+	ListKeys    []string           `yaml:"x-kubernetes-list-map-keys,omitempty"`
+	Required    []string           `yaml:"required,omitempty"`
 }
 
 // whole returns the schema of an object.
@@ -33,7 +36,42 @@ func whole(k *config.Kind, comments Comments) *schema {
 			"kind":       {Type: "string"},
 			"metadata":   {Type: "object"},
 			"spec":       spec,
-			"status":     {Type: "object", Nullable: true, Preserve: true},
+			"status":     status(),
+		},
+	}
+}
+
+// status returns the schema of what the control plane says of an object.
+func status() *schema {
+	text := func(description string) *schema { return &schema{Type: "string", Description: description} }
+	number := func(description string) *schema { return &schema{Type: "integer", Description: description} }
+	return &schema{
+		Type: "object", Nullable: true, Preserve: true, Description: "What the control plane says of the object. Nobody else writes it.",
+		Properties: map[string]*schema{
+			"observedGeneration": number("The metadata.generation that all this is about."),
+			"programmed":         text(`"N of M": how many of the connected proxies that the object concerns have confirmed what it says.`),
+			"conditions": {
+				Type: "array", ListType: "map", ListKeys: []string{"type"},
+				Description: "Accepted: the object is applied. Programmed: every connected proxy that it concerns has confirmed it.",
+				Items: &schema{
+					Type: "object", Preserve: true, Required: []string{"type"}, Description: "What is so or not.",
+					Properties: map[string]*schema{
+						"type": text("What it is about."), "status": text("True, False or Unknown."), "reason": text("Why, in one word."),
+						"message": text("Why, for people."), "lastTransitionTime": text("Since when."),
+						"observedGeneration": number("The metadata.generation that it is about."),
+					},
+				},
+			},
+			"problems": {
+				Type: "array", ListType: "atomic", Description: "What is wrong with the object, errors first. Not more than 20 are listed.",
+				Items: &schema{
+					Type: "object", Preserve: true, Description: "One problem.",
+					Properties: map[string]*schema{
+						"severity": text("error: the object is not applied; warning: it is."), "code": text("What kind of problem it is."),
+						"field": text("Where it is, such as spec.route[0].weight."), "message": text("What is wrong."), "hint": text("What to do about it."),
+					},
+				},
+			},
 		},
 	}
 }

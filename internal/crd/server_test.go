@@ -109,7 +109,7 @@ spec: {destination: {service: ratings.example.com}, circuitBreaker: {simpleCb: {
 	for args, want := range map[string]string{
 		"get rr -o custom-columns=S:.spec --no-headers": "map[a:[map[b:map[c:1]]] destination:map[colour:red name:reviews] http_req_timeout:map[simple_timeout:map[timeout:5]] match:<nil> precedence:3]",
 		"get route-rule":         "to-reviews   reviews       3",
-		"get routerules":         "NAME         DESTINATION   PRECEDENCE   AGE",
+		"get routerules":         "NAME         DESTINATION   PRECEDENCE   ACCEPTED   PROGRAMMED   AGE",
 		"get dp":                 "ratings   ratings.example.com",
 		"get destination-policy": "ratings   ratings.example.com",
 		"get destinationpolicies.v1alpha2.config.istio.io -o yaml": "colour: 1",

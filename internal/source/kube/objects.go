@@ -27,6 +27,7 @@ type object struct {
 	config.Object
 	good     bool // else it is nothing but problems
 	problems []mesh.Problem
+	sight    mesh.Sight
 }
 
 // objects are those that were read, and what was handed over of them.
@@ -35,9 +36,10 @@ type objects struct {
 	bad     map[mesh.Ref]bool // those that have problems
 	touched map[mesh.Ref]bool
 	kept    kept
-	whole   bool // everything is to be handed over
-	doubt   bool // everything is to be handed over if the problems differ
-	waited  bool // the API server has had its time
+	whole   bool              // everything is to be handed over
+	doubt   bool              // everything is to be handed over if the problems differ
+	waited  bool              // the API server has had its time
+	moved   map[mesh.Ref]bool // in whatever way, since somebody asked
 
 	taken map[mesh.Ref]config.Object // what the sink has
 	told  []mesh.Problem             // with which problems
@@ -45,7 +47,8 @@ type objects struct {
 
 func newObjects() *objects {
 	return &objects{
-		rows: map[mesh.Ref]*object{}, bad: map[mesh.Ref]bool{}, touched: map[mesh.Ref]bool{}, taken: map[mesh.Ref]config.Object{}, whole: true,
+		rows: map[mesh.Ref]*object{}, bad: map[mesh.Ref]bool{}, touched: map[mesh.Ref]bool{}, moved: map[mesh.Ref]bool{},
+		taken: map[mesh.Ref]config.Object{}, whole: true,
 	}
 }
 
@@ -63,7 +66,7 @@ func (s *Source) objectKinds() []*kind {
 			lister: func(namespace string) lister { return listerOf(resource.Namespace(namespace)) },
 			put: func(o runtime.Object) {
 				if u, ok := o.(*unstructured.Unstructured); ok {
-					s.putObject(refOf(k.Name, nameOf(u)), u)
+					s.putObject(refOf(k.Name, nameOf(u)), u, k.Spec != nil)
 				}
 			},
 			remove: func(n name) { s.removeObject(refOf(k.Name, n)) },
@@ -95,7 +98,8 @@ func (s *Source) refs(kind, namespace string) []mesh.Ref {
 	return all
 }
 
-func (s *Source) putObject(ref mesh.Ref, u *unstructured.Unstructured) {
+// putObject takes an object as it is now. Of a kind of ours its status is kept too.
+func (s *Source) putObject(ref mesh.Ref, u *unstructured.Unstructured, ours bool) {
 	text, err := textOf(u)
 	s.mu.Lock()
 	before := s.objects.rows[ref]
@@ -110,6 +114,7 @@ func (s *Source) putObject(ref mesh.Ref, u *unstructured.Unstructured) {
 		o = readObject(ref, text)
 	}
 	o.ResourceVersion = u.GetResourceVersion()
+	o.sight = sightOf(u, ours)
 	s.mu.Lock()
 	s.objects.put(ref, o)
 	s.mu.Unlock()
@@ -126,7 +131,7 @@ func (s *Source) removeObject(ref mesh.Ref) {
 // put puts an object, or removes the one of this name.
 func (o *objects) put(ref mesh.Ref, now *object) {
 	before, had := o.rows[ref]
-	o.touched[ref] = true
+	o.touched[ref], o.moved[ref] = true, true
 	if now == nil {
 		delete(o.rows, ref)
 		now = &object{}
