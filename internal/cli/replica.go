@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	kuberest "k8s.io/client-go/rest"
 
@@ -13,6 +14,7 @@ import (
 	attestkube "github.com/lateen-mesh/lateen/internal/attest/kube"
 	cakube "github.com/lateen-mesh/lateen/internal/ca/kube"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
+	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
@@ -50,8 +52,9 @@ func (r *replicaFlags) endpoint() string {
 }
 
 // join has a control plane know the pods of a cluster by their tokens, and if it is one of several replicas share with the others
-// what they have in common. Roots returns those of the authority once there is one, hooks what the API server is to be told.
-func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots func() []byte, hooks toldHooks, log *slog.Logger) error {
+// what they have in common. Plane returns the control plane once there is one, hooks
+// what the API server is to be told.
+func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane func() *serve.Plane, hooks toldHooks, log *slog.Logger) error {
 	config := kuberest.CopyConfig(cluster)
 	config.QPS = -1 // what comes from outside is bounded where it comes in
 	client, err := kubernetes.NewForConfig(config)
@@ -66,8 +69,15 @@ func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots fun
 	if r.name == "" {
 		return nil
 	}
-	writer := kubewrite.New(kubewrite.Config{Client: client, Replica: r.name, Address: r.endpoint(), Roots: roots, Hooks: hooks, Log: log})
-	c.Shared.Replica, c.Shared.Members, c.Shared.Run = r.name, writer, writer.Run
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	writer := kubewrite.New(kubewrite.Config{
+		Client: client, Objects: objects, Replica: r.name, Address: r.endpoint(), Log: log, Refused: push.CodeRefusedByProxy,
+		Roots: func() []byte { return plane().Roots() }, Hooks: hooks, Judge: func() kubewrite.Judge { return plane().Judge() },
+	})
+	c.Shared.Replica, c.Shared.Members, c.Shared.Leads, c.Shared.Run = r.name, writer, writer.Leading, writer.Run
 	c.Shared.Root, c.Shared.Stances = cakube.New(client), writer.Stances()
 	return nil
 }

@@ -153,8 +153,7 @@ func (s *serveFlags) inCluster(ctx context.Context, c *serve.Config, cluster *ku
 		}
 		c.Attached = append(c.Attached, h.attached())
 	}
-	roots := func() []byte { return plane().Roots() }
-	return s.replica.join(c, cluster.Config, roots, h.told(roots), c.Log)
+	return s.replica.join(c, cluster.Config, plane, h.told(func() []byte { return plane().Roots() }), c.Log)
 }
 
 // settingsOf returns what hands over the settings that stand in a file.

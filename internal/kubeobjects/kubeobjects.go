@@ -215,7 +215,8 @@ func (k *Objects) Compare(ctx context.Context, c api.Compare) (api.Compared, err
 	return out, nil
 }
 
-// texts returns objects as text, without what the API server makes anew each time. nil is no text.
+// texts returns objects as text, without what the API server makes anew each time and without their status, which nobody applies. nil
+// is no text.
 func texts(before, after *unstructured.Unstructured) (was, is string, err error) {
 	for _, one := range []struct {
 		u    *unstructured.Unstructured
@@ -228,6 +229,7 @@ func texts(before, after *unstructured.Unstructured) (was, is string, err error)
 		for _, field := range []string{"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp"} {
 			unstructured.RemoveNestedField(u.Object, "metadata", field)
 		}
+		delete(u.Object, "status")
 		if *one.text, err = textOf(u); err != nil {
 			return "", "", err
 		}

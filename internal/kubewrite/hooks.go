@@ -75,12 +75,8 @@ func (h *hooks) note(ctx context.Context, object string, want any, write func(co
 	if !wrote {
 		return
 	}
-	next := writing{at: now, pause: firstPause}
-	if now.Sub(before.at) < calm {
-		next.pause, next.told = min(2*before.pause, longPause), before.told
-	}
-	if next.pause >= 8*firstPause && !next.told {
-		next.told = true
+	next, tell := before.then(now, false, false)
+	if tell {
 		h.c.Log.Warn("what the API server is told of webhooks does not last: somebody changes it", "object", object+" "+mesh.SystemName)
 	}
 	h.wrote[object] = next

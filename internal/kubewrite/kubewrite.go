@@ -1,11 +1,13 @@
 // Package kubewrite is all that the control plane writes to a cluster beside the authority's key: who of its replicas are there and
-// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, how ports are secured, and what the
-// API server is told of the webhooks.
+// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, how ports are secured, what the API
+// server is told of the webhooks, and what there is to say of the objects of users, in their status and as Events.
 //
 // Every replica keeps a Lease with its address, so that the others find it ([Writer.Replicas]); one that does not renew it is
 // forgotten after three beats. One holds the Lease that makes it the leader. Only the leader writes what is for all: it creates
 // the ConfigMap in new namespaces at once, and repairs one that was changed or removed, ever more slowly where somebody
-// changes it again and again. While the API server is away nothing is written and nobody is forgotten.
+// changes it again and again. So it is with the status of an object: it is compared with what is to stand there, and written, for its
+// own version only, when that differs; how often is bounded, and most where only numbers of proxies change. An Event says what
+// has changed in the status, so none is repeated after a restart. While the API server is away nothing is written and nobody is forgotten.
 package kubewrite
 
 import (
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -36,10 +39,11 @@ const (
 )
 
 const (
-	defaultBeat = 5 * time.Second
-	missed      = 3 // beats after which a Lease has expired
-	callBound   = 5 * time.Second
-	goodbye     = 2 * time.Second // bounds what is written at the end
+	defaultBeat   = 5 * time.Second
+	defaultSettle = 10 * time.Second
+	missed        = 3 // beats after which a Lease has expired
+	callBound     = 5 * time.Second
+	goodbye       = 2 * time.Second // bounds what is written at the end
 )
 
 // Config is what a Writer is made with.
@@ -52,6 +56,12 @@ type Config struct {
 	Hooks func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration, bool)
 	Beat  time.Duration // how often Leases are renewed; 0: 5 s
 	Log   *slog.Logger
+
+	// Judge returns what tells what there is to say of objects; it is asked for when this replica leads. nil: no status is written.
+	Judge   func() Judge
+	Objects dynamic.Interface // where their status is written
+	Refused string            // code of problems that proxies have with an object, which is applied nevertheless
+	Settle  time.Duration     // after the start of a leader, for which how far something is counts as not known yet; 0: 10 s
 }
 
 // Writer writes to a cluster. Its methods may be called from any goroutine.
@@ -62,6 +72,7 @@ type Writer struct {
 	roots   *roots
 	stances *Stances
 	hooks   *hooks
+	status  *statuses
 }
 
 // New returns a writer. It starts nothing.
@@ -69,9 +80,13 @@ func New(c Config) *Writer {
 	if c.Beat == 0 {
 		c.Beat = defaultBeat
 	}
+	if c.Settle == 0 {
+		c.Settle = defaultSettle
+	}
 	w := &Writer{c: c, members: newMembers(c), leader: &leader{c: c, seen: observed{}}}
 	w.roots = newRoots(c, w.Leading)
 	w.hooks = &hooks{c: c, leading: w.Leading, wrote: map[string]writing{}, wanted: map[string]any{}, gone: map[string]bool{}}
+	w.status = newStatuses(c, w.Leading)
 	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, term: w.leader.reign, overtaken: w.leader.overtaken, log: c.Log, beat: c.Beat}
 	return w
 }
@@ -84,6 +99,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	group.Go(func() error { return w.roots.run(ctx) })
 	group.Go(func() error { return w.hooks.run(ctx) })
 	group.Go(func() error { return w.stances.run(ctx) })
+	group.Go(func() error { return w.status.run(ctx) })
 	return group.Wait()
 }
 

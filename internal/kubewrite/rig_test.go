@@ -13,7 +13,9 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lateen-mesh/lateen/internal/kubetest"
@@ -56,6 +58,8 @@ rules:
 - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
 - {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [list, watch, update, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [create]}
+- {apiGroups: [config.istio.io], resources: [routerules/status], verbs: [patch]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -69,6 +73,7 @@ type cluster struct {
 	server *kubetest.Server
 	admin  *kubernetes.Clientset
 	plane  string // kubeconfig
+	judge  *judge // nil: no status is written
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -80,15 +85,20 @@ func newCluster(t *testing.T) *cluster {
 
 func client(t *testing.T, kubeconfig string, wrap func(http.RoundTripper) http.RoundTripper) *kubernetes.Clientset {
 	t.Helper()
+	c, err := kubernetes.NewForConfig(configOf(t, kubeconfig, wrap))
+	must(t, err)
+	return c
+}
+
+func configOf(t *testing.T, kubeconfig string, wrap func(http.RoundTripper) http.RoundTripper) *rest.Config {
+	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	must(t, err)
 	config.QPS = -1
 	if wrap != nil {
 		config.Wrap(wrap)
 	}
-	c, err := kubernetes.NewForConfig(config)
-	must(t, err)
-	return c
+	return config
 }
 
 // said is a log that tests read.
@@ -116,7 +126,9 @@ type replica struct {
 	log    *said
 	cut    atomic.Bool  // nothing comes through, as when it was killed
 	writes atomic.Int64 // of ConfigMaps
+	states atomic.Int64 // writes of the status of objects
 	held   atomic.Pointer[held]
+	saying atomic.Pointer[held] // of the next status
 	stop   func()
 }
 
@@ -129,6 +141,13 @@ func (r *replica) hold() *held {
 	return h
 }
 
+// holdStatus has the next write of a status wait until on is closed.
+func (r *replica) holdStatus() *held {
+	h := &held{make(chan struct{}), make(chan struct{})}
+	r.saying.Store(h)
+	return h
+}
+
 // RoundTrip lets requests through, or not.
 func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
 	return through(func(q *http.Request) (*http.Response, error) {
@@ -137,6 +156,13 @@ func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
 			<-h.on
 		} else if r.cut.Load() {
 			return nil, errors.New("cut off")
+		}
+		if q.Method == http.MethodPatch && strings.HasSuffix(q.URL.Path, "/status") {
+			r.states.Add(1)
+			if h := r.saying.Load(); h != nil && r.saying.CompareAndSwap(h, nil) {
+				close(h.came)
+				<-h.on
+			}
 		}
 		if q.Method != http.MethodGet && bytes.HasSuffix([]byte(q.URL.Path), []byte("/lateen-root")) || q.Method == http.MethodPost && bytes.HasSuffix([]byte(q.URL.Path), []byte("/configmaps")) {
 			r.writes.Add(1)
@@ -165,9 +191,15 @@ type hooks = func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.Val
 func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, told hooks) *replica {
 	t.Helper()
 	r := &replica{name: name, log: new(said)}
-	r.Writer = kubewrite.New(kubewrite.Config{
+	config := kubewrite.Config{
 		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
-	})
+	}
+	if c.judge != nil {
+		objects, err := dynamic.NewForConfig(configOf(t, c.plane, r.wrap))
+		must(t, err)
+		config.Judge, config.Objects, config.Settle = func() kubewrite.Judge { return c.judge }, objects, time.Millisecond
+	}
+	r.Writer = kubewrite.New(config)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -3,7 +3,7 @@ package kubewrite
 import (
 	"context"
 	"maps"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,13 +17,6 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// Pauses before a ConfigMap is written once more.
-const (
-	firstPause = time.Second // doubled each time, where it was changed again soon or could not be written
-	longPause  = time.Minute
-	calm       = 2 * time.Minute // without a change: the next one is repaired at once again
-)
-
 // roots keeps the ConfigMap with the roots in every namespace.
 type roots struct {
 	c       Config
@@ -31,22 +24,11 @@ type roots struct {
 	spaces  cache.Store // Namespaces
 	there   cache.Store // ConfigMaps with the roots
 	control []cache.Controller
-	wake    chan struct{}
-
-	mu    sync.Mutex
-	dirty map[string]time.Time // namespaces that are to be looked at, and when
-	wrote map[string]writing
-}
-
-// writing is what was written to a namespace lately.
-type writing struct {
-	at    time.Time
-	pause time.Duration // before the next time
-	told  bool          // that it does not last
+	pace    *pace[string] // of namespaces
 }
 
 func newRoots(c Config, leading func() bool) *roots {
-	r := &roots{c: c, leading: leading, wake: make(chan struct{}, 1), dirty: map[string]time.Time{}, wrote: map[string]writing{}}
+	r := &roots{c: c, leading: leading, pace: newPace(strings.Compare)}
 	core := c.Client.CoreV1().RESTClient()
 	changed := func(object any) {
 		if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
@@ -54,9 +36,9 @@ func newRoots(c Config, leading func() bool) *roots {
 		}
 		switch o := object.(type) {
 		case *corev1.Namespace:
-			r.look(o.Name)
+			r.pace.look(o.Name)
 		case *corev1.ConfigMap:
-			r.look(o.Namespace)
+			r.pace.look(o.Namespace)
 		}
 	}
 	handler := cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, now any) { changed(now) }, DeleteFunc: changed}
@@ -85,30 +67,10 @@ func slim(object any) (any, error) {
 	return object, nil
 }
 
-// look has a namespace looked at, not before it may be written again.
-func (r *roots) look(namespace string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	w, now := r.wrote[namespace], time.Now()
-	due := now
-	if now.Sub(w.at) < calm && w.at.Add(w.pause).After(now) {
-		due = w.at.Add(w.pause)
-	}
-	r.dirty[namespace] = due
-	r.stir()
-}
-
-func (r *roots) stir() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
 // all has every namespace looked at.
 func (r *roots) all() {
 	for _, name := range r.spaces.ListKeys() {
-		r.look(name)
+		r.pace.look(name)
 	}
 }
 
@@ -131,7 +93,7 @@ func (r *roots) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.wake:
+		case <-r.pace.wake:
 		case <-timer.C:
 		}
 		timer.Reset(r.write(ctx))
@@ -140,39 +102,13 @@ func (r *roots) run(ctx context.Context) error {
 
 // write writes what is due, and returns when to come again.
 func (r *roots) write(ctx context.Context) time.Duration {
-	for _, namespace := range r.due() {
+	for _, namespace := range r.pace.due(r.leading()) {
 		if ctx.Err() != nil {
 			break
 		}
 		r.keep(ctx, namespace)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	wait := longPause
-	for _, at := range r.dirty {
-		wait = min(wait, max(time.Until(at), time.Millisecond))
-	}
-	return wait
-}
-
-// due takes the namespaces that are due, sorted. One who does not lead forgets them: whoever becomes the leader looks at all.
-func (r *roots) due() []string {
-	leading, now := r.leading(), time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var names []string
-	for name, at := range r.dirty {
-		if !leading || !at.After(now) {
-			delete(r.dirty, name)
-			names = append(names, name)
-		}
-	}
-	if !leading {
-		return nil
-	}
-	maps.DeleteFunc(r.wrote, func(_ string, w writing) bool { return now.Sub(w.at) > calm+longPause })
-	slices.Sort(names)
-	return names
+	return r.pace.wait()
 }
 
 // keep makes the ConfigMap of a namespace what it is to be.
@@ -194,7 +130,9 @@ func (r *roots) keep(ctx context.Context, namespace string) {
 	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return // it goes
 	}
-	r.note(namespace, err)
+	if r.pace.note(namespace, false, err) {
+		r.c.Log.Warn("the roots in the ConfigMap of a namespace do not last: somebody changes them, or they cannot be written", "object", namespace+"/"+mesh.RootConfigMap, "err", err)
+	}
 }
 
 func (r *roots) put(ctx context.Context, namespace string, now *corev1.ConfigMap, roots string) error {
@@ -233,28 +171,4 @@ func renewConfigMap(ctx context.Context, configs typedcorev1.ConfigMapInterface,
 	}
 	_, err = configs.Create(ctx, fresh, metav1.CreateOptions{})
 	return err
-}
-
-// note remembers that a namespace was written, or could not be. What was written by somebody else in the same moment is no
-// failure: it is looked at when it is seen.
-func (r *roots) note(namespace string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		return
-	}
-	before, now := r.wrote[namespace], time.Now()
-	next := writing{at: now, pause: firstPause}
-	if now.Sub(before.at) < calm {
-		next.pause, next.told = min(2*before.pause, longPause), before.told
-	}
-	if err != nil {
-		r.dirty[namespace] = now.Add(next.pause)
-		r.stir()
-	}
-	if !next.told && (err != nil || next.pause >= 8*firstPause) {
-		next.told = true
-		r.c.Log.Warn("the roots in the ConfigMap of a namespace do not last: somebody changes them, or they cannot be written", "object", namespace+"/"+mesh.RootConfigMap, "err", err)
-	}
-	r.wrote[namespace] = next
 }

@@ -117,6 +117,7 @@ type Plane struct {
 	ca        *ca.Authority // nil: there are no identities
 	attached  []Source
 	peers     *peers.Peers // nil: there are no other replicas
+	judge     *Judge       // nil: no source says enough of its objects
 
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
@@ -155,6 +156,7 @@ func New(c Config) (*Plane, error) {
 	if err := p.attach(Attachment{Store: p.store, Cache: p.cache, Kinds: own, Realm: realm, Patience: c.Patience, Log: c.Log}); err != nil {
 		return nil, err
 	}
+	p.newJudge()
 	p.handovers = handover.New(p.withPeers(handover.Config{Store: p.store, Proxies: p.engine, Pause: c.Pause, Log: c.Log}))
 	if len(c.Paths) > 0 {
 		if p.files, err = file.New(p.fileConfig(kinds)); err != nil {
@@ -207,6 +209,7 @@ const (
 func (p *Plane) pushConfig() push.Config {
 	c := p.config.Push
 	c.Log = p.config.Log
+	c.Reaches = len(p.config.Clusters) > 0
 	c.Learned = func() { p.cache.Keep(usesPart, func() any { return p.engine.Uses() }) }
 	c.Refused = func() { p.cache.Keep(refusedPart, func() any { return p.engine.Rejected() }) }
 	if _, err := p.cache.Load(refusedPart, &c.Rejected); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -21,6 +21,7 @@ type Shared struct {
 	Replica   string            // name of this one
 	Members   peers.Members     // tells who the others are; nil: there are none
 	Root      ca.Storage        // where the authority's root is; nil: in the state folder
+	Leads     func() bool       // tells whether this one writes what is for all; nil: it does not
 	Stances   store.Keeper      // where it is kept how ports are secured; nil: in the state folder
 	Attestors []attest.Attestor // whose proofs count beside join tokens and certificates
 	// Run does what the parts above need done, until ctx ends; nil: nothing.
@@ -50,7 +51,12 @@ func (p *Plane) withPeers(c handover.Config) handover.Config {
 		return c
 	}
 	own := sync.OnceValue(func() *tls.Config { return p.ca.ReplicaTLS() })
+	var reaches peers.Reaches
+	if p.judge != nil {
+		reaches = p.judge.feed
+	}
 	p.peers = peers.New(peers.Config{
+		Reaches: reaches,
 		Replica: p.config.Shared.Replica, Members: p.config.Shared.Members, Engine: p.engine, Log: p.config.Log,
 		Dial: peers.DialTLS(func(ctx context.Context, raw net.Conn) (net.Conn, error) {
 			connection := tls.Client(raw, own())

@@ -1,0 +1,174 @@
+package kubewrite_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
+
+// judge judges what an API server has: a RouteRule whose precedence is a text is bad, and any other one is in one of one proxies.
+type judge struct {
+	t     *testing.T
+	rules dynamic.NamespaceableResourceInterface
+
+	mu   sync.Mutex
+	seen map[mesh.Ref]mesh.Judged
+}
+
+// News lists all rules, and returns those that have changed.
+func (j *judge) News(all bool) []mesh.Ref {
+	list, err := j.rules.List(j.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		return nil // at the end of the test
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var changed []mesh.Ref
+	for _, u := range list.Items {
+		ref := mesh.Ref{Kind: "RouteRule", Namespace: u.GetNamespace(), Name: u.GetName()}
+		if !all && j.seen[ref].ResourceVersion == u.GetResourceVersion() {
+			continue
+		}
+		changed = append(changed, ref)
+		now := mesh.Judged{Object: ref, APIVersion: "config.istio.io/v1alpha2", Plural: "routerules", Reach: &mesh.Reach{Concerned: 1, Confirmed: 1}}
+		now.Sight = mesh.Sight{UID: string(u.GetUID()), ResourceVersion: u.GetResourceVersion(), Generation: u.GetGeneration()}
+		now.Status, _ = json.Marshal(u.Object["status"])
+		if text, bad, _ := unstructured.NestedString(u.Object, "spec", "precedence"); bad {
+			now.Problems = []mesh.Problem{{Object: ref, Field: "spec.precedence", Code: "wrong-type", Severity: mesh.Error, Message: text + " is no number"}}
+		}
+		j.seen[ref] = now
+	}
+	return changed
+}
+
+func (j *judge) Judge(ref mesh.Ref) (*mesh.Judged, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.seen[ref]
+	return &now, true
+}
+
+// withRules is a cluster that knows RouteRules.
+func withRules(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	text, err := os.ReadFile("../../deploy/chart/templates/crds.yaml")
+	must(t, err)
+	c.server.Kubectl(t, string(text), "apply", "--server-side", "-f", "-")
+	c.server.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crds", "--all")
+	objects, err := dynamic.NewForConfig(configOf(t, c.server.Kubeconfig, nil))
+	must(t, err)
+	version := schema.GroupVersionResource{Group: "config.istio.io", Version: "v1alpha2", Resource: "routerules"}
+	c.judge = &judge{t: t, rules: objects.Resource(version), seen: map[mesh.Ref]mesh.Judged{}}
+	return c
+}
+
+func (c *cluster) rule(t *testing.T, name, precedence string) {
+	t.Helper()
+	text := fmt.Sprintf("{apiVersion: config.istio.io/v1alpha2, kind: RouteRule, metadata: {name: %s}, spec: {precedence: %s}}", name, precedence)
+	c.server.Kubectl(t, text, "apply", "-n", "default", "-f", "-")
+}
+
+// status returns what people look for first.
+func (c *cluster) status(t *testing.T, name string) string {
+	t.Helper()
+	return c.server.Kubectl(t, "", "get", "rr", name, "-n", "default", "-o", `jsonpath={.status.observedGeneration} {.status.conditions[?(@.type=="Accepted")].status} {.status.programmed}`)
+}
+
+// Each status is written once, however many objects come at once, and none again by the next leader.
+func TestStatusIsWrittenOnce(t *testing.T) {
+	t.Parallel()
+	c := withRules(t)
+	const many = 45 // more than are written at a beat
+	var all []string
+	for i := range many {
+		all = append(all, fmt.Sprintf("{apiVersion: config.istio.io/v1alpha2, kind: RouteRule, metadata: {name: r%d}, spec: {precedence: %d}}", i, i))
+	}
+	c.server.Kubectl(t, strings.Join(all, "\n---\n"), "apply", "-n", "default", "-f", "-")
+	a := c.replica(t, "a", calm)
+	written := func() bool {
+		for i := range many {
+			if c.judge.status(i) != "1 of 1" {
+				return false
+			}
+		}
+		return true
+	}
+	await(t, "all have a status", written)
+	a.stop()
+	b := c.replica(t, "b", calm)
+	await(t, "the next one leads", b.Leading)
+	c.rule(t, "last", "x")
+	await(t, "it writes", func() bool { return c.status(t, "last") == "1 False " })
+	if n, m := a.states.Load(), b.states.Load(); n != many || m != 1 {
+		t.Errorf("%d objects: the first leader has written %d times, the next one %d", many+1, n, m)
+	}
+}
+
+// status returns how far a rule is, as it was seen last.
+func (j *judge) status(i int) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var status struct{ Programmed string }
+	_ = json.Unmarshal(j.seen[mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: fmt.Sprint("r", i)}].Status, &status)
+	return status.Programmed
+}
+
+// An object that is changed while its status is written has in the end the status of what it says then.
+func TestStatusOfWhatChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := withRules(t)
+	a := c.replica(t, "a", calm)
+	h := a.holdStatus()
+	c.rule(t, "one", "1")
+	<-h.came
+	c.rule(t, "one", "x")
+	close(h.on)
+	await(t, "it has the status of the change", func() bool { return c.status(t, "one") == "2 False " })
+	c.rule(t, "one", "3")
+	await(t, "it is good again", func() bool { return c.status(t, "one") == "3 True 1 of 1" })
+	if said := a.log.String(); strings.Contains(said, "WARN") {
+		t.Errorf("said is\n%s", said)
+	}
+	events := c.server.Kubectl(t, "", "get", "events", "-n", "default", "--field-selector=involvedObject.name=one", "-o", `jsonpath={range .items[*]}{.type} {.reason}: {.message}{"\n"}{end}`)
+	if want := "Warning WrongType: spec.precedence: x is no number\nNormal Accepted: it is good again: it is applied\n"; events != want {
+		t.Errorf("Events:\n%s", events)
+	}
+}
+
+// Whoever changes a status again and again is answered ever more slowly, and that is told once; other objects do not wait.
+func TestNoFightForAStatus(t *testing.T) {
+	t.Parallel()
+	c := withRules(t)
+	c.rule(t, "one", "1")
+	a := c.replica(t, "a", calm)
+	await(t, "it has a status", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
+	before := a.states.Load()
+	pace := time.NewTicker(100 * time.Millisecond)
+	defer pace.Stop()
+	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); <-pace.C {
+		evil := []byte(`{"status": {"programmed": "evil", "conditions": []}}`)
+		_, err := c.judge.rules.Namespace("default").Patch(t.Context(), "one", "application/merge-patch+json", evil, metav1.PatchOptions{}, "status")
+		must(t, err)
+	}
+	if n := a.states.Load() - before; n < 2 || n > 5 {
+		t.Errorf("in 12 s it is written %d times", n)
+	}
+	c.rule(t, "two", "1")
+	await(t, "another object has a status", func() bool { return c.status(t, "two") == "1 True 1 of 1" })
+	await(t, "it has its status again", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
+	if n := strings.Count(a.log.String(), "does not last"); n != 1 {
+		t.Errorf("it is told %d times:\n%s", n, a.log)
+	}
+}

@@ -1,0 +1,191 @@
+package serve
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"sync"
+
+	"github.com/lateen-mesh/lateen/internal/config"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/peers"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/store"
+)
+
+// Sighted is a source that knows what a cluster says of its objects beside their own words.
+type Sighted interface {
+	// Moved returns the objects of which anything has changed since it was last called.
+	Moved() []mesh.Ref
+	// Sights returns the names of all.
+	Sights() []mesh.Ref
+	// Sight returns one as it was read last; without a text: it cannot be read.
+	Sight(ref mesh.Ref) (config.Object, mesh.Sight, bool)
+}
+
+// mostRows bounds how many objects another replica is told of at once.
+const mostRows = 10000
+
+// reachFeed knows of each object of a cluster how far it is among the proxies of this replica, in which words. It implements
+// [peers.Reaches].
+type reachFeed struct {
+	store  *store.Store
+	engine *push.Engine
+	source Sighted
+	name   string // of the source
+	ours   func(mesh.Ref) bool
+	wanted func() bool
+
+	mu     sync.Mutex
+	epoch  string
+	last   int64 // number of the last change
+	rows   map[mesh.Ref]*reachRow
+	stamp  store.Stamp       // up to which words are known
+	recent map[mesh.Ref]bool // changed since [reachFeed.moved] was last called
+}
+
+type reachRow struct {
+	peers.Reach
+	number int64 // of its last change
+}
+
+func newReachFeed(s *store.Store, e *push.Engine, source Sighted, name string, ours func(mesh.Ref) bool, wanted func() bool) *reachFeed {
+	return &reachFeed{
+		store: s, engine: e, source: source, name: name, ours: ours, wanted: wanted,
+		epoch: rand.Text(), rows: map[mesh.Ref]*reachRow{}, recent: map[mesh.Ref]bool{},
+	}
+}
+
+// Wanted implements [peers.Reaches].
+func (f *reachFeed) Wanted() bool { return f.wanted() }
+
+// News implements [peers.Reaches].
+func (f *reachFeed) News(q peers.ReachQuestion) peers.ReachNews {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refresh()
+	news := peers.ReachNews{Epoch: f.epoch, Upto: f.last}
+	if q.Epoch != f.epoch {
+		q.After = 0
+	}
+	if q.After >= f.last {
+		return news
+	}
+	var rows []*reachRow
+	for _, row := range f.rows {
+		if row.number > q.After {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b *reachRow) int { return cmp.Compare(a.number, b.number) })
+	if len(rows) > mostRows {
+		rows = rows[:mostRows]
+		news.Upto = rows[mostRows-1].number
+	}
+	for _, row := range rows {
+		news.Rows = append(news.Rows, row.Reach)
+	}
+	return news
+}
+
+// moved returns the objects that are told of differently since it was last called.
+func (f *reachFeed) moved() map[mesh.Ref]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refresh()
+	recent := f.recent
+	f.recent = map[mesh.Ref]bool{}
+	return recent
+}
+
+// row returns how far an object is here.
+func (f *reachFeed) row(ref mesh.Ref) (peers.Reach, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if row := f.rows[ref]; row != nil {
+		return row.Reach, true
+	}
+	return peers.Reach{}, false
+}
+
+// refresh takes up what has changed. The words of objects are taken up when the engine has what came of them. The lock is held.
+func (f *reachFeed) refresh() {
+	if len(f.store.Missing()) > 0 {
+		return
+	}
+	stamp := f.store.Stamp()
+	var changed []push.Reach
+	var revision int64
+	for more := true; more; {
+		var some []push.Reach
+		some, revision, more = f.engine.Reaches()
+		changed = append(changed, some...)
+	}
+	if stamp != f.stamp && revision >= stamp.Revision() {
+		if !stamp.SameObjects(f.stamp) {
+			f.read()
+		}
+		f.stamp = stamp
+	}
+	if len(changed) == 0 {
+		return
+	}
+	refused := map[mesh.Ref][]mesh.Problem{}
+	for _, p := range f.engine.Problems() {
+		refused[p.Object] = append(refused[p.Object], p)
+	}
+	for _, c := range changed {
+		if !f.ours(c.Object) {
+			continue
+		}
+		next := f.of(c.Object)
+		next.Concerned, next.Confirmed, next.Refused = c.Concerned, c.Confirmed, refused[c.Object]
+		f.set(next)
+	}
+}
+
+// read takes up the words of all objects.
+func (f *reachFeed) read() {
+	there := map[mesh.Ref]bool{}
+	for _, ref := range f.source.Sights() {
+		text, ok := f.store.Said(f.name, ref)
+		if !ok || !f.ours(ref) {
+			continue
+		}
+		there[ref] = true
+		next := f.of(ref)
+		next.Version = versionOf(text)
+		f.set(next)
+	}
+	for ref := range f.rows {
+		if !there[ref] {
+			delete(f.rows, ref)
+			f.recent[ref] = true
+		}
+	}
+}
+
+func (f *reachFeed) of(ref mesh.Ref) peers.Reach {
+	if row := f.rows[ref]; row != nil {
+		return row.Reach
+	}
+	return peers.Reach{Object: ref}
+}
+
+func (f *reachFeed) set(next peers.Reach) {
+	row := f.rows[next.Object]
+	if row != nil && row.Version == next.Version && row.Concerned == next.Concerned && row.Confirmed == next.Confirmed && slices.Equal(row.Refused, next.Refused) {
+		return
+	}
+	f.last++
+	f.rows[next.Object] = &reachRow{next, f.last}
+	f.recent[next.Object] = true
+}
+
+// versionOf stands for the words of an object.
+func versionOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
