@@ -37,6 +37,9 @@ func Apply(ctx context.Context, c Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := giveSources(tables); err != nil {
+		return err
+	}
 	var failures []error
 	backends := c.backends()
 	for i, b := range backends {
@@ -46,7 +49,7 @@ func Apply(ctx context.Context, c Config, log *slog.Logger) error {
 				return fmt.Errorf("the rules were taken by the kernel, but it has others: %w", err)
 			}
 			log.Info("traffic is captured", "backend", string(b.name()), "proxy_uid", c.ProxyUID, "outbound", c.Outbound, "inbound", c.Inbound,
-				"networks", c.networks(), "kept", (*portsValue)(&c.Keep).String())
+				"families", familiesOf(tables), "networks", c.networks(), "kept", (*portsValue)(&c.Keep).String())
 			return nil
 		}
 		failures = append(failures, err)
@@ -67,6 +70,9 @@ func Check(ctx context.Context, c Config, log *slog.Logger) error {
 	for _, b := range c.backends() {
 		err := b.check(ctx, tables)
 		if err == nil {
+			err = checkSources(tables)
+		}
+		if err == nil {
 			log.Info("traffic is captured", "backend", string(b.name()))
 			return nil
 		}
@@ -83,6 +89,9 @@ func Check(ctx context.Context, c Config, log *slog.Logger) error {
 // prepare completes a configuration and returns its rules, unless this process could not give them to the kernel.
 func (c *Config) prepare() ([]Table, error) {
 	c.complete()
+	if len(c.Families) == 0 && !hasIPv6() {
+		c.Families = []Family{IPv4}
+	}
 	tables, err := c.Tables()
 	if err != nil {
 		return nil, err

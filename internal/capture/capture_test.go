@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,11 +23,14 @@ import (
 	"github.com/lateen-mesh/lateen/internal/netns"
 )
 
-// outside is the address of a host outside the cluster, virtual that of a service that no interface has.
+// outside is the address of a host outside the cluster, virtual that of a service that no interface has; and the same of IPv6, as they
+// stand before a port.
 const (
-	outside = "198.51.100.7"
-	virtual = "10.96.0.10"
-	refused = "refused"
+	outside  = "198.51.100.7"
+	virtual  = "10.96.0.10"
+	outside6 = "[2001:db8::7]"
+	virtual6 = "[fd00:96::10]"
+	refused  = "refused"
 )
 
 // bound is how long a connection may take.
@@ -59,7 +63,7 @@ func inFlavours(t *testing.T, f func(t *testing.T, b capture.Backend)) {
 func onlyLegacy(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
-	for _, tool := range []string{"ip", "iptables-legacy-restore", "iptables-legacy-save"} {
+	for _, tool := range []string{"ip", "iptables-legacy-restore", "iptables-legacy-save", "ip6tables-legacy-restore", "ip6tables-legacy-save"} {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -95,14 +99,15 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	n := netns.NewNetwork(t)
 	n.Outside(outside)
-	w := &world{t: t, pod: n.Pod("web"), other: n.Pod("shop")}
+	n.Outside(strings.Trim(outside6, "[]"))
+	w := &world{t: t, pod: n.Pod("web", netns.IPv4, netns.IPv6), other: n.Pod("shop", netns.IPv4, netns.IPv6)}
 	for port, name := range map[int]string{
 		mesh.OutboundPort: "outbound", mesh.InboundPort: "inbound", mesh.AgentMetricsPort: "metrics", mesh.AgentHealthPort: "health",
 		9080: "application", 53: "application", 9090: "application",
 	} {
 		go answer(w.pod.Listen(fmt.Sprintf(":%d", port)), name)
 		go answer(w.other.Listen(fmt.Sprintf(":%d", port)), "other "+name)
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", fmt.Sprintf(":%d", port))
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,6 +115,18 @@ func newWorld(t *testing.T) *world {
 		go answer(l, "outside")
 	}
 	return w
+}
+
+// side is what is where in one family of addresses. All but the last stand before ports.
+type side struct{ self, peer, outside, virtual, loopback, fromProxy string }
+
+// sides are those of both families.
+func (w *world) sides() []side {
+	in := func(a string) string { return "[" + a + "]" }
+	return []side{
+		{w.pod.Addresses[0], w.other.Addresses[0], outside, virtual, "127.0.0.1", mesh.FromProxyIPv4},
+		{in(w.pod.Addresses[1]), in(w.other.Addresses[1]), outside6, virtual6, in("::1"), mesh.FromProxyIPv6},
+	}
 }
 
 // answer tells each connection who has it and what was dialled.
@@ -130,8 +147,16 @@ func dialled(conn *net.TCPConn) string {
 	if err != nil {
 		return err.Error()
 	}
-	address := conn.LocalAddr().String()
+	local := conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	address := netip.AddrPortFrom(local.Addr().Unmap(), local.Port()).String()
 	_ = raw.Control(func(fd uintptr) { // without an answer it was not redirected
+		if !local.Addr().Unmap().Is4() { // the option has the same number there, and what is told of a path begins with sockaddr_in6
+			if option, err := unix.GetsockoptIPv6MTUInfo(int(fd), unix.IPPROTO_IPV6, unix.SO_ORIGINAL_DST); err == nil {
+				port := option.Addr.Port<<8 | option.Addr.Port>>8
+				address = netip.AddrPortFrom(netip.AddrFrom16(option.Addr.Addr), port).String()
+			}
+			return
+		}
 		// sockaddr_in has the size of an option that package unix knows.
 		option, err := unix.GetsockoptIPv6Mreq(int(fd), unix.IPPROTO_IP, unix.SO_ORIGINAL_DST)
 		if err == nil {
@@ -146,7 +171,7 @@ func dialled(conn *net.TCPConn) string {
 func hear(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error), address string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	conn, err := dial(ctx, "tcp4", address)
+	conn, err := dial(ctx, "tcp", address)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return refused, nil
 	}
@@ -200,42 +225,44 @@ func TestWhatIsRedirected(t *testing.T) {
 	inFlavours(t, func(t *testing.T, b capture.Backend) {
 		w := newWorld(t)
 		apply(t, w.pod, capture.Config{Backend: b})
-		self, peer := w.pod.Address, w.other.Address
 		app, proxy, others := as(w.pod, 0, ""), as(w.pod, mesh.ProxyUser, ""), as(w.other, 0, "")
 		node := new(net.Dialer).DialContext
-		w.check([]call{
-			{"a service", app, virtual + ":9080", "outbound " + virtual + ":9080"},
-			{"a host outside", app, outside + ":9080", "outbound " + outside + ":9080"},
-			{"another pod", app, peer + ":9080", "outbound " + peer + ":9080"},
-			{"the agent of another pod", app, peer + ":15021", "outbound " + peer + ":15021"},
-			{"its own pod", app, self + ":9080", "outbound " + self + ":9080"},
-			{"an application of some other user", as(w.pod, 1000, ""), virtual + ":80", "outbound " + virtual + ":80"},
-			{"loopback", app, "127.0.0.1:9080", "application 127.0.0.1:9080"},
-			{"another loopback address", app, "127.1.2.3:9080", "application 127.1.2.3:9080"},
-			{"DNS", app, outside + ":53", "outside " + outside + ":53"},
-			{"the proxy itself, by loopback", app, "127.0.0.1:15001", refused},
-			{"the proxy itself, by loopback, inbound", app, "127.0.0.1:15006", refused},
-			{"the proxy itself", app, self + ":15001", refused},
-			{"the proxy itself, inbound", app, self + ":15006", refused},
+		w.check([]call{{"another loopback address", app, "127.1.2.3:9080", "application 127.1.2.3:9080"}})
+		for _, s := range w.sides() {
+			self, peer, outside, virtual, loopback := s.self, s.peer, s.outside, s.virtual, s.loopback
+			w.check([]call{
+				{"a service", app, virtual + ":9080", "outbound " + virtual + ":9080"},
+				{"a host outside", app, outside + ":9080", "outbound " + outside + ":9080"},
+				{"another pod", app, peer + ":9080", "outbound " + peer + ":9080"},
+				{"the agent of another pod", app, peer + ":15021", "outbound " + peer + ":15021"},
+				{"its own pod", app, self + ":9080", "outbound " + self + ":9080"},
+				{"an application of some other user", as(w.pod, 1000, ""), virtual + ":80", "outbound " + virtual + ":80"},
+				{"loopback", app, loopback + ":9080", "application " + loopback + ":9080"},
+				{"DNS", app, outside + ":53", "outside " + outside + ":53"},
+				{"the proxy itself, by loopback", app, loopback + ":15001", refused},
+				{"the proxy itself, by loopback, inbound", app, loopback + ":15006", refused},
+				{"the proxy itself", app, self + ":15001", refused},
+				{"the proxy itself, inbound", app, self + ":15006", refused},
 
-			{"the proxy calls a host outside", proxy, outside + ":9080", "outside " + outside + ":9080"},
-			{"the proxy calls another pod", proxy, peer + ":9080", "other application " + peer + ":9080"},
-			{"the proxy calls its own workload", proxy, self + ":9080", "inbound " + self + ":9080"},
-			{"the proxy calls its own agent", proxy, self + ":15020", "metrics " + self + ":15020"},
-			{"the proxy calls itself", proxy, self + ":15006", refused},
-			{"the proxy calls loopback", proxy, "127.0.0.1:9080", "application 127.0.0.1:9080"},
-			{"the proxy hands over", as(w.pod, mesh.ProxyUser, "127.0.0.6"), self + ":9080", "application " + self + ":9080"},
-			{"the proxy hands over to itself", as(w.pod, mesh.ProxyUser, "127.0.0.6"), self + ":15006", refused},
-			{"an application that says it is the proxy", as(w.pod, 0, "127.0.0.6"), self + ":9080", "outbound " + self + ":9080"},
+				{"the proxy calls a host outside", proxy, outside + ":9080", "outside " + outside + ":9080"},
+				{"the proxy calls another pod", proxy, peer + ":9080", "other application " + peer + ":9080"},
+				{"the proxy calls its own workload", proxy, self + ":9080", "inbound " + self + ":9080"},
+				{"the proxy calls its own agent", proxy, self + ":15020", "metrics " + self + ":15020"},
+				{"the proxy calls itself", proxy, self + ":15006", refused},
+				{"the proxy calls loopback", proxy, loopback + ":9080", "application " + loopback + ":9080"},
+				{"the proxy hands over", as(w.pod, mesh.ProxyUser, s.fromProxy), self + ":9080", "application " + self + ":9080"},
+				{"the proxy hands over to itself", as(w.pod, mesh.ProxyUser, s.fromProxy), self + ":15006", refused},
+				{"an application that says it is the proxy", as(w.pod, 0, s.fromProxy), self + ":9080", "outbound " + self + ":9080"},
 
-			{"others", others, self + ":9080", "inbound " + self + ":9080"},
-			{"others, where nobody listens", others, self + ":4", "inbound " + self + ":4"},
-			{"the node", node, self + ":9080", "inbound " + self + ":9080"},
-			{"metrics", others, self + ":15020", "metrics " + self + ":15020"},
-			{"health", node, self + ":15021", "health " + self + ":15021"},
-			{"others dial the proxy", others, self + ":15001", refused},
-			{"others dial the proxy, inbound", others, self + ":15006", refused},
-		})
+				{"others", others, self + ":9080", "inbound " + self + ":9080"},
+				{"others, where nobody listens", others, self + ":4", "inbound " + self + ":4"},
+				{"the node", node, self + ":9080", "inbound " + self + ":9080"},
+				{"metrics", others, self + ":15020", "metrics " + self + ":15020"},
+				{"health", node, self + ":15021", "health " + self + ":15021"},
+				{"others dial the proxy", others, self + ":15001", refused},
+				{"others dial the proxy, inbound", others, self + ":15006", refused},
+			})
+		}
 	})
 }
 
@@ -247,21 +274,26 @@ func TestWhatIsIncluded(t *testing.T) {
 		apply(t, w.pod, capture.Config{Backend: b}) // and is replaced
 		apply(t, w.pod, capture.Config{
 			Backend: b, Keep: []uint16{9090}, ProxyUID: 2000,
-			Include: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.244.0.3/32")},
+			Include: []netip.Prefix{
+				netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.244.0.3/32"),
+				netip.MustParsePrefix("fd00:96::/108"), netip.MustParsePrefix("fd00:244::3/128"),
+			},
 		})
-		self, peer := w.pod.Address, w.other.Address
 		app, others := as(w.pod, 0, ""), as(w.other, 0, "")
-		w.check([]call{
-			{"a service", app, virtual + ":9080", "outbound " + virtual + ":9080"},
-			{"an address", app, peer + ":9080", "outbound " + peer + ":9080"},
-			{"a host outside", app, outside + ":9080", "outside " + outside + ":9080"},
-			{"its own pod", app, self + ":9080", "application " + self + ":9080"},
-			{"the proxy", as(w.pod, 2000, ""), peer + ":9080", "other application " + peer + ":9080"},
-			{"no proxy any more", as(w.pod, mesh.ProxyUser, ""), peer + ":9080", "outbound " + peer + ":9080"},
-			{"others", others, self + ":9080", "inbound " + self + ":9080"},
-			{"others, to a port that is kept", others, self + ":9090", "application " + self + ":9090"},
-			{"others, to one that is not", others, self + ":15020", "inbound " + self + ":15020"},
-		})
+		for _, s := range w.sides() {
+			self, peer, outside, virtual := s.self, s.peer, s.outside, s.virtual
+			w.check([]call{
+				{"a service", app, virtual + ":9080", "outbound " + virtual + ":9080"},
+				{"an address", app, peer + ":9080", "outbound " + peer + ":9080"},
+				{"a host outside", app, outside + ":9080", "outside " + outside + ":9080"},
+				{"its own pod", app, self + ":9080", "application " + self + ":9080"},
+				{"the proxy", as(w.pod, 2000, ""), peer + ":9080", "other application " + peer + ":9080"},
+				{"no proxy any more", as(w.pod, mesh.ProxyUser, ""), peer + ":9080", "outbound " + peer + ":9080"},
+				{"others", others, self + ":9080", "inbound " + self + ":9080"},
+				{"others, to a port that is kept", others, self + ":9090", "application " + self + ":9090"},
+				{"others, to one that is not", others, self + ":15020", "inbound " + self + ":15020"},
+			})
+		}
 	})
 }
 

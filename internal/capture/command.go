@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -47,7 +48,7 @@ func (c *Command) print(out io.Writer) error {
 		return err
 	}
 	for _, t := range tables {
-		if _, err := io.WriteString(out, RestoreText(t, func(Hook) int { return 0 })); err != nil {
+		if _, err := fmt.Fprintf(out, "# %s-restore --noflush\n%s", programs[t.Family], RestoreText(t, func(Hook) int { return 0 })); err != nil {
 			return err
 		}
 	}

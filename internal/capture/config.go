@@ -7,7 +7,8 @@
 // It promises that rules are replaced as a whole, that applying them again changes nothing, and that it touches no other table
 // or chain. Only TCP is redirected; what goes to loopback addresses, and DNS, is left alone. The proxy's own traffic goes out,
 // but what it sends to the workload itself comes in as if it came from others. Nobody gets to the ports of the proxy but by being
-// redirected there, so that a proxy never calls itself without end. IPv6 is not captured.
+// redirected there, so that a proxy never calls itself without end. One
+// mechanism serves both families of addresses: what differs between them is data.
 package capture
 
 import (
@@ -29,8 +30,9 @@ const (
 // Config says what to redirect, and whereto. A field that is zero means the default.
 type Config struct {
 	ProxyUID uint32         // user ID of the proxy and its agent; 0: [mesh.ProxyUser]
+	Families []Family       // of addresses, whose rules are set; none: both, IPv6 only where the namespace has it
 	Include  []netip.Prefix // destinations whose traffic is redirected; none: all
-	Exclude  []netip.Prefix // of these those whose traffic is not; 0.0.0.0/0: none is redirected but that to Send
+	Exclude  []netip.Prefix // of these those whose traffic is not; 0.0.0.0/0: none of IPv4 is redirected but that to Send; IPv6 alike
 	Pass     []uint16       // ports of others to which the workload's connections go unredirected
 	Send     []uint16       // ports of others to which they are redirected, though their networks are not included
 	Take     []uint16       // ports of the workload to which connections are redirected; nil: all
@@ -70,6 +72,7 @@ func (c *Config) Flags(f *flag.FlagSet) {
 	for _, name := range []string{"include-ip-ranges", "i"} {
 		f.Var((*rangesValue)(&c.Include), name, "networks, as A,B,…, to which traffic is redirected (default: all)")
 	}
+	f.Var((*familiesValue)(&c.Families), mesh.AddressesFlag, "IP addresses of the workload, as A,B: only what goes to and comes from addresses of their families is redirected (default: IPv4, and IPv6 where there is)")
 	f.Var((*excludedValue)(&c.Exclude), "exclude-ip-ranges", "networks, as A,B,…, to which traffic is not redirected, though they are included; * for all")
 	f.Var((*portsValue)(&c.Pass), "keep-outbound-ports", "ports of others, as A,B,…, to which connections go unredirected")
 	f.Var((*portsValue)(&c.Send), "take-outbound-ports", "ports of others, as A,B,…, to which connections are redirected, though their networks are not included")
@@ -143,8 +146,8 @@ func checkRanges(all []netip.Prefix) error {
 		return &Misused{fmt.Sprintf("%d networks are included or excluded, more than %d", len(all), mostRanges), "give fewer, larger ones"}
 	}
 	for _, p := range all {
-		if !p.IsValid() || !p.Addr().Is4() {
-			return &Misused{fmt.Sprintf("network %s is not one of IPv4", p), "give networks such as 10.96.0.0/16: IPv6 is not captured"}
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return &Misused{fmt.Sprintf("network %s is neither one of IPv4 nor one of IPv6", p), "give networks such as 10.96.0.0/16 or fd00:96::/108"}
 		}
 	}
 	return nil

@@ -79,12 +79,13 @@ func TestEnvoyUnderCapture(t *testing.T) {
 	t.Parallel()
 	inFlavours(t, func(t *testing.T, b capture.Backend) {
 		n := netns.NewNetwork(t)
-		n.Outside(outside)
-		n.Outside(virtual)
-		pod, other := n.Pod("web"), n.Pod("shop")
+		for _, a := range []string{outside, virtual, outside6, virtual6} {
+			n.Outside(strings.Trim(a, "[]"))
+		}
+		pod, other := n.Pod("web", netns.IPv4, netns.IPv6), n.Pod("shop", netns.IPv4, netns.IPv6)
 		startEnvoy(t, pod)
 		apply(t, pod, capture.Config{Backend: b})
-		here, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", ":80")
+		here, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":80")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,38 +96,46 @@ func TestEnvoyUnderCapture(t *testing.T) {
 		go answer(pod.Listen(":9090"), "application")
 		go answer(other.Listen(":9090"), "other")
 
-		self, peer := pod.Address, other.Address
-		both := "outbound, inbound"
-		for _, r := range []struct {
-			from     *netns.Pod
-			to, want string
-			ways     string // in the order in which the request took them
-		}{
-			{pod, outside, "outside at 198.51.100.7:80, called by " + self + " as www.example.com", "outbound"},
-			{pod, virtual, "outside at 10.96.0.10:80, called by " + self + " as www.example.com", "outbound"},
-			{pod, peer, "other at " + peer + ":80, called by " + self + " as www.example.com", "outbound"},
-			{pod, self, "application at " + self + ":80, called by 127.0.0.6 as www.example.com", both},
-			{pod, "127.0.0.1", "application at 127.0.0.1:80, called by 127.0.0.1 as www.example.com", ""},
-			{other, self, "application at " + self + ":80, called by 127.0.0.6 as www.example.com", "inbound"},
-		} {
-			got, ways := get(t, r.from, r.to)
-			if got != r.want || ways != r.ways {
-				t.Errorf("%s: %q by %q, want %q by %q", r.to, got, ways, r.want, r.ways)
-			}
-		}
 		w := &world{t: t, pod: pod, other: other}
-		w.check([]call{ // the server speaks first
-			{"bytes to another pod", as(pod, 0, ""), peer + ":9090", "other " + peer + ":9090"},
-			{"bytes to itself", as(pod, 0, ""), self + ":9090", "application " + self + ":9090"},
-			{"bytes from another pod", as(other, 0, ""), self + ":9090", "application " + self + ":9090"},
-		})
-		for _, port := range []int{mesh.OutboundPort, mesh.InboundPort} {
-			for _, a := range []string{self, "127.0.0.1"} {
-				w.check([]call{{"the proxy itself", as(pod, 0, ""), fmt.Sprintf("%s:%d", a, port), refused}})
-			}
-			w.check([]call{{"the proxy of others", as(other, 0, ""), fmt.Sprintf("%s:%d", self, port), refused}})
+		for _, s := range w.sides() {
+			underCapture(t, w, s)
 		}
 	})
+}
+
+// underCapture shows it for one family of addresses.
+func underCapture(t *testing.T, w *world, s side) {
+	t.Helper()
+	pod, other, self, peer := w.pod, w.other, s.self, s.peer
+	both, caller := "outbound, inbound", strings.Trim(self, "[]")
+	for _, r := range []struct {
+		from     *netns.Pod
+		to, want string
+		ways     string // in the order in which the request took them
+	}{
+		{pod, s.outside, "outside at " + s.outside + ":80, called by " + caller + " as www.example.com", "outbound"},
+		{pod, s.virtual, "outside at " + s.virtual + ":80, called by " + caller + " as www.example.com", "outbound"},
+		{pod, peer, "other at " + peer + ":80, called by " + caller + " as www.example.com", "outbound"},
+		{pod, self, "application at " + self + ":80, called by " + s.fromProxy + " as www.example.com", both},
+		{pod, s.loopback, "application at " + s.loopback + ":80, called by " + strings.Trim(s.loopback, "[]") + " as www.example.com", ""},
+		{other, self, "application at " + self + ":80, called by " + s.fromProxy + " as www.example.com", "inbound"},
+	} {
+		got, ways := get(t, r.from, r.to)
+		if got != r.want || ways != r.ways {
+			t.Errorf("%s: %q by %q, want %q by %q", r.to, got, ways, r.want, r.ways)
+		}
+	}
+	w.check([]call{ // the server speaks first
+		{"bytes to another pod", as(pod, 0, ""), peer + ":9090", "other " + peer + ":9090"},
+		{"bytes to itself", as(pod, 0, ""), self + ":9090", "application " + self + ":9090"},
+		{"bytes from another pod", as(other, 0, ""), self + ":9090", "application " + self + ":9090"},
+	})
+	for _, port := range []int{mesh.OutboundPort, mesh.InboundPort} {
+		for _, a := range []string{self, s.loopback} {
+			w.check([]call{{"the proxy itself", as(pod, 0, ""), fmt.Sprintf("%s:%d", a, port), refused}})
+		}
+		w.check([]call{{"the proxy of others", as(other, 0, ""), fmt.Sprintf("%s:%d", self, port), refused}})
+	}
 }
 
 // get returns what an address answers, and which ways the request took.

@@ -3,7 +3,6 @@ package capture
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,9 +19,13 @@ const (
 )
 
 // iptables applies rules through the tools of that name: a kernel without nf_tables has no interface that is as simple.
-type iptables struct {
-	restore, save string // paths; "": there are none
-}
+type iptables map[Family]tools
+
+// tools are the paths of two tools; "": there are none.
+type tools struct{ restore, save string }
+
+// programs is how the names of a family's tools begin.
+var programs = map[Family]string{IPv4: "iptables", IPv6: "ip6tables"}
 
 func (iptables) name() Backend { return IPTables }
 
@@ -31,15 +34,21 @@ func (iptables) name() Backend { return IPTables }
 func findIPTables() []backend {
 	var all []backend
 	for _, flavour := range []string{"", "-legacy"} {
-		restore, err := exec.LookPath("iptables" + flavour + "-restore")
-		if err != nil {
-			continue
+		found := iptables{}
+		for _, f := range families {
+			restore, err := exec.LookPath(programs[f] + flavour + "-restore")
+			if err != nil {
+				continue
+			}
+			save, err := exec.LookPath(programs[f] + flavour + "-save")
+			if err != nil {
+				continue
+			}
+			found[f] = tools{restore: restore, save: save}
 		}
-		save, err := exec.LookPath("iptables" + flavour + "-save")
-		if err != nil {
-			continue
+		if len(found) > 0 {
+			all = append(all, found)
 		}
-		all = append(all, iptables{restore: restore, save: save})
 	}
 	if len(all) == 0 {
 		return []backend{iptables{}}
@@ -49,16 +58,18 @@ func findIPTables() []backend {
 
 // apply replaces the rules, those of each of iptables' tables in one transaction.
 func (i iptables) apply(ctx context.Context, tables []Table) error {
-	if i.restore == "" {
-		return errors.New("iptables: there are no iptables-restore and iptables-save on PATH")
+	for _, t := range tables {
+		if i[t.Family].restore == "" {
+			return fmt.Errorf("iptables: there are no %[1]s-restore and %[1]s-save on PATH", programs[t.Family])
+		}
 	}
 	for _, t := range tables {
-		saved, err := i.saved(ctx)
+		saved, err := i.saved(ctx, t.Family)
 		if err != nil {
 			return err
 		}
 		jumps := func(h Hook) int { return count(saved, jumpTo(h)) }
-		if _, err := run(ctx, RestoreText(t, jumps), i.restore, "--noflush", "--wait", lockWait); err != nil {
+		if _, err := run(ctx, RestoreText(t, jumps), i[t.Family].restore, "--noflush", "--wait", lockWait); err != nil {
 			return err
 		}
 	}
@@ -67,17 +78,17 @@ func (i iptables) apply(ctx context.Context, tables []Table) error {
 
 // check compares the rules with those in the kernel.
 func (i iptables) check(ctx context.Context, tables []Table) error {
-	if i.save == "" {
-		return errAbsent
-	}
-	saved, err := i.saved(ctx)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(saved, func(line string) bool { return strings.Contains(line, chainName(Output)) }) {
-		return errAbsent
-	}
 	for _, t := range tables {
+		if i[t.Family].save == "" {
+			return errAbsent
+		}
+		saved, err := i.saved(ctx, t.Family)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(saved, func(line string) bool { return strings.Contains(line, chainName(Output)) }) {
+			return errAbsent
+		}
 		for _, c := range t.Chains {
 			if err := compareLines(saved, c.Hook, t.restoreLines(c.Hook)); err != nil {
 				return err
@@ -122,11 +133,11 @@ func count(lines []string, wanted string) int {
 // canonical drops what the versions of iptables-save write differently: quotes around one word.
 func canonical(line string) string { return strings.ReplaceAll(line, `"`, "") }
 
-// saved returns the lines of iptables-save.
-func (i iptables) saved(ctx context.Context) ([]string, error) {
+// saved returns the lines of iptables-save, or of its like for another family.
+func (i iptables) saved(ctx context.Context, f Family) ([]string, error) {
 	var lines []string
 	for _, table := range []string{"nat", "filter"} {
-		text, err := run(ctx, "", i.save, "-t", table)
+		text, err := run(ctx, "", i[f].save, "-t", table)
 		if err != nil {
 			return nil, err
 		}

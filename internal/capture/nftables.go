@@ -52,7 +52,7 @@ func (nft) apply(_ context.Context, tables []Table) error {
 			chain := conn.AddChain(nftChain(table, c))
 			for _, r := range c.Rules {
 				conn.AddRule(&nftables.Rule{
-					Table: table, Chain: chain, Exprs: r.expressions(),
+					Table: table, Chain: chain, Exprs: r.expressions(t.Family),
 					UserData: userdata.AppendString(nil, userdata.TypeComment, r.Why),
 				})
 			}
@@ -108,7 +108,7 @@ func checkChain(conn *nftables.Conn, want *nftables.Chain, rules []Rule, f Famil
 		return fmt.Errorf("chain %s of nftables has %d rules instead of %d", want.Name, len(known), len(rules))
 	}
 	for i, r := range rules {
-		same, err := equal(r.expressions(), known[i].Exprs, f)
+		same, err := equal(r.expressions(f), known[i].Exprs, f)
 		if err != nil {
 			return fmt.Errorf("rule %d of chain %s of nftables: %w", i+1, want.Name, err)
 		}
@@ -163,27 +163,30 @@ func nftChain(table *nftables.Table, c Chain) *nftables.Chain {
 }
 
 const (
-	register = 1 // that expressions hand values over in
-	// sourceOffset and destinationOffset are places in the header of an IPv4 packet.
-	sourceOffset      = 12
-	destinationOffset = 16
-	portOffset        = 2 // of the destination, in the header of TCP
+	register   = 1 // that expressions hand values over in
+	portOffset = 2 // of the destination, in the header of TCP
 )
 
+// offsets are the places of addresses in the header of a packet.
+type offsets struct{ source, destination uint32 }
+
+var headers = map[Family]offsets{IPv4: {source: 12, destination: 16}, IPv6: {source: 8, destination: 24}}
+
 // expressions returns a rule in the language of the kernel, in the order of [Rule.words].
-func (r Rule) expressions() []expr.Any {
+func (r Rule) expressions(f Family) []expr.Any {
+	header := headers[f]
 	var all []expr.Any
 	if r.ToItself {
 		all = append(all, meta(expr.MetaKeyOIFNAME), compare(expr.CmpOpEq, interfaceName("lo")))
 	}
 	if r.From.IsValid() {
-		all = append(all, inNetwork(sourceOffset, r.From, expr.CmpOpEq)...)
+		all = append(all, inNetwork(header.source, r.From, expr.CmpOpEq)...)
 	}
 	if r.To.IsValid() {
-		all = append(all, inNetwork(destinationOffset, r.To, expr.CmpOpEq)...)
+		all = append(all, inNetwork(header.destination, r.To, expr.CmpOpEq)...)
 	}
 	if r.NotTo.IsValid() {
-		all = append(all, inNetwork(destinationOffset, r.NotTo, expr.CmpOpNeq)...)
+		all = append(all, inNetwork(header.destination, r.NotTo, expr.CmpOpNeq)...)
 	}
 	all = append(all, meta(expr.MetaKeyL4PROTO), compare(expr.CmpOpEq, []byte{unix.IPPROTO_TCP}))
 	if r.Port != 0 {

@@ -3,16 +3,35 @@ package capture
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // Family is a family of addresses.
 type Family string
 
-// The families. Only IPv4 is captured.
+// The families.
 const (
 	IPv4 Family = "ip"
 	IPv6 Family = "ip6"
 )
+
+// families are all of them, in the order of their tables.
+var families = []Family{IPv4, IPv6}
+
+// has tells whether an address is one of the family.
+func (f Family) has(a netip.Addr) bool { return a.Is4() == (f == IPv4) }
+
+// of returns those of some networks that are of the family.
+func (f Family) of(all []netip.Prefix) []netip.Prefix {
+	var list []netip.Prefix
+	for _, p := range all {
+		if f.has(p.Addr()) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
 
 // Table holds the rules for one family of addresses.
 type Table struct {
@@ -62,17 +81,21 @@ type Rule struct {
 	Why        string // for who reads the rules in the kernel
 }
 
-// addresses are those of a family that mean the host itself.
+// addresses are those of a family that have a meaning of their own.
 type addresses struct {
 	loopback  netip.Prefix
 	fromProxy netip.Prefix // source of what the proxy hands to the application
+	onLink    netip.Prefix // destinations that mean nothing without an interface, which nobody who is redirected to can know; invalid: none
 }
 
-// fromProxy is the source address of what the proxy hands to its application.
-const fromProxy = "127.0.0.6/32"
-
-func addressesOf(Family) addresses {
-	return addresses{loopback: netip.MustParsePrefix("127.0.0.0/8"), fromProxy: netip.MustParsePrefix(fromProxy)}
+func addressesOf(f Family) addresses {
+	if f == IPv6 {
+		return addresses{
+			loopback: netip.MustParsePrefix("::1/128"), fromProxy: netip.MustParsePrefix(mesh.FromProxyIPv6 + "/128"),
+			onLink: netip.MustParsePrefix("fe80::/10"),
+		}
+	}
+	return addresses{loopback: netip.MustParsePrefix("127.0.0.0/8"), fromProxy: netip.MustParsePrefix(mesh.FromProxyIPv4 + "/32")}
 }
 
 const dnsPort = 53
@@ -83,7 +106,13 @@ func (c Config) Tables() ([]Table, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return []Table{c.table(IPv4)}, nil
+	var tables []Table
+	for _, f := range families {
+		if len(c.Families) == 0 || slices.Contains(c.Families, f) {
+			tables = append(tables, c.table(f))
+		}
+	}
+	return tables, nil
 }
 
 func (c *Config) table(f Family) Table {
@@ -91,7 +120,7 @@ func (c *Config) table(f Family) Table {
 	return Table{Family: f, Chains: []Chain{
 		{Hook: Prerouting, Rules: c.prerouting()},
 		{Hook: Input, Rules: c.input()},
-		{Hook: Output, Rules: c.output(own)},
+		{Hook: Output, Rules: c.output(f, own)},
 	}}
 }
 
@@ -134,7 +163,7 @@ func (c *Config) input() []Rule {
 }
 
 // output is about what the workload and its proxy send.
-func (c *Config) output(own addresses) []Rule {
+func (c *Config) output(f Family, own addresses) []Rule {
 	rules := []Rule{
 		{From: own.fromProxy, ToItself: true, User: c.ProxyUID, Verdict: Leave, Why: "from the proxy to the application"},
 	}
@@ -152,18 +181,22 @@ func (c *Config) output(own addresses) []Rule {
 		Rule{To: own.loopback, Verdict: Leave, Why: "from the application to itself"},
 		Rule{Port: dnsPort, Verdict: Leave, Why: "DNS"},
 	)
-	return append(rules, c.outside()...)
+	if own.onLink.IsValid() {
+		rules = append(rules, Rule{To: own.onLink, Verdict: Leave, Why: "on the link"})
+	}
+	return append(rules, c.outside(f)...)
 }
 
 // outside is about what the workload sends to others.
-func (c *Config) outside() []Rule {
+func (c *Config) outside(f Family) []Rule {
 	isAll := func(p netip.Prefix) bool { return p.Bits() == 0 }
-	none := slices.ContainsFunc(c.Exclude, isAll)
+	exclude, include := f.of(c.Exclude), f.of(c.Include)
+	none := slices.ContainsFunc(exclude, isAll)
 	var rules []Rule
 	for _, port := range c.Pass {
 		rules = append(rules, Rule{Port: port, Verdict: Leave, Why: "left out"})
 	}
-	for _, p := range c.Exclude {
+	for _, p := range exclude {
 		if !isAll(p) {
 			rules = append(rules, Rule{To: p, Verdict: Leave, Why: "left out"})
 		}
@@ -177,10 +210,10 @@ func (c *Config) outside() []Rule {
 	if none {
 		return rules
 	}
-	if len(c.Include) == 0 || slices.ContainsFunc(c.Include, isAll) {
+	if len(c.Include) == 0 || slices.ContainsFunc(include, isAll) {
 		return append(rules, all)
 	}
-	for _, p := range c.Include {
+	for _, p := range include {
 		all.To = p
 		rules = append(rules, all)
 	}

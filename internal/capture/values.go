@@ -18,6 +18,7 @@ type (
 	portsValue    []uint16
 	takenValue    []uint16
 	backendValue  Backend
+	familiesValue []Family
 )
 
 func (v *userValue) String() string { return strconv.FormatUint(uint64(*v), 10) }
@@ -66,14 +67,14 @@ func (v *excludedValue) String() string { return (*rangesValue)(v).String() }
 func (v *excludedValue) Set(text string) error {
 	all, everything, err := parseRanges(text)
 	if everything {
-		all = []netip.Prefix{everywhere}
+		all = slices.Clone(everywhere)
 	}
 	*v = all
 	return err
 }
 
 // everywhere is every destination.
-var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+var everywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 
 // parseRanges reads networks, and tells whether they are every destination.
 func parseRanges(text string) (all []netip.Prefix, everything bool, err error) {
@@ -87,7 +88,6 @@ func parseRanges(text string) (all []netip.Prefix, everything bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		everything = everything || p == everywhere
 		all = append(all, p)
 	}
 	slices.SortFunc(all, netip.Prefix.Compare)
@@ -101,9 +101,38 @@ func parseRange(word string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(word)
 	if err != nil {
-		return p, fmt.Errorf("%q is no network, such as 10.96.0.0/16", word)
+		return p, fmt.Errorf("%q is no network, such as 10.96.0.0/16 or fd00::/108", word)
 	}
 	return p.Masked(), nil
+}
+
+func (v *familiesValue) String() string {
+	texts := make([]string, len(*v))
+	for i, f := range *v {
+		texts[i] = string(f)
+	}
+	return strings.Join(texts, ",")
+}
+
+// Set takes addresses, of which only the families count. Without any, nothing is said.
+func (v *familiesValue) Set(text string) error {
+	var all []Family
+	for word := range strings.SplitSeq(text, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		a, err := netip.ParseAddr(word)
+		if err != nil {
+			return fmt.Errorf("%q is no IP address", word)
+		}
+		for _, f := range families {
+			if f.has(a.Unmap()) && !slices.Contains(all, f) {
+				all = append(all, f)
+			}
+		}
+	}
+	*v = all
+	return nil
 }
 
 func (v *portsValue) String() string {

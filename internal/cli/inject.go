@@ -66,7 +66,7 @@ With --explain a cluster is asked why one of its pods has a sidecar, or has none
 	flags.StringVar(&i.tag, "tag", "", "tag of the image (default: the version of this program)")
 	flags.StringVar(&i.ver, "setVersionString", "", "version of the sidecar in the annotation "+mesh.StatusAnnotation+" (default: the version of this program)")
 	flags.StringVar(&i.pull, "imagePullPolicy", string(corev1.PullIfNotPresent), "when nodes pull the image: Always, IfNotPresent or Never")
-	flags.StringSliceVar(&i.ranges, "includeIPRanges", nil, "networks of IPv4, with commas, whose addresses go through the proxy when a pod calls them (default: all)")
+	flags.StringSliceVar(&i.ranges, "includeIPRanges", nil, "networks, with commas, whose addresses go through the proxy when a pod calls them (default: all)")
 	flags.StringSliceVar(&i.excluded, "excludeIPRanges", nil, "those of them, with commas, whose addresses do not; * for all")
 	return addLegacy(cmd, kubeInjectFlags())
 }

@@ -27,7 +27,11 @@ func TestFlags(t *testing.T) {
 		flags := flag.NewFlagSet(c.Args[0], flag.ContinueOnError)
 		flags.SetOutput(io.Discard)
 		parse(flags)
-		if err := flags.Parse(c.Args[1:]); err != nil || flags.NArg() > 0 {
+		args := c.Args[1:]
+		for n := range args { // as the kubelet does
+			args[n] = strings.ReplaceAll(args[n], "$(POD_IPS)", "10.244.0.5,fd00:244::5")
+		}
+		if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 			t.Errorf("%s: %v, %v", c.Name, err, flags.Args())
 		}
 	}

@@ -16,7 +16,7 @@ type Options struct {
 	Image   string            // of agent and Envoy
 	Pull    corev1.PullPolicy // of the image; "": IfNotPresent
 	Version string            // of the sidecar, as the pod's annotation tells it
-	Ranges  []string          // networks of IPv4 whose addresses are captured when the pod calls them; none, and "*": all
+	Ranges  []string          // networks whose addresses are captured when the pod calls them; none, and "*": all
 	Exclude []string          // of these those whose addresses are not; "*": none is captured
 	Tuning  Tuning            // of a single pod
 }

@@ -172,7 +172,7 @@ func TestOptions(t *testing.T) {
 		{Image: "a", Version: "1", Pull: "never"},
 		{Image: "a", Version: "1", Ranges: []string{"10.0.0.1"}},
 		{Image: "a", Version: "1", Ranges: []string{""}},
-		{Image: "a", Version: "1", Ranges: []string{"fd00::/8"}},
+		{Image: "a", Version: "1", Ranges: []string{"::ffff:10.0.0.0/104"}},
 		{Image: "a", Version: "1", Ranges: make([]string, 257)},
 	} {
 		if err := bad.Check(); err == nil {

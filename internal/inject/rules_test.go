@@ -85,7 +85,7 @@ func TestParams(t *testing.T) {
 		"params: {version: 0.2.12}":                               {`"injected-version-1.2"`, `"injected-version-0.2.12"`},
 		"params: {imagePullPolicy: Always}":                       {`"imagePullPolicy":"IfNotPresent"`, `"imagePullPolicy":"Always"`},
 		"params: {proxyImage: hub/lateen-proxy:9}":                {`"image":"` + options.Image + `"`, `"image":"hub/lateen-proxy:9"`},
-		"params: {includeIPRanges: '10.0.0.0/8, 192.168.0.0/16'}": {`"--proxy-uid=1337"`, `"--proxy-uid=1337","--include-ip-ranges=10.0.0.0/8,192.168.0.0/16"`},
+		"params: {includeIPRanges: '10.0.0.0/8, 192.168.0.0/16'}": {`"--addresses=$(POD_IPS)"`, `"--addresses=$(POD_IPS)","--include-ip-ranges=10.0.0.0/8,192.168.0.0/16"`},
 	} {
 		if diff := cmp.Diff(strings.ReplaceAll(usual, change[0], change[1]), patch(document)); diff != "" || !strings.Contains(usual, change[0]) {
 			t.Errorf("%s: %s\n%s", document, diff, usual)

@@ -69,7 +69,7 @@ func (o Options) pull() corev1.PullPolicy {
 // redirection returns the container that redirects the pod's traffic. It runs as root, since a program of another user would not
 // keep what it is allowed, and whatever the pod says of its users.
 func redirection(o Options) corev1.Container {
-	args := []string{"capture", "--proxy-uid=" + strconv.Itoa(mesh.ProxyUser)}
+	args := []string{"capture", "--proxy-uid=" + strconv.Itoa(mesh.ProxyUser), "--" + mesh.AddressesFlag + "=$(POD_IPS)"}
 	if ranges := o.ranges(); ranges != "" {
 		args = append(args, "--include-ip-ranges="+ranges)
 	}
@@ -81,7 +81,8 @@ func redirection(o Options) corev1.Container {
 	security.RunAsNonRoot = new(false)
 	security.Capabilities.Add = []corev1.Capability{"NET_ADMIN", "NET_RAW"}
 	return corev1.Container{
-		Name: mesh.CaptureContainer, Image: o.Image, Args: args, Resources: requests(), ImagePullPolicy: o.pull(), SecurityContext: security,
+		Name: mesh.CaptureContainer, Image: o.Image, Args: args, Env: []corev1.EnvVar{podField("POD_IPS", "status.podIPs")},
+		Resources: requests(), ImagePullPolicy: o.pull(), SecurityContext: security,
 	}
 }
 

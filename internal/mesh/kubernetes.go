@@ -55,6 +55,8 @@ const (
 	// connections come to the proxy, and those of them to which they do not. By these the control plane knows how a port is called.
 	TakeInboundFlag = "take-inbound-ports"
 	KeepInboundFlag = "keep-inbound-ports"
+	// AddressesFlag is a flag of it too: the addresses of the pod, with commas, by whose families it is known what is captured.
+	AddressesFlag = "addresses"
 	// ConcurrencyFlag and ProxyLogLevelFlag are flags of the agent: how many threads its Envoy has, and from which level on its Envoy's
 	// messages are told.
 	ConcurrencyFlag   = "concurrency"
@@ -63,6 +65,13 @@ const (
 	MaxConcurrency = 128
 	// ProxyUser is the user and the group of the proxy. Its traffic is not redirected.
 	ProxyUser = 1337
+)
+
+// Source addresses, of each family, of what the proxy of a pod hands to the application beside it: by them it is told from what is to be
+// captured. That of IPv6 must be given to the loopback interface.
+const (
+	FromProxyIPv4 = "127.0.0.6"
+	FromProxyIPv6 = "::6"
 )
 
 // Ports of a pod with a sidecar. Containers must not listen on them.

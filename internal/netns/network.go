@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// NodeAddress is the address of the test's own namespace on a [Network]: that of the node on which the pods are.
-	NodeAddress = "10.244.0.1"
+	// NodeAddress and NodeAddress6 are the addresses of the test's own namespace on a [Network]: those of the node on which the pods are.
+	NodeAddress  = "10.244.0.1"
+	NodeAddress6 = "fd00:244::1"
 
 	bridge   = "pods"
 	mostPods = 200
@@ -23,7 +24,7 @@ const (
 )
 
 // Network joins pods by a bridge, as a node of Kubernetes does. The test's own namespace is that node: it has
-// [NodeAddress], and all pods lead there what they send to addresses that they do not know.
+// [NodeAddress] and [NodeAddress6], and all pods lead there what they send to addresses that they do not know.
 type Network struct {
 	t    *testing.T
 	pods int
@@ -43,16 +44,57 @@ func NewNetwork(t *testing.T) *Network {
 	n := &Network{t: t}
 	// With an address of its own: else a bridge takes the lowest of those that joined it, and whoever joined before sends to the wrong one.
 	n.ip("link", "add", bridge, "address", bridgeMAC, "type", "bridge")
-	n.ip("address", "add", NodeAddress+"/24", "dev", bridge)
+	for _, f := range []Family{IPv4, IPv6} {
+		n.ip(f.give(f.pod(0), bridge)...)
+	}
 	n.ip("link", "set", bridge, "up")
 	t.Cleanup(func() { n.ip("link", "delete", bridge) })
 	return n
 }
 
-// Outside gives the test's own namespace one more address, such as that of a host outside the cluster. Pods reach it.
+// Outside gives the test's own namespace one more address, such as that of a host outside the cluster. Pods that have addresses of its
+// family reach it.
 func (n *Network) Outside(address string) {
 	n.t.Helper()
-	n.ip("address", "add", address+"/32", "dev", bridge)
+	f, bits := IPv4, "/32"
+	if strings.Contains(address, ":") {
+		f, bits = IPv6, "/128"
+	}
+	n.ip(f.give(address+bits, bridge)...)
+}
+
+// Family is a family of addresses that pods can have.
+type Family int
+
+// The families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// node returns the node's address.
+func (f Family) node() string {
+	if f == IPv6 {
+		return NodeAddress6
+	}
+	return NodeAddress
+}
+
+// pod returns the address of the pod with a number, with the size of the network; that of number 0 is the node's.
+func (f Family) pod(number int) string {
+	if f == IPv6 {
+		return fmt.Sprintf("fd00:244::%x/64", 1+number)
+	}
+	return fmt.Sprintf("10.244.0.%d/24", 1+number)
+}
+
+// give returns the arguments of ip(8) that give an interface an address, which can be used at once.
+func (f Family) give(address, interfaceName string) []string {
+	args := []string{"address", "add", address, "dev", interfaceName}
+	if f == IPv6 {
+		args = append(args, "nodad") // nobody is asked whether another one has it
+	}
+	return args
 }
 
 // ip runs iproute2 in the test's own namespace.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -20,23 +21,32 @@ import (
 
 // Pod is a network namespace on a [Network], and a view of the file system of its own. Its interfaces are lo and eth0.
 type Pod struct {
-	Name    string
-	Address string // IPv4, on the network
+	Name      string
+	Address   string   // on the network, the first one
+	Addresses []string // all of them
 
 	t       *testing.T
 	network *os.File    // the network namespace
 	work    chan func() // for the thread that starts processes
 }
 
-// Pod makes a pod. It ends with the test, and all of its processes with it.
-func (n *Network) Pod(name string) *Pod {
+// Pod makes a pod with an address of each of some families; without any, of IPv4. It ends with the test, and all of its processes with it.
+func (n *Network) Pod(name string, families ...Family) *Pod {
 	n.t.Helper()
 	if n.pods == mostPods {
 		n.t.Fatalf("netns: a network has room for %d pods", mostPods)
 	}
 	n.pods++
-	p := &Pod{Name: name, Address: fmt.Sprintf("10.244.0.%d", 1+n.pods), t: n.t, work: make(chan func())}
-	if err := p.make("pod" + strconv.Itoa(n.pods)); err != nil {
+	if len(families) == 0 {
+		families = []Family{IPv4}
+	}
+	p := &Pod{Name: name, t: n.t, work: make(chan func())}
+	for _, f := range families {
+		address, _, _ := strings.Cut(f.pod(n.pods), "/")
+		p.Addresses = append(p.Addresses, address)
+	}
+	p.Address = p.Addresses[0]
+	if err := p.make(n.pods, families); err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { close(p.work) })
@@ -45,10 +55,10 @@ func (n *Network) Pod(name string) *Pod {
 
 // make makes the namespaces on a thread that stays, since the kernel ends the processes when the thread ends that started
 // them. No goroutine gets the thread afterwards.
-func (p *Pod) make(interfaceName string) error {
+func (p *Pod) make(number int, families []Family) error {
 	made := make(chan error)
 	onThread(func() {
-		err := p.enter(interfaceName)
+		err := p.enter(number, families)
 		made <- err
 		if err != nil {
 			return
@@ -82,7 +92,7 @@ func onThread(f func()) {
 }
 
 // enter puts this thread into new namespaces, and joins them to the network.
-func (p *Pod) enter(interfaceName string) error {
+func (p *Pod) enter(number int, families []Family) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("netns: make a pod: %w", err)
 	}
@@ -96,12 +106,13 @@ func (p *Pod) enter(interfaceName string) error {
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("netns: bring up the loopback interface: %w", err)
 	}
+	interfaceName := "pod" + strconv.Itoa(number)
 	outside := strconv.Itoa(os.Getpid()) // the first thread never leaves the test's namespace
-	for _, args := range [][]string{
-		{"link", "add", "eth0", "type", "veth", "peer", "name", interfaceName, "netns", outside},
-		{"address", "add", p.Address + "/24", "dev", "eth0"},
-		{"link", "set", "eth0", "up"},
-	} {
+	commands := [][]string{{"link", "add", "eth0", "type", "veth", "peer", "name", interfaceName, "netns", outside}}
+	for _, f := range families {
+		commands = append(commands, f.give(f.pod(number), "eth0"))
+	}
+	for _, args := range append(commands, []string{"link", "set", "eth0", "up"}) {
 		if err := ip(args, (*exec.Cmd).Run); err != nil {
 			return err
 		}
@@ -109,7 +120,12 @@ func (p *Pod) enter(interfaceName string) error {
 	if err := ip([]string{"link", "set", interfaceName, "master", bridge, "up"}, runOutside); err != nil {
 		return err
 	}
-	return ip([]string{"route", "add", "default", "via", NodeAddress}, (*exec.Cmd).Run)
+	for _, f := range families {
+		if err := ip([]string{"-" + strconv.Itoa(int(f)), "route", "add", "default", "via", f.node()}, (*exec.Cmd).Run); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runOutside runs a command from a thread that is in the test's own namespace.
@@ -186,12 +202,12 @@ func (p *Pod) Dial(ctx context.Context, network, address string) (conn net.Conn,
 	return conn, err
 }
 
-// Listen listens for TCP in the pod until the test ends. The address has an IP address, or none for all.
+// Listen listens for TCP in the pod until the test ends. The address has an IP address, or none for all of both families.
 func (p *Pod) Listen(address string) net.Listener {
 	p.t.Helper()
 	var l net.Listener
 	if err := p.Do(func() (err error) {
-		l, err = new(net.ListenConfig).Listen(p.t.Context(), "tcp4", address)
+		l, err = new(net.ListenConfig).Listen(p.t.Context(), "tcp", address)
 		return err
 	}); err != nil {
 		p.t.Fatal(err)
@@ -205,7 +221,7 @@ func (p *Pod) ListenPacket(address string) net.PacketConn {
 	p.t.Helper()
 	var l net.PacketConn
 	if err := p.Do(func() (err error) {
-		l, err = new(net.ListenConfig).ListenPacket(p.t.Context(), "udp4", address)
+		l, err = new(net.ListenConfig).ListenPacket(p.t.Context(), "udp", address)
 		return err
 	}); err != nil {
 		p.t.Fatal(err)

@@ -15,11 +15,12 @@ func TestPods(t *testing.T) {
 	Run(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		n.Outside("198.51.100.7")
-		web, shop := n.Pod("web"), n.Pod("shop")
-		if web.Address != "10.244.0.2" || shop.Address != "10.244.0.3" {
+		n.Outside("2001:db8::7")
+		web, shop := n.Pod("web", IPv4, IPv6), n.Pod("shop", IPv6, IPv4)
+		if web.Address != "10.244.0.2" || shop.Address != "fd00:244::3" {
 			t.Fatalf("the pods have %s and %s", web.Address, shop.Address)
 		}
-		outside, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", ":8080")
+		outside, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":8080")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,10 +29,13 @@ func TestPods(t *testing.T) {
 			go tellPeer(l)
 		}
 		for to, want := range map[string]string{
-			"10.244.0.3:8080":   "10.244.0.2", // the other pod
-			"10.244.0.1:8080":   "10.244.0.2", // the node
-			"198.51.100.7:8080": "10.244.0.2",
-			"127.0.0.1:8080":    "127.0.0.1", // its own, and not the node's
+			"10.244.0.3:8080":    "10.244.0.2", // the other pod
+			"10.244.0.1:8080":    "10.244.0.2", // the node
+			"198.51.100.7:8080":  "10.244.0.2",
+			"127.0.0.1:8080":     "127.0.0.1", // its own, and not the node's
+			"[fd00:244::3]:8080": "fd00:244::2",
+			"[fd00:244::1]:8080": "fd00:244::2",
+			"[2001:db8::7]:8080": "fd00:244::2",
 		} {
 			conn, err := web.Dial(t.Context(), "tcp", to)
 			if err != nil {

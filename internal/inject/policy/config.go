@@ -54,7 +54,7 @@ type Params struct {
 	Image   string   // of agent and Envoy
 	Pull    string   // when nodes pull it, one of [Pulls]
 	Version string   // as the pod's annotation tells it
-	Ranges  []string // networks of IPv4 that are captured when the pod calls them; AllNetworks is all
+	Ranges  []string // networks that are captured when the pod calls them; AllNetworks is all
 }
 
 // Default returns what a document means that says nothing: every pod in every namespace, as in 2017.
@@ -281,8 +281,8 @@ func CheckRanges(ranges []string) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("%.80q is no network, such as 10.0.0.0/8", r)
-		case !network.Addr().Is4():
-			return fmt.Errorf("%s is a network of IPv6, which is not captured", r)
+		case network.Addr().Is4In6():
+			return fmt.Errorf("%s is a network of IPv4 in the form of IPv6: write it as one of IPv4", r)
 		}
 	}
 	return nil

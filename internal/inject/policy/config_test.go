@@ -156,7 +156,7 @@ func TestProblems(t *testing.T) {
 		"params: {imagePullPolicy: ifnotpresent}":   `2:27 params.imagePullPolicy invalid-value did you mean "IfNotPresent"?`,
 		"params: {proxyImage: 'a b'}":               "2:22 params.proxyImage invalid-value",
 		"params: {includeIPRanges: 10.0.0.1}":       "2:27 params.includeIPRanges invalid-value",
-		"params: {includeIPRanges: 'fd00::/8'}":     "2:27 params.includeIPRanges invalid-value",
+		"params: {includeIPRanges: 'fd00::/x'}":     "2:27 params.includeIPRanges invalid-value",
 		"params: {includeIPRanges: '" + many + "'}": "2:27 params.includeIPRanges invalid-value",
 		"params: a":                                 "2:9 params wrong-type write it as {proxyImage: ",
 		"policy: a\npolicy: b":                      "3:1 policy duplicate-field",

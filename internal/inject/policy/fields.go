@@ -26,7 +26,7 @@ func Fields() []Field {
 		{"params.enableCoreDump", "false", false, none + "A sidecar may not change its node, which says what becomes of core dumps"},
 		{"params.debugMode", "false", false, none + "There is one image, and no sidecar is privileged"},
 		{"params.imagePullPolicy", "IfNotPresent", true, "When nodes pull the image: `Always`, `IfNotPresent` or `Never`. Another word is a problem; in 2017 it meant `IfNotPresent`"},
-		{"params.includeIPRanges", `""`, true, "Networks of IPv4, with commas, whose addresses go through the proxy when a pod calls them. Not said: all"},
+		{"params.includeIPRanges", `""`, true, "Networks, with commas, whose addresses go through the proxy when a pod calls them. Not said: all"},
 		{"params.meshConfigMapName", `""`, false, none + "The control plane reads the mesh settings, from ConfigMap `lateen` in `lateen-system`"},
 	}
 }
