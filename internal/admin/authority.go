@@ -64,9 +64,12 @@ func (s *Server) newToken(r *http.Request) (any, error) {
 		ID:       identity.ID{TrustDomain: s.config.Authority.Bundle().TrustDomain, Namespace: asked.Namespace, Account: asked.Account},
 		Workload: string(mesh.NewProxyID(asked.Workload, asked.Namespace)),
 	}
-	if asked.Address != "" {
-		if peer.Address, err = netip.ParseAddr(asked.Address); err != nil {
-			return nil, refuse(http.StatusBadRequest, "%q is not an IP address", asked.Address)
+	for text, address := range map[string]*netip.Addr{asked.Address: &peer.Address, asked.Further: &peer.Further} {
+		if text == "" {
+			continue
+		}
+		if *address, err = netip.ParseAddr(text); err != nil {
+			return nil, refuse(http.StatusBadRequest, "%q is not an IP address", text)
 		}
 	}
 	token, expires, err := s.config.Authority.Tokens().Issue(peer, time.Duration(asked.TTL))

@@ -34,7 +34,7 @@ func (s *Server) workload(r *http.Request) (any, error) {
 func workloadOf(snapshot *mesh.Snapshot, w *mesh.Workload) api.Workload {
 	one := api.Workload{
 		ID: w.ID(), Type: w.Type, Account: w.Account, Identity: snapshot.Realm().IdentityOf(w.Namespace, w.Account),
-		Address: w.Address, Running: w.Running,
+		Address: w.Address, Further: w.Further, Running: w.Running,
 	}
 	for _, s := range w.Serves {
 		one.Serves = append(one.Serves, api.WorkloadPort{Host: s.Host, Port: s.Port, Listen: s.Listen})

@@ -14,6 +14,7 @@ type NewToken struct {
 	Namespace string        `json:"namespace"`
 	Account   string        `json:"account"`
 	Address   string        `json:"address,omitempty"` // IP address of the instance; missing: its certificate says none
+	Further   string        `json:"further,omitempty"` // its address of the other family
 	TTL       mesh.Duration `json:"ttl,omitempty"`     // for how long the token can be used; missing: 10 minutes
 }
 

@@ -17,6 +17,7 @@ type Workload struct {
 	Account  string         `json:"account,omitempty"`  // service account
 	Identity string         `json:"identity,omitempty"` // SPIFFE ID that its certificate is to say; missing: it has no account
 	Address  string         `json:"address"`            // IP address of its own
+	Further  []string       `json:"further,omitempty"`  // its other addresses, as of the other family
 	Running  bool           `json:"running"`            // its proxy takes requests
 	Serves   []WorkloadPort `json:"serves,omitempty"`
 }

@@ -35,6 +35,7 @@ type tokenOut struct {
 	ID       string     `json:"id"`
 	Workload string     `json:"workload"`
 	Address  netip.Addr `json:"address,omitzero"`
+	Further  netip.Addr `json:"further,omitzero"`
 	Expires  time.Time  `json:"expires"`
 	Key      string     `json:"key,omitempty"` // SHA-256 of the public key that it was used for
 }
@@ -43,7 +44,7 @@ func encode(records map[digest]record) ([]byte, error) {
 	file := tokensFile{Format: fileFormat, Version: 1, Tokens: []tokenOut{}}
 	for d, r := range records {
 		out := tokenOut{
-			SHA256: hex.EncodeToString(d[:]), ID: r.peer.ID.String(), Workload: r.peer.Workload, Address: r.peer.Address,
+			SHA256: hex.EncodeToString(d[:]), ID: r.peer.ID.String(), Workload: r.peer.Workload, Address: r.peer.Address, Further: r.peer.Further,
 			Expires: r.expires.UTC(),
 		}
 		if r.key != (digest{}) {
@@ -92,7 +93,7 @@ func (o tokenOut) record() (digest, record, error) {
 	if err != nil {
 		return digest{}, record{}, err
 	}
-	r := record{peer: identity.Peer{ID: id, Workload: o.Workload, Address: o.Address}, expires: o.Expires}
+	r := record{peer: identity.Peer{ID: id, Workload: o.Workload, Address: o.Address, Further: o.Further}, expires: o.Expires}
 	if err := checkPeer(r.peer); err != nil {
 		return digest{}, record{}, err
 	}

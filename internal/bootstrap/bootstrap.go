@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -27,7 +28,7 @@ type Config struct {
 	SDSSocket    string // with ControlPlane: path of the agent's Unix socket, which tells certificate and roots
 	PlainXDS     string // where Lateen answers an Envoy without an identity: "unix:PATH" or HOST:PORT
 	AdminSocket  string // path of the Unix socket for Envoy's admin interface, made with mode 0600
-	BindSource   bool   // use the node's address as source of every connection, so that peers can tell who calls
+	BindSource   bool   // use the node's address as source of every connection of its family, so that peers can tell who calls
 }
 
 const (
@@ -62,7 +63,9 @@ func (c Config) JSON() ([]byte, error) {
 	}
 	manager := object{"enable_deferred_cluster_creation": true}
 	if c.BindSource {
-		manager["upstream_bind_config"] = object{"source_address": source(c.Node.Address)}
+		manager["upstream_bind_config"] = object{
+			"source_address": source(c.Node.Address), "extra_source_addresses": list{object{"address": source(anyOfTheOtherFamily(c.Node.Address))}},
+		}
 	}
 	text, err := json.MarshalIndent(object{
 		"node":                  object{"id": c.Node.String(), "cluster": c.Node.Name},
@@ -138,4 +141,12 @@ func ads() object {
 }
 
 // source is an address from which connections are made, from any port.
+// anyOfTheOtherFamily is the address by which the system chooses a source of the family that an address is not of.
+func anyOfTheOtherFamily(ip string) string {
+	if a, err := netip.ParseAddr(ip); err == nil && !a.Unmap().Is4() {
+		return "0.0.0.0"
+	}
+	return "::"
+}
+
 func source(ip string) object { return object{"address": ip, "port_value": 0} }

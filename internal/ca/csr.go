@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/identity"
 )
@@ -97,7 +98,7 @@ func (r request) checkNames(who identity.Peer) error {
 		}
 	}
 	for _, address := range names.Addresses {
-		if address != who.Address {
+		if !slices.Contains(who.Addresses(), address) {
 			return fmt.Errorf("%w: %s is not its address", errOther, address)
 		}
 	}

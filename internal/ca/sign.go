@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/lateen-mesh/lateen/internal/attest"
 	"github.com/lateen-mesh/lateen/internal/identity"
@@ -43,10 +42,7 @@ func (a *Authority) sign(r request, who attest.Attested) ([]*x509.Certificate, e
 	if err := a.rate.take(who.Peer.Workload); err != nil {
 		return nil, refusal(ReasonRate, err)
 	}
-	o := order{id: who.Peer.ID, dns: []string{who.Peer.Workload}, key: r.csr.PublicKey}
-	if who.Peer.Address.IsValid() {
-		o.addresses = []netip.Addr{who.Peer.Address}
-	}
+	o := order{id: who.Peer.ID, dns: []string{who.Peer.Workload}, addresses: who.Peer.Addresses(), key: r.csr.PublicKey}
 	chain, err := a.make(o)
 	if err == nil {
 		a.counts.issue(who.By)

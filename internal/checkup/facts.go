@@ -120,12 +120,14 @@ func known(ctx context.Context, m Mesh) (*facts, error) {
 	return f, nil
 }
 
-// locate remembers whose address it is.
+// locate remembers whose addresses they are.
 func (f *facts) locate(w api.Workload) {
-	if _, several := f.addresses[w.Address]; several {
-		f.addresses[w.Address] = ""
-	} else {
-		f.addresses[w.Address] = w.ID
+	for _, a := range append([]string{w.Address}, w.Further...) {
+		if _, several := f.addresses[a]; several {
+			f.addresses[a] = ""
+		} else {
+			f.addresses[a] = w.ID
+		}
 	}
 }
 

@@ -84,7 +84,8 @@ func scope(p plan.Scope) *routev3.ScopedRouteConfiguration {
 
 // capturedOutbound has a filter chain for each network, so that one that comes leaves the connections of others alone.
 func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
-	l := listener(p.Name, address("0.0.0.0", p.Port), corev3.TrafficDirection_OUTBOUND)
+	l := listener(p.Name, address(p.Addresses[0], p.Port), corev3.TrafficDirection_OUTBOUND)
+	l.AdditionalAddresses = furtherListeners(p.Addresses[1:], p.Port)
 	l.FilterChains = nil
 	for _, port := range capturePorts {
 		l.FilterChains = append(l.FilterChains, closed(port))
@@ -330,7 +331,7 @@ func probing(p plan.InboundListener) ([]*listenerv3.FilterChain, error) {
 func originalCluster(p plan.OriginalCluster) (*clusterv3.Cluster, error) {
 	c := &clusterv3.Cluster{
 		Name: p.Name, ConnectTimeout: duration(p.ConnectTimeout), CircuitBreakers: unbounded(), LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, UpstreamBindConfig: from(p.Source),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, UpstreamBindConfig: from(p.Sources),
 	}
 	if !p.Requests {
 		return c, nil
@@ -352,12 +353,28 @@ func anyTLS() (*corev3.TransportSocket, error) {
 	return socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{TlsParams: newestTLS()}})
 }
 
-// from binds an address as source; "": nothing.
-func from(source string) *corev3.BindConfig {
-	if source == "" {
+// from binds, of some addresses, the first one as source that is of the other side's family; without any nothing.
+func from(sources []string) *corev3.BindConfig {
+	if len(sources) == 0 {
 		return nil
 	}
-	return &corev3.BindConfig{SourceAddress: &corev3.SocketAddress{Address: source, PortSpecifier: &corev3.SocketAddress_PortValue{}}}
+	source := func(ip string) *corev3.SocketAddress {
+		return &corev3.SocketAddress{Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{}}
+	}
+	c := &corev3.BindConfig{SourceAddress: source(sources[0])}
+	for _, ip := range sources[1:] {
+		c.ExtraSourceAddresses = append(c.ExtraSourceAddresses, &corev3.ExtraSourceAddress{Address: source(ip)})
+	}
+	return c
+}
+
+// furtherListeners has a listener listen on more addresses.
+func furtherListeners(addresses []string, port int) []*listenerv3.AdditionalAddress {
+	var list []*listenerv3.AdditionalAddress
+	for _, ip := range addresses {
+		list = append(list, &listenerv3.AdditionalAddress{Address: address(ip, port)})
+	}
+	return list
 }
 
 // dialledEndpoints puts each group into a locality of its own, which is what Envoy can weigh.

@@ -155,16 +155,24 @@ func inner(p plan.InnerCluster) *clusterv3.Cluster {
 
 func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	c := &clusterv3.Cluster{
-		Name: p.Name, CircuitBreakers: unbounded(), ConnectTimeout: duration(p.ConnectTimeout), UpstreamBindConfig: from(p.Source),
+		Name: p.Name, CircuitBreakers: unbounded(), ConnectTimeout: duration(p.ConnectTimeout), UpstreamBindConfig: from(p.Sources),
 	}
-	if p.Target == "" {
+	if len(p.Targets) == 0 {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST} // the one in [targetState]
 		c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
 		return c, nil
 	}
-	target, err := netip.ParseAddrPort(p.Target)
+	first, err := netip.ParseAddrPort(p.Targets[0])
 	if err != nil {
 		return nil, err
+	}
+	target := host(first.Addr().String(), int(first.Port()))
+	for _, text := range p.Targets[1:] {
+		further, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return nil, err
+		}
+		also(target, further.Addr().String(), int(further.Port()))
 	}
 	speak := plan.SpeakHTTP1
 	if p.HTTP2 {
@@ -174,7 +182,7 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
 		ClusterName: p.Name,
 		Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: host(target.Addr().String(), int(target.Port()))}},
+			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: target}},
 		}},
 	}
 	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)})
@@ -198,15 +206,21 @@ func localityOf(list []plan.Endpoint) (*endpointv3.LocalityLbEndpoints, error) {
 	// gRPC refuses a locality that does not say which it is.
 	locality := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{}, LoadBalancingWeight: wrapperspb.UInt32(1)}
 	for _, e := range list {
-		if _, err := netip.ParseAddr(e.Address); err != nil {
-			return nil, err
+		at := host(e.Address, e.Port)
+		for _, ip := range e.Further {
+			also(at, ip, e.Port)
+		}
+		for _, ip := range append([]string{e.Address}, e.Further...) {
+			if _, err := netip.ParseAddr(ip); err != nil {
+				return nil, err
+			}
 		}
 		status := corev3.HealthStatus_HEALTHY
 		if e.Health == mesh.Draining {
 			status = corev3.HealthStatus_DRAINING
 		}
 		locality.LbEndpoints = append(locality.LbEndpoints, &endpointv3.LbEndpoint{
-			HostIdentifier: host(e.Address, e.Port),
+			HostIdentifier: at,
 			HealthStatus:   status,
 			Metadata:       endpointMetadata(e.Workload, e.Version, e.Proves),
 		})
@@ -233,6 +247,11 @@ func ads() *corev3.ConfigSource {
 
 func host(ip string, port int) *endpointv3.LbEndpoint_Endpoint {
 	return &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address(ip, port)}}
+}
+
+// also names one more address of an endpoint. Envoy tries the next one when one cannot be reached, or does not answer at once (RFC 8305).
+func also(e *endpointv3.LbEndpoint_Endpoint, ip string, port int) {
+	e.Endpoint.AdditionalAddresses = append(e.Endpoint.AdditionalAddresses, &endpointv3.Endpoint_AdditionalAddress{Address: address(ip, port)})
 }
 
 func address(ip string, port int) *corev3.Address {

@@ -47,6 +47,7 @@ const (
 // plain, and beside plain text the application's own TLS, which is passed on as it is.
 func inboundListener(p plan.InboundListener) (*listenerv3.Listener, error) {
 	l := listener(p.Name, address(p.Address, p.Port), corev3.TrafficDirection_INBOUND)
+	l.AdditionalAddresses = furtherListeners(p.Further, p.Port)
 	l.FilterChains = nil
 	if p.Captured {
 		l.BindToPort = wrapperspb.Bool(false)
@@ -166,8 +167,9 @@ func provenChain(p plan.InboundListener) (*listenerv3.FilterChain, error) {
 	return chain, nil
 }
 
-// provenStates says from where who has proven an identity comes: the address that its certificate was given to, or another
-// one. A certificate that names no address holds anywhere. Who comes from elsewhere gets no target.
+// provenStates says from where who has proven an identity comes: an address that its certificate was given to, or another
+// one. A certificate that names no address holds anywhere. Who comes from elsewhere gets no target. Addresses stand between commas, so
+// that one is looked for as a whole among several.
 func provenStates(p plan.InboundListener) []stateValue {
 	is := func(condition, then, otherwise string) string {
 		return "%CEL(" + condition + " ? " + then + " : '" + otherwise + "')%"
@@ -177,11 +179,12 @@ func provenStates(p plan.InboundListener) []stateValue {
 		target = "destination.address"
 	}
 	state := func(key string) string { return "filter_state['" + key + "']" }
+	text := func(key string) string { return "string(" + state(key) + ")" }
 	states := []stateValue{
-		{provenState, textKind, "%DOWNSTREAM_PEER_IP_SAN%"},
-		{remoteState, textKind, remoteValue},
+		{provenState, textKind, ",%DOWNSTREAM_PEER_IP_SAN%,"},
+		{remoteState, textKind, ",%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%,"},
 		{givenState, textKind, "given_to_%DOWNSTREAM_PEER_DNS_SAN%_at_%DOWNSTREAM_PEER_IP_SAN%"},
-		{placeState, textKind, is(state(provenState)+" == b'-' || "+state(provenState)+" == "+state(remoteState), "'"+ownPlace+"'", anotherPlace)},
+		{placeState, textKind, is(state(provenState)+" == b',-,' || "+text(provenState)+".contains("+text(remoteState)+")", "'"+ownPlace+"'", anotherPlace)},
 	}
 	if !p.HTTP {
 		states = append(states, stateValue{targetState, targetKind, is(inPlace(ownPlace), target, "-")})

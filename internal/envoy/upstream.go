@@ -47,13 +47,7 @@ func dns(resolvers []string) (*corev3.TypedExtensionConfig, error) {
 // anySource lets the system choose the source of connections to hosts outside the mesh: the workload's own address may
 // lead nowhere.
 func anySource() *corev3.BindConfig {
-	source := func(ip string) *corev3.SocketAddress {
-		return &corev3.SocketAddress{Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{}}
-	}
-	return &corev3.BindConfig{
-		SourceAddress:        source("0.0.0.0"),
-		ExtraSourceAddresses: []*corev3.ExtraSourceAddress{{Address: source("::")}},
-	}
+	return from([]string{"0.0.0.0", "::"})
 }
 
 // upstreamTLS adds TLS on the way to a server, whose certificate must bear the name that is verified.

@@ -11,7 +11,7 @@ import (
 )
 
 // PeerOf returns whom a leaf certificate speaks for (X509-SVID, 2 and 4). Its names are exactly one URI, at most one workload
-// and at most one address, and nothing else of any kind. It does not verify the certificate.
+// and at most one address of each family, and nothing else of any kind. It does not verify the certificate.
 func PeerOf(leaf *x509.Certificate) (Peer, error) {
 	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return Peer{}, errors.New("the certificate is an authority's and speaks for no workload")
@@ -27,14 +27,17 @@ func PeerOf(leaf *x509.Certificate) (Peer, error) {
 	if p.ID, err = Parse(names.URIs[0]); err != nil {
 		return Peer{}, fmt.Errorf("the certificate: %w", err)
 	}
-	if len(names.DNS) > 1 || len(names.Addresses) > 1 {
+	if len(names.DNS) > 1 || len(names.Addresses) > 2 {
 		return Peer{}, errors.New("the certificate has further names: a workload's has its SPIFFE ID, its name and its address")
 	}
 	if len(names.DNS) == 1 {
 		p.Workload = names.DNS[0]
 	}
-	if len(names.Addresses) == 1 {
+	if len(names.Addresses) > 0 {
 		p.Address = names.Addresses[0]
+	}
+	if len(names.Addresses) > 1 {
+		p.Further = names.Addresses[1]
 	}
 	if err := p.Check(); err != nil {
 		return Peer{}, fmt.Errorf("the certificate: %w", err)

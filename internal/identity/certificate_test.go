@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -45,6 +46,8 @@ func TestPeerOf(t *testing.T) {
 	t.Parallel()
 	root := identitytest.New(t, domain, now)
 	reviews := identitytest.Peer(domain, "reviews", "127.9.8.1")
+	dual := reviews
+	dual.Further = netip.MustParseAddr("fd00::1")
 	id := reviews.ID.String()
 	tests := []struct {
 		name   string
@@ -63,7 +66,9 @@ func TestPeerOf(t *testing.T) {
 		{"an empty fragment", reviews, named(t, name(6, id+"#")), "only letters"},
 		{"another spelling of the scheme", reviews, named(t, name(6, "SPIFFE"+strings.TrimPrefix(id, "spiffe"))), "not of the form"},
 		{"two workloads", reviews, func(c *x509.Certificate) { c.DNSNames = append(c.DNSNames, "a.default") }, "has further names"},
-		{"two addresses", reviews, func(c *x509.Certificate) { c.IPAddresses = append(c.IPAddresses, net.IP{127, 0, 0, 1}) }, "has further names"},
+		{"two addresses of one family", reviews, func(c *x509.Certificate) { c.IPAddresses = append(c.IPAddresses, net.IP{127, 0, 0, 1}) }, "none of another family"},
+		{"three addresses", dual, func(c *x509.Certificate) { c.IPAddresses = append(c.IPAddresses, net.IP{127, 0, 0, 1}) }, "has further names"},
+		{"an address of each family", dual, nil, ""},
 		{"an e-mail address", reviews, func(c *x509.Certificate) { c.EmailAddresses = []string{"a@b.c"} }, "a kind that no workload has"},
 		{"a kind that crypto/x509 leaves out", reviews, named(t, name(6, id), name(8, "\x2a")), "a kind that no workload has"},
 		{"a workload of another namespace", reviews, func(c *x509.Certificate) { c.DNSNames = []string{"reviews-v1-0.other"} }, "not of the namespace"},

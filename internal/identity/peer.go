@@ -12,6 +12,18 @@ type Peer struct {
 	ID       ID
 	Workload string     // the instance it was given to, "reviews-v2-0.default"; "": it is no instance's
 	Address  netip.Addr // of that instance; invalid: not known when it was given
+	Further  netip.Addr // with Address: its address of the other family; invalid: it has none
+}
+
+// Addresses returns those that the peer has.
+func (p Peer) Addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, a := range []netip.Addr{p.Address, p.Further} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // String returns the ID with what is known of the instance behind it.
@@ -20,8 +32,8 @@ func (p Peer) String() string {
 	if p.Workload != "" {
 		text += " " + p.Workload
 	}
-	if p.Address.IsValid() {
-		text += " " + p.Address.String()
+	for _, a := range p.Addresses() {
+		text += " " + a.String()
 	}
 	return text
 }
@@ -34,8 +46,13 @@ func (p Peer) Check() error {
 	if err := p.ID.Check(); err != nil {
 		return err
 	}
-	if p.Address.IsValid() && (p.Address.Is4In6() || p.Address.Zone() != "" || p.Address.IsUnspecified() || p.Address.IsMulticast()) {
-		return fmt.Errorf("%s is no workload's address", p.Address)
+	for _, a := range p.Addresses() {
+		if a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+			return fmt.Errorf("%s is no workload's address", a)
+		}
+	}
+	if p.Further.IsValid() && (!p.Address.IsValid() || p.Further.Is4() == p.Address.Is4()) {
+		return fmt.Errorf("%s is a further address of a workload that has none of another family", p.Further)
 	}
 	if p.Workload == "" {
 		if p.Address.IsValid() {

@@ -148,9 +148,14 @@ func addressesOf(value any) map[string]struct{} {
 	case *EndpointSet:
 		for i := range v.Endpoints {
 			add(v.Endpoints[i].Address)
+			for _, a := range v.Endpoints[i].Further {
+				add(a)
+			}
 		}
 	case *Workload:
-		add(v.Address)
+		for _, a := range v.Addresses() {
+			add(a)
+		}
 	}
 	return found
 }

@@ -88,8 +88,9 @@ const (
 
 // Endpoint is one address of one workload instance.
 type Endpoint struct {
-	Address  string         `json:"address"` // IP address
-	Ports    map[string]int `json:"ports"`   // by the service's port name: the port to dial
+	Address  string         `json:"address"`           // IP address
+	Further  []string       `json:"further,omitempty"` // other addresses of the same, as a pod's of the other family: where Address is not reached, these may be
+	Ports    map[string]int `json:"ports"`             // by the service's port name: the port to dial
 	Labels   Labels         `json:"labels,omitempty"`
 	Workload string         `json:"workload,omitempty"` // name of the instance, "" when not known
 	Account  string         `json:"account,omitempty"`  // service account, "" when it has no identity: it is called in plain text

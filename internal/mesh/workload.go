@@ -79,6 +79,7 @@ type Workload struct {
 	Account   string     `json:"account"` // service account
 	Labels    Labels     `json:"labels,omitempty"`
 	Address   string     `json:"address"`           // IP address of its own, listened on and bound as source
+	Further   []string   `json:"further,omitempty"` // with Capture: its other addresses, as a pod's of the other family
 	Outbound  int        `json:"outbound"`          // port on Address where its proxy takes the workload's own requests; of an ingress, port of the door
 	Door      string     `json:"door,omitempty"`    // of an ingress: IP address where requests from outside come in
 	DoorTLS   int        `json:"doorTLS,omitempty"` // of an ingress: port of the door for TLS; 0: none
@@ -104,8 +105,24 @@ func (w *Workload) ID() ProxyID { return NewProxyID(w.Name, w.Namespace) }
 
 // HasAddress tells whether an address is the workload's, however that is spelled.
 func (w *Workload) HasAddress(a netip.Addr) bool {
-	own, err := netip.ParseAddr(w.Address)
-	return err == nil && own.Unmap() == a.Unmap()
+	return slices.ContainsFunc(w.Addresses(), func(text string) bool {
+		own, err := netip.ParseAddr(text)
+		return err == nil && own.Unmap() == a.Unmap()
+	})
+}
+
+// Addresses returns all addresses of the workload, the first one first.
+func (w *Workload) Addresses() []string { return append([]string{w.Address}, w.Further...) }
+
+// AddressLike returns the first of some addresses that is of the family of another one, from where that one is called; without one the
+// first of all.
+func AddressLike(other netip.Addr, addresses ...string) string {
+	for _, text := range addresses {
+		if a, err := netip.ParseAddr(text); err == nil && a.Unmap().Is4() == other.Unmap().Is4() {
+			return text
+		}
+	}
+	return addresses[0]
 }
 
 // ProbeKind says how a node asks a workload how it is.

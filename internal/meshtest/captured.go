@@ -19,16 +19,27 @@ import (
 	"github.com/lateen-mesh/lateen/internal/netns"
 )
 
-// ServiceRange is where services have their addresses in a mesh with pods.
-const ServiceRange = "10.96.0.0/16"
+// ServiceRange and ServiceRange6 are where services have their addresses in a mesh with pods.
+const (
+	ServiceRange  = "10.96.0.0/16"
+	ServiceRange6 = "fd00:96::/112"
+)
 
 // NewCaptured starts a control plane on a network of pods, and a mesh whose services have addresses. It must run in a network
 // namespace of its own ([netns.Run]). Instances with [Spec.Capture] run in pods.
 func NewCaptured(t *testing.T, config Config) *Mesh {
 	t.Helper()
 	config.Version, config.network = cmp.Or(config.Version, "test"), netns.NewNetwork(t)
+	if len(config.Families) == 0 {
+		config.Families = []netns.Family{netns.IPv4}
+	}
 	m := NewWith(t, config)
-	m.Set(func(s *mesh.Settings) { s.ServiceRanges = []string{ServiceRange} })
+	m.Set(func(s *mesh.Settings) {
+		s.ServiceRanges = []string{ServiceRange}
+		if slices.Contains(config.Families, netns.IPv6) {
+			s.ServiceRanges = append(s.ServiceRanges, ServiceRange6)
+		}
+	})
 	return m
 }
 
@@ -45,9 +56,19 @@ type pod struct {
 }
 
 // newPod makes a pod whose traffic is captured.
-func (m *Mesh) newPod(name string, c capture.Config) *pod {
+func (m *Mesh) newPod(name string, c capture.Config, families []netns.Family) *pod {
 	m.t.Helper()
-	p := &pod{Pod: m.config.network.Pod(name)}
+	if len(families) == 0 {
+		families = m.config.Families
+	}
+	p := &pod{Pod: m.config.network.Pod(name, families...)}
+	for _, a := range p.Addresses {
+		if strings.Contains(a, ":") {
+			c.Families = append(c.Families, capture.IPv6)
+		} else {
+			c.Families = append(c.Families, capture.IPv4)
+		}
+	}
 	if err := p.Do(func() error { return capture.Apply(m.t.Context(), c, m.log(name)) }); err != nil {
 		m.t.Fatal(err)
 	}
@@ -62,14 +83,14 @@ func (m *Mesh) newPod(name string, c capture.Config) *pod {
 }
 
 // intoPod makes a workload one that runs in a pod of its own.
-func (m *Mesh) intoPod(w *mesh.Workload) *pod {
+func (m *Mesh) intoPod(w *mesh.Workload, families ...netns.Family) *pod {
 	m.t.Helper()
 	var c capture.Config
 	if in := w.Inbound; in != nil {
 		c.Take, c.Keep = in.Take, append(slices.Clone(in.Keep), mesh.AgentMetricsPort, mesh.AgentHealthPort)
 	}
-	p := m.newPod(w.Name, c)
-	w.Capture, w.Address, w.Outbound = true, p.Address, 0
+	p := m.newPod(w.Name, c, families)
+	w.Capture, w.Address, w.Further, w.Outbound = true, p.Address, p.Addresses[1:], 0
 	return p
 }
 
@@ -78,7 +99,7 @@ func (m *Mesh) startCaptured(s Spec) *Instance {
 	m.t.Helper()
 	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
 	w.Account, w.Probes, w.Inbound = cmp.Or(s.Account, w.Account), s.Probes, s.Inbound
-	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w)}
+	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w, s.Families...)}
 	client := i.Client()
 	host := HostOf(s.Service)
 	svc := &mesh.Service{Host: host, Name: s.Service, Namespace: Namespace, Headless: s.Headless}
@@ -93,7 +114,7 @@ func (m *Mesh) startCaptured(s Spec) *Instance {
 	m.Edit(func(r *mesh.Registry) {
 		if !slices.ContainsFunc(r.Services, func(known *mesh.Service) bool { return known.Host == host }) {
 			if !s.Headless {
-				svc.Addresses = []string{fmt.Sprintf("10.96.0.%d", len(r.Services)+1)}
+				svc.Addresses = m.serviceAddresses(len(r.Services) + 1)
 			}
 			r.Services = append(r.Services, svc)
 		}
@@ -103,11 +124,25 @@ func (m *Mesh) startCaptured(s Spec) *Instance {
 	return i
 }
 
-// CapturedCaller starts an instance in a pod that serves nothing and only calls.
-func (m *Mesh) CapturedCaller(name string, labels mesh.Labels) *Instance {
+// serviceAddresses returns the addresses of the service with a number, of the families that the mesh has.
+func (m *Mesh) serviceAddresses(number int) []string {
+	var all []string
+	for _, f := range m.config.Families {
+		if f == netns.IPv6 {
+			all = append(all, fmt.Sprintf("fd00:96::%x", number))
+		} else {
+			all = append(all, fmt.Sprintf("10.96.0.%d", number))
+		}
+	}
+	return all
+}
+
+// CapturedCaller starts an instance in a pod that serves nothing and only calls. The pod has addresses of some families; without any, of
+// those that [Config.Families] has.
+func (m *Mesh) CapturedCaller(name string, labels mesh.Labels, families ...netns.Family) *Instance {
 	m.t.Helper()
 	w := m.workload(name, mesh.Sidecar, labels)
-	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w)}
+	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w, families...)}
 	m.launched(i)
 	return i
 }
@@ -123,6 +158,19 @@ func (m *Mesh) ServiceAddress(service string) string {
 		}
 	}
 	return m.addresses[service]
+}
+
+// ServiceAddresses returns all addresses of a service.
+func (m *Mesh) ServiceAddresses(service string) []string {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, svc := range m.registry.Services {
+		if svc.Host == HostOf(service) {
+			return slices.Clone(svc.Addresses)
+		}
+	}
+	return nil
 }
 
 // dialCaptured dials as an application in the instance's pod: an IP address as it is, the name of a service at its address, or the last

@@ -18,6 +18,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/netns"
 )
 
 // ServicePort is the port of every service that [Mesh.Start] makes.
@@ -51,8 +52,9 @@ type Spec struct {
 	Ports            []SpecPort
 	Upstreams        []mesh.Upstream // Listen is chosen
 
-	Capture  bool // it runs in a pod, and its traffic is captured
-	Headless bool // with Capture: the service has no address
+	Capture  bool           // it runs in a pod, and its traffic is captured
+	Families []netns.Family // with Capture: of which the pod has addresses; none: as [Config.Families] has it
+	Headless bool           // with Capture: the service has no address
 	Probes   []mesh.Probe
 	Inbound  *mesh.Inbound // with Capture: connections that its proxy does not take
 }
@@ -213,7 +215,7 @@ func (m *Mesh) setEndpoint(i *Instance, health mesh.Health) {
 			})
 			if health != "" {
 				set.Endpoints = append(set.Endpoints, mesh.Endpoint{
-					Address: i.Address, Ports: portsOf(i.Workload, s.Host, r), Labels: i.Labels, Workload: i.Name,
+					Address: i.Address, Further: i.Further, Ports: portsOf(i.Workload, s.Host, r), Labels: i.Labels, Workload: i.Name,
 					Account: i.Account, Inbound: i.Inbound, Health: health,
 				})
 			}

@@ -71,6 +71,8 @@ type Config struct {
 	Alter   func(*xds.Resource) // see [push.Config]
 	CertTTL time.Duration       // of workloads' certificates; 0: a day
 	network *netns.Network      // on which captured instances are
+	// Families are those of which captured instances and their services have addresses, the first one first; none: IPv4.
+	Families []netns.Family
 	// Plain gives the instances no identity: their Envoys are told over plain xDS what to do.
 	Plain bool
 	// Serve runs a control plane on a state folder outside this process, which answers over mutual TLS at an address, and
@@ -138,7 +140,11 @@ func (m *Mesh) startPlaneAs(c serve.Config) {
 // listenSecure listens where agents and Envoys with an identity find the control plane.
 func (m *Mesh) listenSecure() net.Listener {
 	m.t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.WithoutCancel(m.t.Context()), "tcp", m.Secure)
+	address := m.Secure
+	if m.config.network != nil { // pods may know one family only
+		address = ":" + strconv.Itoa(securePort)
+	}
+	l, err := new(net.ListenConfig).Listen(context.WithoutCancel(m.t.Context()), "tcp", address)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -418,14 +424,22 @@ func (m *Mesh) agentConfig(i *Instance, events io.Writer) agent.Config {
 	if m.config.Plain {
 		c.PlainXDS = "unix:" + serve.XDSSocket(m.Dir)
 	} else {
-		c.ControlPlane, c.Tokens = m.Secure, func(ctx context.Context) (string, error) { return m.Token(ctx, w) }
+		c.ControlPlane = m.Secure
+		if i.pod != nil && len(i.Addresses()) == 1 && strings.Contains(i.Address, ":") {
+			c.ControlPlane = net.JoinHostPort(netns.NodeAddress6, strconv.Itoa(securePort))
+		}
+		c.Tokens = func(ctx context.Context) (string, error) { return m.Token(ctx, w) }
 	}
 	return c
 }
 
 // Token returns a join token for a workload.
 func (m *Mesh) Token(ctx context.Context, w *mesh.Workload) (string, error) {
-	token, err := m.API.NewToken(ctx, api.NewToken{Workload: w.Name, Namespace: w.Namespace, Account: w.Account, Address: w.Address})
+	asked := api.NewToken{Workload: w.Name, Namespace: w.Namespace, Account: w.Account, Address: w.Address}
+	if len(w.Further) > 0 {
+		asked.Further = w.Further[0]
+	}
+	token, err := m.API.NewToken(ctx, asked)
 	return token.Token, err
 }
 

@@ -13,6 +13,7 @@ import (
 type CapturedOutbound struct {
 	Name        string        `json:"name"`
 	Workload    string        `json:"workload"`
+	Addresses   []string      `json:"addresses"` // that it listens on
 	Port        int           `json:"port"`
 	Requests    []string      `json:"requests"`    // networks: requests to an address there are steered by the routes of its scope
 	Bytes       []string      `json:"bytes"`       // networks: other connections go to a cluster for their address, which is asked for
@@ -40,7 +41,7 @@ type Scope struct {
 // OriginalCluster leads to where a captured connection was going to.
 type OriginalCluster struct {
 	Name           string        `json:"name"`
-	Source         string        `json:"source,omitempty"`   // address that is bound as source
+	Sources        []string      `json:"sources,omitempty"`  // addresses of which the one is bound as source that is of the other side's family
 	Requests       bool          `json:"requests,omitempty"` // as the caller speaks them; else bytes
 	TLS            bool          `json:"tls,omitempty"`      // with Requests: in TLS, whatever certificate is shown
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
@@ -60,12 +61,32 @@ type Group struct {
 	Endpoints []Endpoint `json:"endpoints"`
 }
 
-const (
-	// fromProxy is the source of what a proxy hands to the application beside it, by which it is told from what is to be captured.
-	fromProxy = "127.0.0.6"
-	// anyAddress is listened on to take connections whatever address they were made to.
-	anyAddress = "0.0.0.0"
-)
+// fromProxy returns the sources of what a proxy hands to the application beside it, by which it is told from what is to be captured: one
+// for each family of the workload's addresses.
+func fromProxy(addresses []string) []string {
+	return ofFamilies(addresses, mesh.FromProxyIPv4, mesh.FromProxyIPv6)
+}
+
+// anyAddress returns what is listened on to take connections whatever address they were made to: of families that the workload has no
+// address of nothing comes, and its host may not know them.
+func anyAddress(addresses []string) []string { return ofFamilies(addresses, "0.0.0.0", "::") }
+
+// ofFamilies returns what stands for each family that some addresses are of; of IPv4 where there is none.
+func ofFamilies(addresses []string, v4, v6 string) []string {
+	has := map[bool]bool{}
+	for _, text := range addresses {
+		if a, err := netip.ParseAddr(text); err == nil {
+			has[a.Unmap().Is4()] = true
+		}
+	}
+	switch {
+	case !has[false]:
+		return []string{v4}
+	case !has[true]:
+		return []string{v6}
+	}
+	return []string{v4, v6}
+}
 
 // Needs returns nothing: routes and clusters are asked for.
 func (CapturedOutbound) Needs() []mesh.Subset { return nil }
@@ -82,7 +103,7 @@ func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	services := networks(v.Services)
 	p := CapturedOutbound{
-		Name: v.Name, Workload: v.Workload, Port: mesh.OutboundPort, Requests: services, Dialled: view.DialledPrefix,
+		Name: v.Name, Workload: v.Workload, Addresses: anyAddress(v.Addresses), Port: mesh.OutboundPort, Requests: services, Dialled: view.DialledPrefix,
 		Passthrough: view.Passthrough,
 		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
 	}
@@ -122,9 +143,10 @@ func withinNetworks(network string, others []string) bool {
 }
 
 func capturedInbound(v view.CapturedInbound) CapturedInbound {
+	listen := anyAddress(v.Addresses)
 	return CapturedInbound{
 		InboundListener: InboundListener{
-			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: anyAddress, Port: mesh.InboundPort, Cluster: view.Inbound,
+			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: listen[0], Further: listen[1:], Port: mesh.InboundPort, Cluster: view.Inbound,
 			NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL), Original: true,
 		},
 		Ports: v.Ports,
@@ -132,10 +154,10 @@ func capturedInbound(v view.CapturedInbound) CapturedInbound {
 }
 
 func originalCluster(v view.OriginalCluster) OriginalCluster {
-	p := OriginalCluster{Name: v.Name, Source: fromProxy, ConnectTimeout: connectTimeout}
+	p := OriginalCluster{Name: v.Name, Sources: fromProxy(v.Addresses), ConnectTimeout: connectTimeout}
 	switch v.Name {
 	case view.Passthrough:
-		p.Source, p.ConnectTimeout = "", passTimeout
+		p.Sources, p.ConnectTimeout = nil, passTimeout
 	case view.Probes:
 		p.Requests = true
 	case view.SecureProbes:

@@ -7,6 +7,7 @@
 package plan
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -123,11 +124,11 @@ type Endpoint = view.Endpoint
 // InboundCluster is the application behind a served port.
 type InboundCluster struct {
 	Name           string        `json:"name"`
-	Target         string        `json:"target,omitempty"` // "": each connection says it, see [InboundListener]
+	Targets        []string      `json:"targets,omitempty"` // places of the same application, to be tried in turn; none: each connection says it, see [InboundListener]
 	HTTP2          bool          `json:"http2,omitempty"`
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 	IdleTimeout    mesh.Duration `json:"idleTimeout"`
-	Source         string        `json:"source,omitempty"` // address that is bound as source
+	Sources        []string      `json:"sources,omitempty"` // addresses of which the one is bound as source that is of the other side's family
 }
 
 // OnDemandRoutes is a set of virtual hosts of which a proxy asks for those that it needs.
@@ -182,6 +183,7 @@ type InboundListener struct {
 	Host     mesh.Host `json:"host"`
 	Version  string    `json:"version,omitempty"`
 	Address  string    `json:"address"`
+	Further  []string  `json:"further,omitempty"` // other addresses that it takes them at
 	Port     int       `json:"port"`
 	Cluster  string    `json:"cluster"`
 	HTTP     bool      `json:"http"` // else bytes
@@ -207,14 +209,17 @@ type InboundListener struct {
 func inboundListener(v view.InboundListener) InboundListener {
 	l := InboundListener{
 		Name: v.Name, Workload: v.Workload, Host: v.Serving.Host, Version: v.Version,
-		Address: v.Address, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
+		Address: v.Address, Further: v.Further, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
 		NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL),
 		Captured: v.Captured, Probes: probeRoutes(v, view.Probes), SecureProbes: probeRoutes(v, view.SecureProbes),
 	}
-	if l.HTTP {
+	switch {
+	case l.HTTP:
 		// The caller's side decides how long a request may take; this side only passes it on.
 		l.Route = Route{Name: "inbound", Path: anyPath, Cluster: v.Name, Idle: idleTimeout, Retry: unsentOnly}
-	} else {
+	case v.Captured:
+		l.Original = true
+	default:
 		l.Target = v.Serving.Target
 	}
 	return l
@@ -224,11 +229,19 @@ func inboundCluster(v view.InboundCluster) InboundCluster {
 	c := InboundCluster{
 		Name: v.Name, HTTP2: v.Serving.Protocol.IsHTTP2(), ConnectTimeout: connectTimeout, IdleTimeout: applicationIdleTimeout,
 	}
-	if v.Serving.Protocol.IsHTTP() {
-		c.Target = v.Serving.Target
-	}
 	if v.Captured {
-		c.Source = fromProxy
+		c.Sources = fromProxy(v.Addresses)
+	}
+	if !v.Serving.Protocol.IsHTTP() {
+		return c
+	}
+	for _, a := range v.Addresses {
+		if ip, err := netip.ParseAddr(a); err == nil {
+			c.Targets = append(c.Targets, netip.AddrPortFrom(ip.Unmap(), uint16(v.Serving.Listen)).String()) //nolint:gosec // a port
+		}
+	}
+	if !v.Captured {
+		c.Targets = []string{v.Serving.Target}
 	}
 	return c
 }

@@ -85,10 +85,6 @@ func callOf(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) view.ID {
 // captured returns the request as a captured workload sends it, to the address of the service that its authority names, and the
 // routes that it meets there.
 func captured(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) (view.ID, explain.Request, error) {
-	address, _ := netip.ParseAddr(w.Address)
-	if !r.Source.IsValid() {
-		r.Source = address
-	}
 	if r.Scheme == "https" || r.Method == http.MethodConnect {
 		return view.ID{}, r, fmt.Errorf("what a captured workload sends to %s over TLS are bytes to its proxy, not requests", r.Authority)
 	}
@@ -97,12 +93,16 @@ func captured(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) (view.ID, e
 		return view.ID{}, r, fmt.Errorf("no service has an address and port for %s: what goes there is not steered by requests, but "+
 			"passed on to the place that it names", r.Authority)
 	}
+	at, err := netip.ParseAddrPort(scopes[0].Name)
+	if err == nil && !r.Source.IsValid() {
+		r.Source, _ = netip.ParseAddr(mesh.AddressLike(at.Addr(), w.Addresses()...))
+	}
 	v, _ := view.Cut(s, view.Caller{}, scopes[0])
 	scope, ok := v.(view.Scope)
 	if !ok {
 		return scopes[0], r, nil
 	}
-	if at, err := netip.ParseAddrPort(scope.Name); err == nil && !r.Dialled.IsValid() {
+	if err == nil && !r.Dialled.IsValid() {
 		r.Dialled = at.Addr()
 	}
 	return view.ID{Kind: view.KindRoutes, Name: scope.Routes}, r, nil

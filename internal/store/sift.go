@@ -83,6 +83,16 @@ func (g *given) twice(k mesh.Key, object mesh.Ref, source string) {
 	}
 }
 
+// badAddress returns the first address of an endpoint that is none.
+func badAddress(e mesh.Endpoint) (text string, err error) {
+	for _, text := range append([]string{e.Address}, e.Further...) {
+		if _, err := netip.ParseAddr(text); err != nil {
+			return text, err
+		}
+	}
+	return "", nil
+}
+
 // soundEndpoints returns the set without endpoints and ports that nobody could dial: itself if there are none.
 func soundEndpoints(set *mesh.EndpointSet) (*mesh.EndpointSet, []mesh.Problem) {
 	var addresses, ports int
@@ -94,7 +104,7 @@ func soundEndpoints(set *mesh.EndpointSet) (*mesh.EndpointSet, []mesh.Problem) {
 	}
 	var sound []mesh.Endpoint
 	for i, e := range set.Endpoints {
-		_, err := netip.ParseAddr(e.Address)
+		wrong, err := badAddress(e)
 		bad, isBad := badPort(e.Ports)
 		if (err != nil || isBad) && sound == nil {
 			sound = append(make([]mesh.Endpoint, 0, len(set.Endpoints)), set.Endpoints[:i]...)
@@ -102,7 +112,7 @@ func soundEndpoints(set *mesh.EndpointSet) (*mesh.EndpointSet, []mesh.Problem) {
 		switch {
 		case err != nil:
 			if addresses++; addresses == 1 {
-				say("an endpoint is left out: its address %.60q is no IP address", e.Address)
+				say("an endpoint is left out: its address %.60q is no IP address", wrong)
 			}
 			continue
 		case isBad:

@@ -28,6 +28,7 @@ type Caller struct {
 	Labels    mesh.Labels    `json:"labels,omitempty"`
 	Serves    []Served       `json:"serves,omitempty"`  // sorted
 	Address   string         `json:"address,omitempty"` // its own: known only where bytes are steered by it
+	Further   []string       `json:"further,omitempty"` // its other addresses, known as that one
 	Plain     bool           `json:"plain,omitempty"`   // it has no identity, so it can only speak and take plain text
 }
 
@@ -39,7 +40,7 @@ type Served struct {
 
 // CallerOf returns the facts about the proxy beside the workload.
 func CallerOf(w *mesh.Workload) Caller {
-	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels, Address: w.Address}
+	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels, Address: w.Address, Further: w.Further}
 	c.Plain = w.Type == mesh.Proxyless // its library speaks TLS only if the program asks it to
 	for _, s := range w.Serves {
 		c.Serves = append(c.Serves, Served{Host: s.Host, Port: s.Port})
@@ -63,7 +64,7 @@ func (c Caller) Project(id ID) Caller {
 	case id.Kind == KindCluster && !id.isList():
 		return Caller{Plain: c.Plain}
 	case id.isList():
-		c.Proxy, c.Address, c.Plain = "", "", false
+		c.Proxy, c.Address, c.Further, c.Plain = "", "", nil, false
 		return c
 	case c.Type == mesh.Proxyless && id.Kind == KindListener:
 		return Caller{Type: c.Type, Namespace: c.Namespace}
@@ -71,7 +72,7 @@ func (c Caller) Project(id ID) Caller {
 		c.Proxy, c.Plain = "", false
 		return c
 	case id.Kind == KindVirtualHost || id.Kind == KindRoutes:
-		c.Proxy, c.Address, c.Plain = "", "", false
+		c.Proxy, c.Address, c.Further, c.Plain = "", "", nil, false
 		return c
 	case id.Kind == KindSecret:
 		return Caller{Type: c.Type, Plain: c.Plain}

@@ -11,11 +11,12 @@ import (
 
 // CapturedOutbound takes every connection that a captured workload makes, whatever it is for.
 type CapturedOutbound struct {
-	Name     string   `json:"name"`
-	Workload string   `json:"workload"`
-	Services []string `json:"services"` // networks in which services have their addresses, and nobody else has
-	Mesh     []string `json:"mesh"`     // networks in which endpoints and workloads are
-	NoLog    bool     `json:"noLog,omitempty"`
+	Name      string   `json:"name"`
+	Workload  string   `json:"workload"`
+	Addresses []string `json:"addresses"` // of the workload
+	Services  []string `json:"services"`  // networks in which services have their addresses, and nobody else has
+	Mesh      []string `json:"mesh"`      // networks in which endpoints and workloads are
+	NoLog     bool     `json:"noLog,omitempty"`
 }
 
 // Scope tells captured workloads by which routes requests to one address and port of a service are steered.
@@ -157,7 +158,7 @@ func (r *reader) dialled(c Caller, name string) (d Dialled, at netip.AddrPort, o
 	d.Rules = r.rules(c, d.Host)
 	d.Policies = r.policies(c, d.Host, d.Rules)
 	if slices.ContainsFunc(d.Rules, func(rule *mesh.RouteRule) bool { return rule.TCP != nil }) {
-		d.Source = c.Address
+		d.Source = mesh.AddressLike(at.Addr(), append([]string{c.Address}, c.Further...)...)
 	}
 	return d, at, true
 }
@@ -255,7 +256,7 @@ func (r *reader) place(c Caller, at netip.AddrPort) (*Cluster, Endpoint) {
 		}
 		for _, e := range r.endpoints(h) {
 			for _, port := range svc.Ports {
-				if own, err := netip.ParseAddr(e.Address); err == nil && own.Unmap() == at.Addr() && e.Ports[port.Name] == int(at.Port()) {
+				if isAt(e, at.Addr()) && e.Ports[port.Name] == int(at.Port()) {
 					identity := r.snapshot.Realm().IdentityOf(svc.Namespace, e.Account)
 					found := Endpoint{Workload: e.Workload, Version: e.Labels["version"]}
 					speak := r.stance(h).Port(port.Number).Speak
@@ -268,6 +269,14 @@ func (r *reader) place(c Caller, at netip.AddrPort) (*Cluster, Endpoint) {
 		}
 	}
 	return nil, Endpoint{}
+}
+
+// isAt tells whether an address is one of an endpoint's.
+func isAt(e mesh.Endpoint, a netip.Addr) bool {
+	return slices.ContainsFunc(append([]string{e.Address}, e.Further...), func(text string) bool {
+		own, err := netip.ParseAddr(text)
+		return err == nil && own.Unmap() == a
+	})
 }
 
 func (r *reader) placeOf(c Caller, at netip.AddrPort, s mesh.Subset, speak mesh.Transport, identity string, e Endpoint) (*Cluster, Endpoint) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -112,7 +113,7 @@ func (k Classes) Equal(o Classes) bool {
 // Of names the class of a caller: callers of one group and class get equal views.
 func (k Classes) Of(c Caller) string {
 	if k.whole {
-		c.Proxy, c.Address, c.Plain = "", "", false // which no such view reads
+		c.Proxy, c.Address, c.Further, c.Plain = "", "", nil, false // which no such view reads
 		return c.Key()
 	}
 	class := make([]byte, 0, len(k.sources)+len(c.Address))
@@ -124,7 +125,7 @@ func (k Classes) Of(c Caller) string {
 		class = append(class, bit)
 	}
 	if k.address {
-		class = append(class, c.Address...)
+		class = append(class, strings.Join(append([]string{c.Address}, c.Further...), " ")...)
 	}
 	return string(class)
 }

@@ -46,6 +46,7 @@ type Endpoints struct {
 // Endpoint is one address of the subset.
 type Endpoint struct {
 	Address  string      `json:"address"`
+	Further  []string    `json:"further,omitempty"` // other addresses of the same
 	Port     int         `json:"port"`
 	Workload string      `json:"workload,omitempty"`
 	Version  string      `json:"version,omitempty"` // label "version"
@@ -157,7 +158,7 @@ func (r *reader) subsetEndpoints(name string) View {
 		if number := e.Ports[port.Name]; dialable(e.Address, number) && subset.Labels.Select(e.Labels) {
 			past := id != "" && r.pastProxy(svc, e, number)
 			v.Endpoints = append(v.Endpoints, Endpoint{
-				Address: e.Address, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
+				Address: e.Address, Further: e.Further, Port: number, Workload: e.Workload, Version: e.Labels["version"], Health: e.Health,
 				Proves: id != "" && !past, Past: past,
 			})
 		}

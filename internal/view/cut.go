@@ -24,6 +24,8 @@ type InboundCluster struct {
 	Serving mesh.Serving `json:"serving"`
 	// Captured tells that what goes to the application must be told from what is captured on the way to it.
 	Captured bool `json:"captured,omitempty"`
+	// Addresses are, with Captured, those of the workload.
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // InboundListener takes requests for one served port.
@@ -32,6 +34,7 @@ type InboundListener struct {
 	Workload string       `json:"workload"` // ID of the proxy
 	Version  string       `json:"version,omitempty"`
 	Address  string       `json:"address"`
+	Further  []string     `json:"further,omitempty"` // other addresses that it takes them at
 	Serving  mesh.Serving `json:"serving"`
 	NoLog    bool         `json:"noLog,omitempty"`
 	// Accept is what callers may speak. Those who prove who they are do it by a certificate of the trust domain, which holds

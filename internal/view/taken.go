@@ -3,7 +3,6 @@ package view
 import (
 	"cmp"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -15,6 +14,7 @@ type CapturedInbound struct {
 	Name        string         `json:"name"`
 	Workload    string         `json:"workload"`
 	Version     string         `json:"version,omitempty"`
+	Addresses   []string       `json:"addresses"`       // of the workload
 	Ports       []int          `json:"ports,omitempty"` // that have a listener of their own, sorted
 	NoLog       bool           `json:"noLog,omitempty"`
 	Accept      mesh.Transport `json:"accept"`
@@ -24,7 +24,8 @@ type CapturedInbound struct {
 
 // OriginalCluster leads to where a captured connection was going to.
 type OriginalCluster struct {
-	Name string `json:"name"` // [Passthrough], [Inbound], [Probes] or [SecureProbes]
+	Name      string   `json:"name"`      // [Passthrough], [Inbound], [Probes] or [SecureProbes]
+	Addresses []string `json:"addresses"` // of the workload
 }
 
 func (CapturedInbound) view() {}
@@ -59,9 +60,6 @@ func takenAt(w *mesh.Workload, listen int) mesh.Serving {
 		}
 	}
 	taken.Listen = listen
-	if address, err := netip.ParseAddr(w.Address); err == nil {
-		taken.Target = spot(address, listen)
-	}
 	return taken
 }
 
@@ -104,7 +102,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 		return r.capturedOutbound(w)
 	case ID{KindListener, Inbound}:
 		v := CapturedInbound{
-			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
+			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Addresses: w.Addresses(), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
 			Accept: mesh.Plain,
 		}
 		if !c.Plain {
@@ -113,7 +111,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 		}
 		return v
 	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, SecureProbes}, ID{KindCluster, Passthrough}:
-		return OriginalCluster{Name: id.Name}
+		return OriginalCluster{Name: id.Name, Addresses: w.Addresses()}
 	}
 	for _, listen := range takenPorts(w) {
 		if id.Name != inboundName(listen) {
@@ -121,7 +119,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 		}
 		s := takenAt(w, listen)
 		if id.Kind == KindCluster {
-			return InboundCluster{Name: id.Name, Serving: s, Captured: true}
+			return InboundCluster{Name: id.Name, Serving: s, Captured: true, Addresses: w.Addresses()}
 		}
 		return r.capturedPort(c, w, s)
 	}
@@ -129,7 +127,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 }
 
 func (r *reader) capturedOutbound(w *mesh.Workload) View {
-	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
+	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Addresses: w.Addresses(), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
 	r.note(mesh.KindRanges, "")
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
@@ -147,7 +145,7 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 // capturedPort cuts the listener for one port of a captured workload.
 func (r *reader) capturedPort(c Caller, w *mesh.Workload, s mesh.Serving) View {
 	v := InboundListener{
-		Name: inboundName(s.Listen), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Serving: s,
+		Name: inboundName(s.Listen), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Further: w.Further, Serving: s,
 		NoLog: r.settings().NoAccessLog, Accept: mesh.Plain, Captured: true,
 	}
 	if c.Plain {

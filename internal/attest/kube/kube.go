@@ -117,7 +117,7 @@ func (a *Attestor) peer(ctx context.Context, token string) (identity.Peer, error
 	if err := attest.CheckPeer(peer); err != nil {
 		return identity.Peer{}, attest.Refuse("the pod %s of namespace %s can have no certificate: %v", b.pod, b.namespace, err)
 	}
-	if peer.Address, err = a.address(ctx, b); err != nil {
+	if peer.Address, peer.Further, err = a.addresses(ctx, b); err != nil {
 		return identity.Peer{}, err
 	}
 	return peer, peer.Check()
@@ -183,32 +183,49 @@ func only(values authenticationv1.ExtraValue) string {
 	return values[0]
 }
 
-// address returns where the pod is, once the API server knows that.
-func (a *Attestor) address(ctx context.Context, b bearer) (netip.Addr, error) {
+// addresses returns where the pod is, once the API server knows that, and its address of the other family, if it has one.
+func (a *Attestor) addresses(ctx context.Context, b bearer) (address, further netip.Addr, err error) {
 	begun := time.Now()
 	for pause := firstLook; ; pause *= 2 {
 		pod, err := a.pod(ctx, b)
 		if err != nil {
-			return netip.Addr{}, err
+			return netip.Addr{}, netip.Addr{}, err
 		}
 		if pod.Status.PodIP != "" {
-			address, err := netip.ParseAddr(pod.Status.PodIP)
-			if err != nil {
-				return netip.Addr{}, fmt.Errorf("the address of the pod %s of namespace %s: %w", b.pod, b.namespace, err)
+			if address, further, err = addressesOf(pod); err != nil {
+				err = fmt.Errorf("the addresses of the pod %s of namespace %s: %w", b.pod, b.namespace, err)
 			}
-			return address.Unmap(), nil
+			return address, further, err
 		}
 		if time.Since(begun)+pause > addressWait {
-			return netip.Addr{}, fmt.Errorf("the API server does not know yet which address the pod %s of namespace %s has", b.pod, b.namespace)
+			return netip.Addr{}, netip.Addr{}, fmt.Errorf("the API server does not know yet which address the pod %s of namespace %s has", b.pod, b.namespace)
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return netip.Addr{}, ctx.Err()
+			return netip.Addr{}, netip.Addr{}, ctx.Err()
 		}
 	}
+}
+
+// addressesOf reads the address of a pod that has one, and the first one of the other family.
+func addressesOf(pod *corev1.Pod) (address, further netip.Addr, err error) {
+	if address, err = netip.ParseAddr(pod.Status.PodIP); err != nil {
+		return netip.Addr{}, netip.Addr{}, err
+	}
+	address = address.Unmap()
+	for _, ip := range pod.Status.PodIPs {
+		other, err := netip.ParseAddr(ip.IP)
+		if err != nil {
+			return netip.Addr{}, netip.Addr{}, err
+		}
+		if other = other.Unmap(); !further.IsValid() && other.Is4() != address.Is4() {
+			further = other
+		}
+	}
+	return address, further, nil
 }
 
 // pod returns the pod that a token is bound to, if it runs and has the token's account.

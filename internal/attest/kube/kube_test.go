@@ -181,6 +181,11 @@ func TestToken(t *testing.T) {
 	if who, err := c.Attest(t.Context(), e); err != nil || who != (attest.Attested{Peer: want, By: attest.ByServiceAccount}) {
 		t.Errorf("it is %+v, %v", who, err)
 	}
+	c.place(t, pod, "10.244.0.7", "fd00:244::7")
+	want.Further = netip.MustParseAddr("fd00:244::7")
+	if who, err := c.Attest(t.Context(), e); err != nil || who.Peer != want {
+		t.Errorf("with addresses of both families it is %+v, %v", who, err)
+	}
 	e.Check = func(p identity.Peer) error { return fmt.Errorf("not for %s", p.Workload) }
 	if who, err := c.Attest(t.Context(), e); err == nil || err.Error() != "not for "+want.Workload || who != (attest.Attested{}) {
 		t.Errorf("checked, it is %+v, %v", who, err)

@@ -114,10 +114,13 @@ func (c *cluster) pod(t testing.TB, namespace, name, account, address string) *c
 }
 
 // place tells the API server where a pod is, as its kubelet does.
-func (c *cluster) place(t testing.TB, pod *corev1.Pod, address string) *corev1.Pod {
+func (c *cluster) place(t testing.TB, pod *corev1.Pod, address string, further ...string) *corev1.Pod {
 	t.Helper()
 	pod = pod.DeepCopy()
 	pod.Status.Phase, pod.Status.PodIP, pod.Status.PodIPs = corev1.PodRunning, address, []corev1.PodIP{{IP: address}}
+	for _, a := range further {
+		pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: a})
+	}
 	placed, err := c.admin.CoreV1().Pods(pod.Namespace).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
 	must(t, err)
 	return placed

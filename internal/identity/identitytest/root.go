@@ -124,8 +124,8 @@ func (a *Authority) LeafFor(t testing.TB, p identity.Peer, key crypto.PublicKey,
 	if p.Workload != "" {
 		template.DNSNames = []string{p.Workload}
 	}
-	if p.Address.IsValid() {
-		template.IPAddresses = []net.IP{p.Address.AsSlice()}
+	for _, a := range p.Addresses() {
+		template.IPAddresses = append(template.IPAddresses, net.IP(a.AsSlice()))
 	}
 	for _, c := range change {
 		c(template)

@@ -85,6 +85,7 @@ type pod struct {
 	ports     []target // that containers name; of one with a proxy
 	probes    []mesh.Probe
 	inbound   *mesh.Inbound // which connections its proxy does not take
+	ipv6      bool          // those by IPv6 are captured too: programs that were not told its addresses know no IPv6
 }
 
 // intern returns the text, shared with equal ones: names of nodes, namespaces and labels are repeated in every object.
@@ -218,7 +219,9 @@ func slimPod(o *corev1.Pod) *pod {
 	}
 	if p.proxy = hasProxy(&o.Spec); p.proxy {
 		p.running = !p.deleting && proxyRuns(&o.Spec, &o.Status)
-		p.probes, p.ports, p.inbound = probesOf(&o.Spec), namedPorts(&o.Spec), inboundOf(&o.Spec)
+		flags := captureFlags(&o.Spec)
+		p.probes, p.ports, p.inbound = probesOf(&o.Spec), namedPorts(&o.Spec), inboundOf(flags)
+		_, p.ipv6 = flags[mesh.AddressesFlag]
 	}
 	return p
 }
@@ -330,7 +333,7 @@ func equalPods(a, b *pod) bool {
 
 // looksLike tells whether services see no difference between two states of a pod.
 func (p *pod) looksLike(o *pod) bool {
-	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy &&
+	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy && p.ipv6 == o.ipv6 &&
 		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account && reflect.DeepEqual(p.inbound, o.inbound)
 }
 

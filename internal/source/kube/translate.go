@@ -60,7 +60,7 @@ func (m *model) podOf(namespace string, e *endpoint) (name, *pod) {
 // captured tells whether what is sent to this address of the pod comes to its proxy. Only then can a caller ask who it is.
 func (p *pod) captured(address string) bool {
 	a, ok := parseAddress(address)
-	return ok && a.Is4() && p.proxy && !p.host
+	return ok && (a.Is4() || p.ipv6) && p.proxy && !p.host
 }
 
 // endpoints returns the endpoints of a service, nil for a service that has none by its nature.
@@ -91,6 +91,8 @@ func (m *model) endpoints(n name) *mesh.EndpointSet {
 					set.Endpoints = append(set.Endpoints, e)
 				case set.Endpoints[known].Address == e.Address:
 					set.Endpoints[known] = merge(set.Endpoints[known], e)
+				case v6 && alike(set.Endpoints[known], e):
+					set.Endpoints[known].Further = append(set.Endpoints[known].Further, e.Address)
 				}
 			}
 		}
@@ -155,6 +157,13 @@ func (m *model) zone(e *endpoint) string {
 	return intern(region + "/" + e.zone)
 }
 
+// alike tells whether what reaches one of two endpoints that stand for the same pod, by different families, reaches the other as well. A
+// further address that is known already is none.
+func alike(a, b mesh.Endpoint) bool {
+	is4 := func(text string) bool { address, _ := parseAddress(text); return address.Is4() }
+	return is4(a.Address) != is4(b.Address) && len(a.Further) == 0 && a.Account == b.Account && a.Health == b.Health && maps.Equal(a.Ports, b.Ports)
+}
+
 // merge makes one endpoint of two that stand for the same pod, as when its ports are those of several slices.
 func merge(a, b mesh.Endpoint) mesh.Endpoint {
 	if !maps.Equal(a.Ports, b.Ports) {
@@ -184,8 +193,23 @@ func (m *model) workload(n name) *mesh.Workload {
 	}
 	return &mesh.Workload{
 		Name: n.name, Namespace: n.namespace, Type: mesh.Sidecar, Account: p.account, Labels: p.labels, Address: address.String(),
-		Serves: m.serves(n, p), Capture: true, Inbound: p.inbound, Probes: p.probes, Running: p.running,
+		Further: m.further(n, p),
+		Serves:  m.serves(n, p), Capture: true, Inbound: p.inbound, Probes: p.probes, Running: p.running,
 	}
+}
+
+// further returns the addresses of a pod beside its first one by which its proxy is reached.
+func (m *model) further(n name, p *pod) []string {
+	var all []string
+	for _, text := range p.addresses[1:] {
+		if owner, _ := m.podAt(text); owner != n || !p.captured(text) {
+			continue
+		}
+		if a, ok := parseAddress(text); ok {
+			all = append(all, a.String())
+		}
+	}
+	return all
 }
 
 // serves returns the ports on which a pod answers for services, whether it takes requests already or not: its proxy has to know
