@@ -98,11 +98,11 @@ func (m *Mesh) intoPod(w *mesh.Workload, families ...netns.Family) *pod {
 func (m *Mesh) startCaptured(s Spec) *Instance {
 	m.t.Helper()
 	w := m.workload(s.Service+"-"+s.Version, mesh.Sidecar, mesh.Labels{"app": s.Service, "version": s.Version})
-	w.Account, w.Probes, w.Inbound = cmp.Or(s.Account, w.Account), s.Probes, s.Inbound
+	w.Account, w.Probes, w.Inbound, w.Namespace = cmp.Or(s.Account, w.Account), s.Probes, s.Inbound, cmp.Or(s.Namespace, w.Namespace)
 	i := &Instance{Workload: w, mesh: m, pod: m.intoPod(w, s.Families...)}
 	client := i.Client()
-	host := HostOf(s.Service)
-	svc := &mesh.Service{Host: host, Name: s.Service, Namespace: Namespace, Headless: s.Headless}
+	host := mesh.ServiceHost(s.Service, w.Namespace, Domain)
+	svc := &mesh.Service{Host: host, Name: s.Service, Namespace: w.Namespace, Headless: s.Headless}
 	for _, p := range s.Ports {
 		if p.App != nil {
 			serveOn(m.t, i.pod.Listen(":"+strconv.Itoa(p.Number)), p.App(client))
@@ -161,12 +161,15 @@ func (m *Mesh) ServiceAddress(service string) string {
 }
 
 // ServiceAddresses returns all addresses of a service.
-func (m *Mesh) ServiceAddresses(service string) []string {
+func (m *Mesh) ServiceAddresses(service string) []string { return m.AddressesOf(HostOf(service)) }
+
+// AddressesOf returns all addresses of the service with a host.
+func (m *Mesh) AddressesOf(host mesh.Host) []string {
 	m.t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, svc := range m.registry.Services {
-		if svc.Host == HostOf(service) {
+		if svc.Host == host {
 			return slices.Clone(svc.Addresses)
 		}
 	}

@@ -49,6 +49,7 @@ func (m *Mesh) Start(service, version string, app App) *Instance {
 type Spec struct {
 	Service, Version string
 	Account          string // "": default
+	Namespace        string // with Capture: that of the service and of its pods; "": [Namespace]
 	Ports            []SpecPort
 	Upstreams        []mesh.Upstream // Listen is chosen
 
