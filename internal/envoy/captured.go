@@ -113,7 +113,18 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 		}
 		l.FilterChains = append(l.FilterChains, chain)
 	}
-	if l.DefaultFilterChain, err = passedOn(p); err != nil {
+	if p.Others == "" {
+		l.DefaultFilterChain, err = passedOn(p)
+	} else {
+		var others []*listenerv3.Filter
+		others, err = otherRequests(p)
+		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
+			Name: "requests", Filters: others,
+			FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: requestProtocols},
+		})
+		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "bytes", Filters: bytes}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !p.NoLog {
@@ -195,6 +206,24 @@ func capturedRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
 	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mutation,
 	}}
+	return steered(hcm)
+}
+
+// otherRequests steers requests to whom the mesh does not know by what they say in Host.
+func otherRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
+	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	if err != nil {
+		return nil, err
+	}
+	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
+	hcm.HttpProtocolOptions = oldHTTP()
+	hcm.RouteSpecifier = askedRoutes(p.Others)
+	return steered(hcm)
+}
+
+// steered completes what takes requests that are steered by routes which come on demand.
+func steered(hcm *hcmv3.HttpConnectionManager) ([]*listenerv3.Filter, error) {
+	var err error
 	if hcm.HttpFilters, err = httpFilters(append([]string{onDemandFilter}, steering...)...); err != nil {
 		return nil, err
 	}

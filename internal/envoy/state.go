@@ -7,7 +7,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	commonstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	setfilterstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
-	celformatv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/cel/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/cel/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -45,7 +45,7 @@ type stateValue struct{ key, kind, format string }
 
 // setState sets values, in their order, of each new connection, and others when its TLS handshake has succeeded.
 func setState(early, proven []stateValue) (*listenerv3.Filter, error) {
-	expressions, err := pack(&celformatv3.Cel{CelConfig: &corev3.CelExpressionConfig{EnableStringConversion: true}})
+	expressions, err := pack(&celv3.Cel{CelConfig: &corev3.CelExpressionConfig{EnableStringConversion: true}})
 	if err != nil {
 		return nil, err
 	}

@@ -32,10 +32,12 @@ func (p Peer) String() string {
 	if p.Workload != "" {
 		text += " " + p.Workload
 	}
+	var b strings.Builder
+	b.WriteString(text)
 	for _, a := range p.Addresses() {
-		text += " " + a.String()
+		b.WriteString(" " + a.String())
 	}
-	return text
+	return b.String()
 }
 
 // maxWorkload bounds the name of a workload in bytes: a pod's, a dot, and a namespace's (RFC 1123).

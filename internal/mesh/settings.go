@@ -15,6 +15,8 @@ type Settings struct {
 	// ServiceRanges are the networks that the addresses of services are taken from, in CIDR notation, sorted. None: there may be
 	// services there of which the mesh knows nothing, so that only the addresses of those that it knows are services'.
 	ServiceRanges []string `json:"serviceRanges,omitempty"`
+	// OnlyKnown tells that captured workloads reach nobody but services, pods and whom EgressRules name. Else what is for others passes.
+	OnlyKnown bool `json:"onlyKnown,omitempty"`
 }
 
 // DefaultSettings are those of a mesh that says nothing.

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// NodeAddress and NodeAddress6 are the addresses of the test's own namespace on a [Network]: those of the node on which the pods are.
-	NodeAddress  = "10.244.0.1"
+	// NodeAddress is the address of the test's own namespace on a [Network]: that of the node on which the pods are.
+	NodeAddress = "10.244.0.1"
+	// NodeAddress6 is its address of IPv6.
 	NodeAddress6 = "fd00:244::1"
 
 	bridge   = "pods"

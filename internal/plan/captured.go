@@ -15,12 +15,13 @@ type CapturedOutbound struct {
 	Workload    string        `json:"workload"`
 	Addresses   []string      `json:"addresses"` // that it listens on
 	Port        int           `json:"port"`
-	Requests    []string      `json:"requests"`    // networks: requests to an address there are steered by the routes of its scope
-	Bytes       []string      `json:"bytes"`       // networks: other connections go to a cluster for their address, which is asked for
-	Dialled     string        `json:"dialled"`     // begins the name of that cluster; the address follows, port included
-	Passthrough string        `json:"passthrough"` // cluster for everything else
-	WaitTimeout mesh.Duration `json:"waitTimeout"` // for routes or a cluster that must be asked for
-	Idle        mesh.Duration `json:"idle"`        // of bytes: without one in either direction
+	Requests    []string      `json:"requests"`         // networks: requests to an address there are steered by the routes of its scope
+	Bytes       []string      `json:"bytes"`            // networks: other connections go to a cluster for their address, which is asked for
+	Dialled     string        `json:"dialled"`          // begins the name of that cluster; the address follows, port included
+	Passthrough string        `json:"passthrough"`      // cluster for everything else
+	Others      string        `json:"others,omitempty"` // routes, by what they say in Host, of requests to others; their bytes go like Bytes then. "": all of that passes
+	WaitTimeout mesh.Duration `json:"waitTimeout"`      // for routes or a cluster that must be asked for
+	Idle        mesh.Duration `json:"idle"`             // of bytes: without one in either direction
 	NoLog       bool          `json:"noLog,omitempty"`
 }
 
@@ -107,8 +108,11 @@ func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 		Passthrough: view.Passthrough,
 		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
 	}
+	if v.OnlyKnown {
+		p.Others = view.OutboundRoutes
+	}
 	p.Bytes = append(p.Bytes, services...)
-	for _, network := range networks(v.Mesh) {
+	for _, network := range networks(slices.Concat(v.Mesh, v.Outside)) {
 		if !withinNetworks(network, services) {
 			p.Bytes = append(p.Bytes, network)
 		}
@@ -211,7 +215,11 @@ func dialledCluster(v view.DialledCluster) Cluster {
 	switch {
 	case len(v.Ways) == 0:
 		host := mesh.Host(strings.TrimPrefix(v.Name, view.DialledPrefix))
-		return Cluster{Name: v.Name, Subset: mesh.Subset{Host: host, Port: v.Port}, Find: FindOriginal, ConnectTimeout: passTimeout}
+		p := Cluster{Name: v.Name, Subset: mesh.Subset{Host: host, Port: v.Port}, Find: FindOriginal, ConnectTimeout: passTimeout}
+		if v.Closed { // it has no endpoints
+			p.Find = FindAsk
+		}
+		return p
 	case v.Host == "":
 		p := cluster(v.Ways[0])
 		p.Name = v.Name

@@ -13,9 +13,11 @@ import (
 type CapturedOutbound struct {
 	Name      string   `json:"name"`
 	Workload  string   `json:"workload"`
-	Addresses []string `json:"addresses"` // of the workload
-	Services  []string `json:"services"`  // networks in which services have their addresses, and nobody else has
-	Mesh      []string `json:"mesh"`      // networks in which endpoints and workloads are
+	Addresses []string `json:"addresses"`           // of the workload
+	Services  []string `json:"services"`            // networks in which services have their addresses, and nobody else has
+	Mesh      []string `json:"mesh"`                // networks in which endpoints and workloads are
+	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass
+	Outside   []string `json:"outside,omitempty"`   // with OnlyKnown: networks that EgressRules name
 	NoLog     bool     `json:"noLog,omitempty"`
 }
 
@@ -38,9 +40,10 @@ type Dialled struct {
 	Policies []Policy          `json:"policies,omitempty"`
 }
 
-// DialledCluster is what the cluster for an address depends on. Without ways connections go to the address itself.
+// DialledCluster is what the cluster for an address depends on. Without ways connections go to the address itself, unless it is closed.
 type DialledCluster struct {
 	Dialled
+	Closed         bool          `json:"closed,omitempty"`
 	Ways           []Cluster     `json:"ways,omitempty"` // to each subset that rules may choose, the whole host first
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
 }
@@ -203,6 +206,8 @@ func (r *reader) dialledCluster(c Caller, name string) View {
 	if d.Host == "" {
 		if way, _ := r.place(c, at); way != nil {
 			v.Ways = []Cluster{*way}
+		} else {
+			v.Closed = r.settings().OnlyKnown && !r.mayLeave(at)
 		}
 		return v
 	}
@@ -269,6 +274,16 @@ func (r *reader) place(c Caller, at netip.AddrPort) (*Cluster, Endpoint) {
 		}
 	}
 	return nil, Endpoint{}
+}
+
+// mayLeave tells whether an EgressRule names an address outside the mesh, with this port.
+func (r *reader) mayLeave(at netip.AddrPort) bool {
+	rule := r.egress(mesh.Host(at.Addr().String()))
+	if rule == nil {
+		return false
+	}
+	_, ok := rule.Port(int(at.Port()))
+	return ok
 }
 
 // isAt tells whether an address is one of an endpoint's.

@@ -128,6 +128,9 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 
 func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Addresses: w.Addresses(), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
+	if r.settings().OnlyKnown {
+		v.OnlyKnown, v.Outside = true, r.networksOutside()
+	}
 	r.note(mesh.KindRanges, "")
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
@@ -140,6 +143,20 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 		v.Services = known.Networks
 	}
 	return v
+}
+
+// networksOutside returns the networks that EgressRules name.
+func (r *reader) networksOutside() []string {
+	r.note(mesh.KindEgress, "")
+	var all []string
+	if patterns := r.snapshot.EgressPatterns(); patterns != nil {
+		for _, rule := range patterns.Rules {
+			if rule.IsNetwork() {
+				all = append(all, string(rule.Destination))
+			}
+		}
+	}
+	return all
 }
 
 // capturedPort cuts the listener for one port of a captured workload.

@@ -56,6 +56,7 @@ func Fields() []Field {
 		{"dnsResolvers", "", true, "List of `IP` or `IP:PORT`, asked for hosts outside the mesh. Not said: the resolvers of the proxy's system"},
 		{"caBundle", "", true, "Whole path, in the container of each proxy, of a PEM file with the authorities that hosts outside the mesh are checked against"},
 		{"serviceRanges", "", true, "List of networks, such as `10.96.0.0/12`, that the addresses of services are from. Not said: found out; with `--app-namespace` they are the addresses of the services that are known"},
+		{"outboundTrafficPolicy.mode", "", true, "`ALLOW_ANY`: what captured pods send to destinations that the mesh does not know passes. `REGISTRY_ONLY`: only what an EgressRule names; other requests are answered with the EgressRule that would help, other connections closed. Not said: ALLOW_ANY"},
 	}
 }
 

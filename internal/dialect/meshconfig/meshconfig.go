@@ -55,6 +55,12 @@ func (r *reader) settings(s *spec) mesh.Settings {
 	set.MTLSExcluded = r.hosts("mtlsExcludedServices", s.MTLSExcludedServices)
 	set.DNSResolvers = Resolvers(&r.Check, "dnsResolvers", s.DNSResolvers)
 	set.ServiceRanges = r.ranges("serviceRanges", s.ServiceRanges)
+	if s.OutboundTrafficPolicy != nil {
+		words := map[string]string{"0": registryOnly, "1": allowAny}
+		mode := s.OutboundTrafficPolicy.Mode
+		r.oneOf("outboundTrafficPolicy.mode", mode, words)
+		set.OnlyKnown = mode != nil && mode.of(words) == registryOnly
+	}
 	if s.CABundle != nil && *s.CABundle != "" {
 		if !filepath.IsAbs(*s.CABundle) {
 			invalid(&r.Check, "caBundle", "it is the path of a file beside each proxy", "write the whole path, such as /etc/ssl/certs/ca-certificates.crt")
@@ -77,6 +83,12 @@ func (r *reader) silent(s *spec) {
 		r.proxy(s.DefaultConfig)
 	}
 }
+
+// What becomes of what captured workloads send to whom the mesh does not know.
+const (
+	registryOnly = "REGISTRY_ONLY"
+	allowAny     = "ALLOW_ANY"
+)
 
 // Times that were given to an Envoy that ends, where nothing was said.
 const (

@@ -76,6 +76,9 @@ func TestSettings(t *testing.T) {
 		"access log":    {"accessLogFile: /dev/stdout", mesh.DefaultSettings},
 		"resolvers":     {"dnsResolvers: [192.0.2.1]", with(func(s *mesh.Settings) { s.DNSResolvers = []string{"192.0.2.1:53"} })},
 		"authorities":   {"caBundle: /etc/ssl/ca.pem", with(func(s *mesh.Settings) { s.CABundle = "/etc/ssl/ca.pem" })},
+		"only known":    {"outboundTrafficPolicy: {mode: REGISTRY_ONLY}", with(func(s *mesh.Settings) { s.OnlyKnown = true })},
+		"its number":    {"outboundTrafficPolicy: {mode: 0}", with(func(s *mesh.Settings) { s.OnlyKnown = true })},
+		"all that goes": {"outboundTrafficPolicy: {mode: ALLOW_ANY}", mesh.DefaultSettings},
 		"ranges": {"serviceRanges: [fd00::/108, 10.96.0.0/12, 10.96.0.0/12]", with(func(s *mesh.Settings) {
 			s.ServiceRanges = []string{"10.96.0.0/12", "fd00::/108"}
 		})},
@@ -128,6 +131,7 @@ func TestProblems(t *testing.T) {
 		"dnsResolvers: [dns]":                               {"2:16 dnsResolvers[0] invalid-value"},
 		"caBundle: ca.pem":                                  {"2:11 caBundle invalid-value"},
 		"serviceRanges: [10.96.0.1/12]":                     {"2:17 serviceRanges[0] invalid-value write it as 10.96.0.0/12"},
+		"outboundTrafficPolicy: {mode: SOME}":               {"2:31 outboundTrafficPolicy.mode invalid-value"},
 		"serviceRanges: [10.96.0.0]":                        {"2:17 serviceRanges[0] invalid-value"},
 		`defaultConfig: {configPath: ""}`:                   {"2:29 defaultConfig.configPath invalid-value"},
 		`defaultConfig: {discoveryAddress: ""}`:             {"2:35 defaultConfig.discoveryAddress invalid-value"},
@@ -196,11 +200,12 @@ func TestEveryFieldIsTold(t *testing.T) {
 		return all
 	}
 	for _, name := range names(spec{}, "") {
-		if name != "defaultConfig" {
+		if name != "defaultConfig" && name != "outboundTrafficPolicy" {
 			accepted = append(accepted, name)
 		}
 	}
 	accepted = append(accepted, names(proxySpec{}, "defaultConfig.")...)
+	accepted = append(accepted, names(outboundSpec{}, "outboundTrafficPolicy.")...)
 	var told []string
 	for _, f := range Fields() {
 		told = append(told, f.Name)

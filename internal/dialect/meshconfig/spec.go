@@ -28,7 +28,17 @@ type spec struct {
 	DNSResolvers  []string `yaml:"dnsResolvers"`
 	CABundle      *string  `yaml:"caBundle"`
 	ServiceRanges []string `yaml:"serviceRanges"`
+
+	OutboundTrafficPolicy *outboundSpec `yaml:"outboundTrafficPolicy"`
 }
+
+// outboundSpec is what later versions of Istio have of that name.
+type outboundSpec struct {
+	Mode *word `yaml:"mode"`
+}
+
+// Example shows how it is written.
+func (outboundSpec) Example() string { return "{mode: REGISTRY_ONLY}" }
 
 // proxySpec is ProxyConfig.
 type proxySpec struct {
