@@ -60,8 +60,8 @@ func (Secret) view()       {}
 // everyHost is the domain of requests whose host nothing else names.
 const everyHost = "*"
 
-// asSource returns the caller as it counts where rules say for whom they are. An ingress belongs to the service and has
-// the label by which Istio's users named it.
+// asSource returns the caller as it counts where rules say for whom they are. An ingress belongs to the services by which it is
+// named, and has the label by which Istio's users named it.
 func (r *reader) asSource(c Caller) Caller {
 	if c.Type != mesh.Ingress {
 		return c
@@ -69,7 +69,10 @@ func (r *reader) asSource(c Caller) Caller {
 	labels := mesh.Labels{"istio": "ingress"}
 	maps.Copy(labels, c.Labels)
 	c.Labels = labels
-	c.Serves = append(slices.Clip(c.Serves), Served{Host: mesh.IngressHost(r.snapshot.Domain())})
+	c.Serves = slices.Clip(c.Serves)
+	for _, h := range mesh.IngressHosts(r.snapshot.Domain()) {
+		c.Serves = append(c.Serves, Served{Host: h})
+	}
 	return c
 }
 

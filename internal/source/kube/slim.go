@@ -77,6 +77,7 @@ type pod struct {
 	gone      bool // it has ended: its address may be that of another one by now
 	host      bool // its network is that of its node
 	proxy     bool
+	door      bool     // the proxy is the ingress
 	running   bool     // its proxy takes requests
 	unheard   bool     // it counts as not ready since nothing was heard of its node; the kubelet said last that it is
 	addresses []string // the primary one first
@@ -218,6 +219,8 @@ func slimPod(o *corev1.Pod) *pod {
 	}
 	if p.proxy = hasProxy(&o.Spec); p.proxy {
 		p.running = !p.deleting && proxyRuns(&o.Spec, &o.Status)
+		// Who may make such a pod may do everything in this namespace. What a pod of another one says of itself makes it no door.
+		p.door = o.Namespace == mesh.SystemNamespace && p.account == mesh.IngressName
 		p.probes, p.ports, p.inbound = probesOf(&o.Spec), namedPorts(&o.Spec), inboundOf(&o.Spec)
 	}
 	return p
@@ -330,7 +333,7 @@ func equalPods(a, b *pod) bool {
 
 // looksLike tells whether services see no difference between two states of a pod.
 func (p *pod) looksLike(o *pod) bool {
-	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy &&
+	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy && p.door == o.door &&
 		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account && reflect.DeepEqual(p.inbound, o.inbound)
 }
 
