@@ -14,7 +14,8 @@ type Settings struct {
 	MTLSExcluded []Host `json:"mtlsExcludedServices,omitempty"`
 	// ServiceRanges are the networks that the addresses of services are taken from, in CIDR notation, sorted. None: there may be
 	// services there of which the mesh knows nothing, so that only the addresses of those that it knows are services'.
-	ServiceRanges []string `json:"serviceRanges,omitempty"`
+	ServiceRanges []string        `json:"serviceRanges,omitempty"`
+	Ingress       IngressSettings `json:"ingress,omitzero"`
 }
 
 // DefaultSettings are those of a mesh that says nothing.

@@ -29,9 +29,11 @@ func Fields() []Field {
 		{"proxyListenPort", "15001", false, "Nothing. Outbound traffic is captured at 15001, inbound at 15006"},
 		{"proxyHttpPort", "0", false, "Nothing. Captured traffic needs no `HTTP_PROXY`; on one machine every sidecar is one, at 15001"},
 		{"connectTimeout", "1s", true, "For how long a proxy waits for a connection to an endpoint: 1ms to 30s, in whole milliseconds. Not said: 1s"},
-		{"ingressClass", "istio", false, "Nothing yet. Ingress objects of no class, and of the classes `lateen` and `istio`, are for the door"},
+		{"ingressClass", "istio", true, "The value of the annotation `kubernetes.io/ingress.class` by which Ingress objects are for the door, beside `lateen` and the names of " +
+			"IngressClasses whose controller is `lateen.dev/ingress-controller`. Not said: `istio`"},
 		{"ingressService", `""`, false, "Nothing yet. No status is written into Ingress objects"},
-		{"ingressControllerMode", "STRICT", false, "Nothing yet. See `ingressClass`"},
+		{"ingressControllerMode", "STRICT", true, "Which Ingress objects are for the door: `STRICT`, those that name one of Lateen's classes; `DEFAULT`, those without a class too; `OFF`, none. " +
+			"Not said: `STRICT` in a cluster, elsewhere `DEFAULT`"},
 		{"authPolicy", "NONE", true, "How callers prove who they are, for ports that say nothing: `NONE`, `PERMISSIVE`, `MUTUAL_TLS`. Not said: `PERMISSIVE`, not `NONE`: " +
 			"mutual TLS where both sides can, plain text from others"},
 		{"rdsRefreshDelay", "1s", false, noRefresh},

@@ -61,7 +61,22 @@ func (r *reader) settings(s *spec) mesh.Settings {
 		}
 		set.CABundle = *s.CABundle
 	}
+	set.Ingress = r.ingress(s)
 	r.silent(s)
+	return set
+}
+
+// ingress reads which Ingress objects are for the door.
+func (r *reader) ingress(s *spec) mesh.IngressSettings {
+	var set mesh.IngressSettings
+	modes := map[string]string{"0": string(mesh.IngressOff), "1": string(mesh.IngressDefault), "2": string(mesh.IngressStrict)}
+	r.oneOf("ingressControllerMode", s.IngressControllerMode, modes)
+	if s.IngressControllerMode != nil {
+		set.Mode = mesh.IngressMode(s.IngressControllerMode.of(modes))
+	}
+	if s.IngressClass != nil {
+		set.Class = *s.IngressClass
+	}
 	return set
 }
 
@@ -71,7 +86,6 @@ func (r *reader) silent(s *spec) {
 	r.address("mixerAddress", s.MixerAddress, true)
 	r.port("proxyListenPort", s.ProxyListenPort, 0)
 	r.port("proxyHttpPort", s.ProxyHTTPPort, 0)
-	r.oneOf("ingressControllerMode", s.IngressControllerMode, map[string]string{"0": "OFF", "1": "DEFAULT", "2": "STRICT"})
 	r.delay("rdsRefreshDelay", s.RDSRefreshDelay)
 	if s.DefaultConfig != nil {
 		r.proxy(s.DefaultConfig)

@@ -93,6 +93,9 @@ func (s *Source) coreKinds() []*kind {
 			return listerOf(c.metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}))
 		}}, slimNode),
 	}
+	all = append(all, rows(s, m.classes, kind{word: "ingressclasses", without: "of Ingress objects that name a class only those of lateen are served", lister: func(string) lister {
+		return listerOf(c.typed.NetworkingV1().IngressClasses())
+	}}, slimClass))
 	if m.part {
 		return all
 	}

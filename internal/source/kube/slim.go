@@ -294,6 +294,17 @@ func slimNetworks(o *networkingv1.ServiceCIDR) *networks {
 	return &n
 }
 
+// class is an IngressClass whose objects are for the door.
+type class struct{}
+
+// slimClass keeps a class that names Lateen as its controller; nil: it is that of another one.
+func slimClass(o *networkingv1.IngressClass) *class {
+	if o.DeletionTimestamp != nil || o.Spec.Controller != mesh.IngressController {
+		return nil
+	}
+	return &class{}
+}
+
 // node is where a node is.
 type node struct{ region string }
 
