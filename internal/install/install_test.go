@@ -21,6 +21,9 @@ import (
 
 const patience = time.Minute
 
+// installed is how many objects there are.
+const installed = 20
+
 // rig is a cluster of its own to install in.
 type rig struct {
 	t      *testing.T
@@ -112,14 +115,14 @@ func (r *rig) asController() {
 func TestApply(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	if told := r.mustApply(usual(t)); len(told[install.Created]) != 15 || len(told) != 1 || told[install.Created][0] != "namespace lateen-system" {
+	if told := r.mustApply(usual(t)); len(told[install.Created]) != installed || len(told) != 1 || told[install.Created][0] != "namespace lateen-system" {
 		t.Errorf("the first time: %v", told)
 	}
-	if told := r.mustApply(usual(t)); len(told[install.Unchanged]) != 15 || len(told) != 1 {
+	if told := r.mustApply(usual(t)); len(told[install.Unchanged]) != installed || len(told) != 1 {
 		t.Errorf("the second time: %v", told)
 	}
-	want := []string{"deployment lateen-system/lateen"}
-	if told := r.mustApply(manifests(t, deploy.Options{Tag: "v2", Replicas: 3})); !slices.Equal(told[install.Changed], want) || len(told[install.Unchanged]) != 14 {
+	want := []string{"deployment lateen-system/lateen", "deployment lateen-system/lateen-ingress"}
+	if told := r.mustApply(manifests(t, deploy.Options{Tag: "v2", Replicas: 3})); !slices.Equal(told[install.Changed], want) || len(told[install.Unchanged]) != installed-2 {
 		t.Errorf("another version: %v", told)
 	}
 	want = []string{"configmap lateen-system/lateen"}
@@ -127,10 +130,10 @@ func TestApply(t *testing.T) {
 		t.Errorf("settings: %v", told)
 	}
 	// The printed manifests are the same for kubectl, in both of its ways.
-	if out := r.server.Kubectl(t, string(usual(t)), "apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-"); strings.Count(out, "\n") != 15 {
+	if out := r.server.Kubectl(t, string(usual(t)), "apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-"); strings.Count(out, "\n") != installed {
 		t.Errorf("kubectl: %s", out)
 	}
-	if out := r.server.Kubectl(t, string(usual(t)), "apply", "--dry-run=server", "-f", "-"); strings.Count(out, "\n") != 15 {
+	if out := r.server.Kubectl(t, string(usual(t)), "apply", "--dry-run=server", "-f", "-"); strings.Count(out, "\n") != installed {
 		t.Errorf("kubectl: %s", out)
 	}
 }
@@ -141,7 +144,7 @@ func TestApplyLeavesOthersAlone(t *testing.T) {
 	r := newRig(t)
 	r.mustApply(usual(t))
 	r.server.Kubectl(t, "", "patch", "configmap", "lateen", "-n", mesh.SystemNamespace, "-p", `{"data":{"mesh":"authPolicy: NONE"}}`)
-	if told := r.mustApply(usual(t)); len(told[install.Unchanged]) != 15 {
+	if told := r.mustApply(usual(t)); len(told[install.Unchanged]) != installed {
 		t.Errorf("after somebody wrote settings: %v", told)
 	}
 	if got := r.server.Kubectl(t, "", "get", "configmap", "lateen", "-n", mesh.SystemNamespace, "-o", "jsonpath={.data.mesh}"); got != "authPolicy: NONE" {

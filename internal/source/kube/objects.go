@@ -27,6 +27,7 @@ type object struct {
 	config.Object
 	good     bool // else it is nothing but problems
 	problems []mesh.Problem
+	secrets  []name // that it names
 }
 
 // objects are those that were read, and what was handed over of them.
@@ -108,12 +109,16 @@ func (s *Source) putObject(ref mesh.Ref, u *unstructured.Unstructured) {
 		*o = *before // what it means is known
 	default:
 		o = readObject(ref, text)
+		o.secrets = s.namesIn(o)
 	}
 	o.ResourceVersion = u.GetResourceVersion()
 	s.mu.Lock()
 	s.objects.put(ref, o)
 	s.mu.Unlock()
 	wake(s.objectsAwake)
+	if ref.Kind == ingressKind {
+		s.otherSecrets()
+	}
 }
 
 func (s *Source) removeObject(ref mesh.Ref) {
@@ -121,6 +126,9 @@ func (s *Source) removeObject(ref mesh.Ref) {
 	s.objects.put(ref, nil)
 	s.mu.Unlock()
 	wake(s.objectsAwake)
+	if ref.Kind == ingressKind {
+		s.otherSecrets()
+	}
 }
 
 // put puts an object, or removes the one of this name.
