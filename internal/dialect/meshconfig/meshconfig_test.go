@@ -68,7 +68,7 @@ func TestSettings(t *testing.T) {
 		"as shipped": {shipped, with(func(s *mesh.Settings) {
 			s.AuthPolicy, s.MTLSExcluded = mesh.AuthMutualTLS, []mesh.Host{"kubernetes.default.svc.cluster.local"}
 		})},
-		"by number":     {"authPolicy: 1\ningressControllerMode: 0\n", with(func(s *mesh.Settings) {
+		"by number": {"authPolicy: 1\ningressControllerMode: 0\n", with(func(s *mesh.Settings) {
 			s.AuthPolicy, s.Ingress.Mode = mesh.AuthMutualTLS, mesh.IngressOff
 		})},
 		"ingress": {"ingressControllerMode: DEFAULT\ningressClass: edge\n", with(func(s *mesh.Settings) {

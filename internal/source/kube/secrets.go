@@ -207,7 +207,9 @@ func (s *Source) secretFeed(n name, watched *secret) *feed {
 		},
 		answers: func(err error) {
 			if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-				change(func() { watched.settled, watched.unreadable, watched.wrong = true, true, fmt.Sprintf("it cannot be read: %.300s", err.Error()) })
+				change(func() {
+					watched.settled, watched.unreadable, watched.wrong = true, true, fmt.Sprintf("it cannot be read: %.300s", err.Error())
+				})
 			}
 		},
 	}
