@@ -47,8 +47,7 @@ func (s *space) awaitOutside(url string) {
 }
 
 // BookInfo's page comes through the ingress to whoever names its host, by the object that its users have always written.
-func TestIngressBookInfo(t *testing.T) {
-	t.Parallel()
+func TestIngressBookInfo(t *testing.T) { // not beside a test with a default backend, which is for all hosts
 	s := bookInfo(t)
 	host := s.name + ".example.com"
 	s.apply(strings.ReplaceAll(bookInfoIngress, "HOST", host))
@@ -129,13 +128,6 @@ spec:
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: rest}
-spec:
-  ingressClassName: lateen
-  defaultBackend: {service: {name: api, port: {number: 8080}}}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
 metadata: {name: theirs}
 spec:
   ingressClassName: nginx
@@ -147,6 +139,15 @@ metadata: {name: nobodys}
 spec:
   rules: [{host: a.HOST, http: {paths: [{path: /nobodys, pathType: Exact, backend: {service: {name: web, port: {number: 8080}}}}]}}]
 ---
+`
+
+const restIngress = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: rest}
+spec:
+  ingressClassName: lateen
+  defaultBackend: {service: {name: api, port: {number: 8080}}}
 `
 
 // tlsSecret is a Secret with a certificate for a host, by some owner, that signs itself.
@@ -194,6 +195,8 @@ func shop(t *testing.T) (s *space, host string) {
 func TestIngress(t *testing.T) {
 	t.Parallel()
 	s, host := shop(t)
+	s.apply(restIngress)
+	s.awaitOutside("http://else." + host + "/")
 	address := strings.TrimSpace(s.kubectl("get", "pod", "stranger", "-o", "jsonpath={.status.podIP}"))
 	for _, c := range []struct{ url, answers, certificate string }{
 		{"http://a.HOST/exact", "web", ""},
@@ -227,6 +230,35 @@ func TestIngress(t *testing.T) {
 	}
 	if r := s.outside("ws://a."+host+"/ws", "--body=hello"); r.Error != "" || r.Body != "web v1: hello" {
 		t.Errorf("WebSocket: %s %q", r.Error, r.Body)
+	}
+}
+
+// The addresses of the load balancer stand in the status of the Ingress objects that are for this ingress, and of no others. Where a
+// cluster has no load balancers, the test is one.
+func TestIngressStatus(t *testing.T) {
+	s, _ := shop(t)
+	const address = "jsonpath={.status.loadBalancer.ingress[*]['ip','hostname']}"
+	balanced := func() string {
+		return s.kubectl("get", "service", "lateen-ingress", "--namespace="+lateenNamespace, "-o", address)
+	}
+	balance := func(addresses string) {
+		s.kubectl("patch", "service", "lateen-ingress", "--namespace="+lateenNamespace, "--subresource=status", "--type=merge",
+			"-p", `{"status":{"loadBalancer":{"ingress":`+addresses+`}}}`)
+	}
+	if balanced() == "" {
+		balance(`[{"ip":"192.0.2.1"}]`)
+		defer balance("[]")
+	}
+	s.await("the address", func() error {
+		if got := s.kubectl("get", "ingress", "shop", "-o", address); got != balanced() {
+			return fmt.Errorf("it is %q, want %q", got, balanced())
+		}
+		return nil
+	})
+	for _, name := range []string{"theirs", "nobodys"} {
+		if got := s.kubectl("get", "ingress", name, "-o", address); got != "" {
+			t.Errorf("%s has the address %s", name, got)
+		}
 	}
 }
 

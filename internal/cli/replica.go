@@ -13,6 +13,7 @@ import (
 	attestkube "github.com/lateen-mesh/lateen/internal/attest/kube"
 	cakube "github.com/lateen-mesh/lateen/internal/ca/kube"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
@@ -50,8 +51,8 @@ func (r *replicaFlags) endpoint() string {
 }
 
 // join has a control plane know the pods of a cluster by their tokens, and if it is one of several replicas share with the others
-// what they have in common. Roots returns those of the authority once there is one.
-func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots func() []byte, log *slog.Logger) error {
+// what they have in common. Plane returns the control plane that c makes, once there is one.
+func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane func() *serve.Plane, log *slog.Logger) error {
 	config := kuberest.CopyConfig(cluster)
 	config.QPS = -1 // what comes from outside is bounded where it comes in
 	client, err := kubernetes.NewForConfig(config)
@@ -66,7 +67,11 @@ func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, roots fun
 	if r.name == "" {
 		return nil
 	}
-	writer := kubewrite.New(kubewrite.Config{Client: client, Replica: r.name, Address: r.endpoint(), Roots: roots, Log: log})
+	writer := kubewrite.New(kubewrite.Config{
+		Client: client, Replica: r.name, Address: r.endpoint(), Log: log,
+		Roots:   func() []byte { return plane().Roots() },
+		Ingress: func() (mesh.IngressSettings, bool) { return plane().Ingress() },
+	})
 	c.Shared.Replica, c.Shared.Members, c.Shared.Run = r.name, writer, writer.Run
 	c.Shared.Root, c.Shared.Stances = cakube.New(client), writer.Stances()
 	return nil

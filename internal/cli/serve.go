@@ -121,7 +121,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			}
 			var plane *serve.Plane
 			if cluster != nil {
-				if err := s.inCluster(&c, cluster, func() []byte { return plane.Roots() }); err != nil {
+				if err := s.inCluster(&c, cluster, func() *serve.Plane { return plane }); err != nil {
 					return err
 				}
 			}
@@ -135,15 +135,15 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 	return addLegacy(cmd, discoveryFlags())
 }
 
-// inCluster has a control plane know a cluster: what runs there, the settings of its mesh, and its pods by their tokens. Roots
-// returns those of the authority once there is one.
-func (s *serveFlags) inCluster(c *serve.Config, cluster *kubeclient.Cluster, roots func() []byte) error {
+// inCluster has a control plane know a cluster: what runs there, the settings of its mesh, and its pods by their tokens. Plane
+// returns the control plane once there is one.
+func (s *serveFlags) inCluster(c *serve.Config, cluster *kubeclient.Cluster, plane func() *serve.Plane) error {
 	c.Attached = append(c.Attached, s.known.attached(cluster))
 	c.Clusters = append(c.Clusters, kube.ObjectsName)
 	if c.Settings == nil {
 		c.Settings, c.SettingsPlace = settingsIn(cluster, c.Log)
 	}
-	return s.replica.join(c, cluster.Config, roots, c.Log)
+	return s.replica.join(c, cluster.Config, plane, c.Log)
 }
 
 // settingsOf returns what hands over the settings that stand in a file.

@@ -44,6 +44,8 @@ func TestRights(t *testing.T) {
 		{true, "list secrets -A"}, // those that Ingress objects name: nobody can say beforehand which
 		{true, "watch secrets -A"},
 		{true, "watch ingressclasses.networking.k8s.io"},
+		{true, "patch ingresses.networking.k8s.io --subresource=status -A"},
+		{false, "update ingresses.networking.k8s.io -A"},
 		{false, "get secrets -A"},
 		{false, "update secrets -n " + other},
 		{false, "get secrets/lateen-ca -n " + other},

@@ -1,5 +1,6 @@
 // Package kubewrite is all that the control plane writes to a cluster beside the authority's key: who of its replicas are there and
-// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, and how ports are secured.
+// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, how ports are secured, and the
+// addresses of the ingress in the status of the Ingress objects that are for it.
 //
 // Every replica keeps a Lease with its address, so that the others find it ([Writer.Replicas]); one that does not renew it is
 // forgotten after three beats. One holds the Lease that makes it the leader. Only the leader writes what is for all: it creates
@@ -46,6 +47,8 @@ type Config struct {
 	Replica string        // name of this replica, as its pod has it
 	Address string        // HOST:PORT where it answers the others
 	Roots   func() []byte // of the trust domain, in PEM
+	// Ingress returns which Ingress objects are for the ingress; false: nobody knows yet. nil: nothing is written into them.
+	Ingress func() (mesh.IngressSettings, bool)
 	Beat    time.Duration // how often Leases are renewed; 0: 5 s
 	Log     *slog.Logger
 }
@@ -57,6 +60,7 @@ type Writer struct {
 	leader  *leader
 	roots   *roots
 	stances *Stances
+	status  *statuses // nil: none are written
 }
 
 // New returns a writer. It starts nothing.
@@ -67,6 +71,9 @@ func New(c Config) *Writer {
 	w := &Writer{c: c, members: newMembers(c), leader: &leader{c: c, seen: observed{}}}
 	w.roots = newRoots(c, w.Leading)
 	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, term: w.leader.reign, overtaken: w.leader.overtaken, log: c.Log, beat: c.Beat}
+	if c.Ingress != nil {
+		w.status = newStatuses(c, w.Leading)
+	}
 	return w
 }
 
@@ -74,10 +81,21 @@ func New(c Config) *Writer {
 func (w *Writer) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.members.run(ctx) })
-	group.Go(func() error { return w.leader.run(ctx, w.roots.all) })
+	group.Go(func() error { return w.leader.run(ctx, w.begin) })
 	group.Go(func() error { return w.roots.run(ctx) })
 	group.Go(func() error { return w.stances.run(ctx) })
+	if w.status != nil {
+		group.Go(func() error { return w.status.run(ctx) })
+	}
 	return group.Wait()
+}
+
+// begin has everything looked at that the leader writes, since this replica has become it.
+func (w *Writer) begin() {
+	w.roots.all()
+	if w.status != nil {
+		w.status.stir()
+	}
 }
 
 // Leading tells whether this replica is the leader.

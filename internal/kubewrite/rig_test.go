@@ -17,6 +17,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // beat is short, so that what takes three of them is soon over.
@@ -53,6 +54,9 @@ kind: ClusterRole
 metadata: {name: lateen-write}
 rules:
 - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+- {apiGroups: [""], resources: [services], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch]}
 - {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [list, watch, update, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [create]}
 ---
@@ -111,12 +115,14 @@ func (s *said) String() string {
 // replica is a writer that runs.
 type replica struct {
 	*kubewrite.Writer
-	name   string
-	log    *said
-	cut    atomic.Bool  // nothing comes through, as when it was killed
-	writes atomic.Int64 // of ConfigMaps
-	held   atomic.Pointer[held]
-	stop   func()
+	name    string
+	log     *said
+	cut     atomic.Bool                          // nothing comes through, as when it was killed
+	writes  atomic.Int64                         // of ConfigMaps
+	status  atomic.Int64                         // writes of a status
+	ingress atomic.Pointer[mesh.IngressSettings] // that the replica knows; nil: none yet
+	held    atomic.Pointer[held]
+	stop    func()
 }
 
 // held has the next look at the stances wait until on is closed.
@@ -140,6 +146,9 @@ func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
 		if q.Method != http.MethodGet && bytes.HasSuffix([]byte(q.URL.Path), []byte("/lateen-root")) || q.Method == http.MethodPost && bytes.HasSuffix([]byte(q.URL.Path), []byte("/configmaps")) {
 			r.writes.Add(1)
 		}
+		if q.Method == http.MethodPatch && strings.HasSuffix(q.URL.Path, "/status") {
+			r.status.Add(1)
+		}
 		return next.RoundTrip(q)
 	})
 }
@@ -157,6 +166,13 @@ func (c *cluster) replica(t *testing.T, name string, beat time.Duration) *replic
 	r := &replica{name: name, log: new(said)}
 	r.Writer = kubewrite.New(kubewrite.Config{
 		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Ingress: func() (mesh.IngressSettings, bool) {
+			s := r.ingress.Load()
+			if s == nil {
+				return mesh.IngressSettings{}, false
+			}
+			return *s, true
+		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

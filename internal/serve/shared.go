@@ -35,6 +35,12 @@ func (p *Plane) Roots() []byte {
 	return p.ca.Bundle().PEM()
 }
 
+// Ingress returns which Ingress objects are for the door; false: nobody knows yet.
+func (p *Plane) Ingress() (mesh.IngressSettings, bool) {
+	s := p.store.Snapshot()
+	return s.Settings().Ingress, s.Revision() > 0
+}
+
 // withPeers makes the peers, and has handovers ask them. Without identities there are none: nobody could prove to be a replica.
 func (p *Plane) withPeers(c handover.Config) handover.Config {
 	if p.config.Shared.Members == nil || p.config.Secure == nil {

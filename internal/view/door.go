@@ -38,6 +38,8 @@ type DoorListener struct {
 	Port     int               `json:"port"`
 	TLS      []DoorCertificate `json:"tls,omitempty"` // none: plain text
 	NoLog    bool              `json:"noLog,omitempty"`
+	// Proxied tells that each connection begins with the address of its client, in the PROXY protocol.
+	Proxied bool `json:"proxied,omitempty"`
 }
 
 // DoorCertificate says which secret holds the certificate for clients that ask for one of the hosts.
@@ -208,7 +210,7 @@ func (r *reader) doorListener(w *mesh.Workload, name string) View {
 			return nil
 		}
 	}
-	v.NoLog = r.settings().NoAccessLog
+	v.NoLog, v.Proxied = r.settings().NoAccessLog, r.settings().Ingress.ProxyProtocol
 	return v
 }
 

@@ -31,7 +31,8 @@ func Fields() []Field {
 		{"connectTimeout", "1s", true, "For how long a proxy waits for a connection to an endpoint: 1ms to 30s, in whole milliseconds. Not said: 1s"},
 		{"ingressClass", "istio", true, "The value of the annotation `kubernetes.io/ingress.class` by which Ingress objects are for the door, beside `lateen` and the names of " +
 			"IngressClasses whose controller is `lateen.dev/ingress-controller`. Not said: `istio`"},
-		{"ingressService", `""`, false, "Nothing yet. No status is written into Ingress objects"},
+		{"ingressService", `"" (istio-ingress)`, true, "The Service in `lateen-system` whose load balancer's addresses are written into the status of Ingress objects. " +
+			"Not said, and for `istio-ingress`: `lateen-ingress`"},
 		{"ingressControllerMode", "STRICT", true, "Which Ingress objects are for the door: `STRICT`, those that name one of Lateen's classes; `DEFAULT`, those without a class too; `OFF`, none. " +
 			"Not said: `STRICT` in a cluster, elsewhere `DEFAULT`"},
 		{"authPolicy", "NONE", true, "How callers prove who they are, for ports that say nothing: `NONE`, `PERMISSIVE`, `MUTUAL_TLS`. Not said: `PERMISSIVE`, not `NONE`: " +
@@ -58,6 +59,8 @@ func Fields() []Field {
 		{"dnsResolvers", "", true, "List of `IP` or `IP:PORT`, asked for hosts outside the mesh. Not said: the resolvers of the proxy's system"},
 		{"caBundle", "", true, "Whole path, in the container of each proxy, of a PEM file with the authorities that hosts outside the mesh are checked against"},
 		{"serviceRanges", "", true, "List of networks, such as `10.96.0.0/12`, that the addresses of services are from. Not said: found out; with `--app-namespace` they are the addresses of the services that are known"},
+		{"ingressProxyProtocol", "", true, "`true`: each connection to the ingress begins with the address of its client, in the PROXY protocol (version 1 or 2), as a load balancer " +
+			"writes it; one that does not is closed. Not said: `false`"},
 	}
 }
 

@@ -10,6 +10,7 @@
 package meshconfig
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -66,9 +67,12 @@ func (r *reader) settings(s *spec) mesh.Settings {
 	return set
 }
 
+// oldIngressService is how Istio's own settings called the Service of its ingress: here that of Lateen's is meant.
+const oldIngressService = "istio-ingress"
+
 // ingress reads which Ingress objects are for the door.
 func (r *reader) ingress(s *spec) mesh.IngressSettings {
-	var set mesh.IngressSettings
+	set := mesh.IngressSettings{ProxyProtocol: s.IngressProxyProtocol}
 	modes := map[string]string{"0": string(mesh.IngressOff), "1": string(mesh.IngressDefault), "2": string(mesh.IngressStrict)}
 	r.oneOf("ingressControllerMode", s.IngressControllerMode, modes)
 	if s.IngressControllerMode != nil {
@@ -76,6 +80,12 @@ func (r *reader) ingress(s *spec) mesh.IngressSettings {
 	}
 	if s.IngressClass != nil {
 		set.Class = *s.IngressClass
+	}
+	if s.IngressService != nil && *s.IngressService != oldIngressService {
+		set.Service = *s.IngressService
+		if set.Service != "" && !config.IsDomain(set.Service) {
+			invalid(&r.Check, "ingressService", fmt.Sprintf("%.80q is no name of a Service", set.Service), "it is one of the namespace "+mesh.SystemNamespace)
+		}
 	}
 	return set
 }

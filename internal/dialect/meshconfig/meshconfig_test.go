@@ -71,8 +71,11 @@ func TestSettings(t *testing.T) {
 		"by number": {"authPolicy: 1\ningressControllerMode: 0\n", with(func(s *mesh.Settings) {
 			s.AuthPolicy, s.Ingress.Mode = mesh.AuthMutualTLS, mesh.IngressOff
 		})},
-		"ingress": {"ingressControllerMode: DEFAULT\ningressClass: edge\n", with(func(s *mesh.Settings) {
-			s.Ingress = mesh.IngressSettings{Mode: mesh.IngressDefault, Class: "edge"}
+		"ingress": {"ingressControllerMode: DEFAULT\ningressClass: edge\ningressService: door\n", with(func(s *mesh.Settings) {
+			s.Ingress = mesh.IngressSettings{Mode: mesh.IngressDefault, Class: "edge", Service: "door"}
+		})},
+		"ingress as Istio had it": {"ingressControllerMode: STRICT\ningressClass: istio\ningressService: istio-ingress\n", with(func(s *mesh.Settings) {
+			s.Ingress = mesh.IngressSettings{Mode: mesh.IngressStrict, Class: "istio"}
 		})},
 		"no policy":     {"auth_policy: NONE", with(func(s *mesh.Settings) { s.AuthPolicy = mesh.AuthNone })},
 		"both":          {"authPolicy: PERMISSIVE", with(func(s *mesh.Settings) { s.AuthPolicy = mesh.AuthPermissive })},

@@ -28,6 +28,8 @@ type spec struct {
 	DNSResolvers  []string `yaml:"dnsResolvers"`
 	CABundle      *string  `yaml:"caBundle"`
 	ServiceRanges []string `yaml:"serviceRanges"`
+
+	IngressProxyProtocol bool `yaml:"ingressProxyProtocol"`
 }
 
 // proxySpec is ProxyConfig.
