@@ -22,24 +22,29 @@ func TestIngressClasses(t *testing.T) {
 	}{
 		{"without a cluster", mesh.IngressSettings{}, []mesh.IngressClass{{}, annotated("lateen"), annotated("istio"), named("lateen"), named("istio")}},
 		{
-			"without a cluster, strict", mesh.IngressSettings{Mode: mesh.IngressStrict},
+			"without a cluster, strict",
+			mesh.IngressSettings{Mode: mesh.IngressStrict},
 			[]mesh.IngressClass{annotated("lateen"), annotated("istio"), named("lateen"), named("istio")},
 		},
 		{"off", mesh.IngressSettings{Mode: mesh.IngressOff, Classes: cluster}, nil},
 		{
-			"a cluster", mesh.IngressSettings{Classes: cluster},
+			"a cluster",
+			mesh.IngressSettings{Classes: cluster},
 			[]mesh.IngressClass{annotated("lateen"), annotated("istio"), annotated("edge"), named("lateen"), named("edge")},
 		},
 		{
-			"strict", mesh.IngressSettings{Mode: mesh.IngressStrict, Classes: cluster},
+			"strict",
+			mesh.IngressSettings{Mode: mesh.IngressStrict, Classes: cluster},
 			[]mesh.IngressClass{annotated("lateen"), annotated("istio"), annotated("edge"), named("lateen"), named("edge")},
 		},
 		{
-			"default", mesh.IngressSettings{Mode: mesh.IngressDefault, Classes: []string{"lateen"}},
+			"default",
+			mesh.IngressSettings{Mode: mesh.IngressDefault, Classes: []string{"lateen"}},
 			[]mesh.IngressClass{{}, annotated("lateen"), annotated("istio"), named("lateen")},
 		},
 		{
-			"another annotation", mesh.IngressSettings{Class: "nginx", Classes: []string{"lateen"}},
+			"another annotation",
+			mesh.IngressSettings{Class: "nginx", Classes: []string{"lateen"}},
 			[]mesh.IngressClass{annotated("lateen"), annotated("nginx"), named("lateen")},
 		},
 	} {

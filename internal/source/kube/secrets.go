@@ -98,7 +98,7 @@ func (s *Source) tellSecrets(ctx context.Context) {
 		case <-s.secretsAwake:
 		}
 		s.mu.Lock()
-		s.nameSecrets(func(f *feed, ctx context.Context) { running.Go(func() { f.run(ctx) }) }, ctx)
+		s.nameSecrets(ctx, func(ctx context.Context, f *feed) { running.Go(func() { f.run(ctx) }) })
 		now := s.certificates()
 		s.mu.Unlock()
 		if now == nil || (told != nil && reflect.DeepEqual(now, told)) {
@@ -116,7 +116,7 @@ func (s *Source) tellSecrets(ctx context.Context) {
 }
 
 // nameSecrets finds out which Secrets are named, and starts and stops reading them. The lock is held.
-func (s *Source) nameSecrets(start func(*feed, context.Context), ctx context.Context) {
+func (s *Source) nameSecrets(ctx context.Context, start func(context.Context, *feed)) {
 	if !s.secrets.dirty || s.secrets.settings == nil || !s.looked(func(st *state) bool { return st.kind.object == ingressKind || st.kind.word == classesWord }) {
 		return
 	}
@@ -149,7 +149,7 @@ func (s *Source) nameSecrets(start func(*feed, context.Context), ctx context.Con
 			bounded, stop := context.WithCancel(ctx)
 			watched := &secret{stop: stop}
 			s.secrets.watched[n] = watched
-			start(s.secretFeed(n, watched), bounded)
+			start(bounded, s.secretFeed(n, watched))
 		}
 	}
 }
