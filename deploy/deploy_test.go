@@ -101,9 +101,10 @@ func TestObjects(t *testing.T) {
 		"Namespace/lateen-system", "CustomResourceDefinition/routerules.config.istio.io",
 		"CustomResourceDefinition/destinationpolicies.config.istio.io", "CustomResourceDefinition/egressrules.config.istio.io",
 		"ServiceAccount/lateen", "ClusterRole/lateen", "ClusterRoleBinding/lateen", "Role/lateen", "RoleBinding/lateen",
-		"ClusterRole/lateen-edit", "ClusterRole/lateen-view", "ConfigMap/lateen", "Service/lateen", "PodDisruptionBudget/lateen",
+		"ClusterRole/lateen-edit", "ClusterRole/lateen-view", "ConfigMap/lateen", "ConfigMap/lateen-inject", "Service/lateen", "PodDisruptionBudget/lateen",
 		"Deployment/lateen", "ServiceAccount/lateen-ingress", "IngressClass/lateen", "Service/lateen-ingress",
 		"PodDisruptionBudget/lateen-ingress", "Deployment/lateen-ingress",
+		"MutatingWebhookConfiguration/lateen", "ValidatingWebhookConfiguration/lateen",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("objects:\n%s\nwant\n%s", strings.Join(names, "\n"), strings.Join(want, "\n"))

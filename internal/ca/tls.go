@@ -41,8 +41,14 @@ func (a *Authority) ReplicaTLS() *tls.Config {
 	}
 }
 
-// serverTLS returns the same for callers whom verify lets in.
-func (a *Authority) serverTLS(verify func(tls.ConnectionState) error, hosts ...string) *tls.Config {
+// PublicTLS returns how a listener speaks TLS whose callers prove nothing: with the same certificate as that of [Authority.ServerTLS]. What they
+// show is not looked at.
+func (a *Authority) PublicTLS(hosts ...string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, Time: a.c.Now, GetCertificate: a.ownFor(hosts).get}
+}
+
+// ownFor returns the control plane's own certificate for hosts.
+func (a *Authority) ownFor(hosts []string) *ownCertificate {
 	own := &ownCertificate{authority: a}
 	for _, host := range hosts {
 		if address, err := netip.ParseAddr(host); err == nil {
@@ -51,6 +57,12 @@ func (a *Authority) serverTLS(verify func(tls.ConnectionState) error, hosts ...s
 			own.order.dns = append(own.order.dns, host)
 		}
 	}
+	return own
+}
+
+// serverTLS returns the same for callers whom verify lets in.
+func (a *Authority) serverTLS(verify func(tls.ConnectionState) error, hosts ...string) *tls.Config {
+	own := a.ownFor(hosts)
 	config := a.baseTLS(own, verify)
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return a.baseTLS(own, verify), nil }
 	return config

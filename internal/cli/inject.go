@@ -23,10 +23,14 @@ type injecting struct {
 	files, ranges, excluded     []string
 	output, hub, tag, ver, pull string
 	uninject                    bool
+
+	pod       string // to explain
+	namespace string // of it
+	mesh      *meshFlags
 }
 
-func newInjectCommand() *cobra.Command {
-	var i injecting
+func newInjectCommand(m *meshFlags) *cobra.Command {
+	i := injecting{mesh: m}
 	cmd := &cobra.Command{
 		Use:     "inject -f FILE|FOLDER|-",
 		Aliases: []string{"kube-inject"},
@@ -36,12 +40,18 @@ cluster is asked. What is left alone, and why, is told on standard error.
 
 Deployments, DaemonSets, ReplicaSets, StatefulSets, Jobs, CronJobs, ReplicationControllers, Pods and Lists of these are
 known, in every apiVersion there has been. A pod that has a sidecar is left alone; to give it that of this version, take the
-old one out first. What cannot be injected stands in the output as it was, and the command fails with exit code 1.`,
+old one out first. What cannot be injected stands in the output as it was, and the command fails with exit code 1.
+
+With --explain a cluster is asked why one of its pods has a sidecar, or has none.`,
 		Example: `  lateen inject -f bookinfo.yaml | kubectl apply -f -
   lateen inject -f manifests/ -o injected.yaml
-  kubectl get deployment reviews-v1 -o yaml | lateen inject --uninject -f - | lateen inject -f - | kubectl apply -f -`,
+  kubectl get deployment reviews-v1 -o yaml | lateen inject --uninject -f - | lateen inject -f - | kubectl apply -f -
+  lateen inject --explain reviews-v1-5d8f -n shop`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i.files = append(i.files, args...)
+			if i.pod != "" {
+				return i.explain(cmd)
+			}
 			return i.run(cmd)
 		},
 	}
@@ -49,6 +59,9 @@ old one out first. What cannot be injected stands in the output as it was, and t
 	flags.StringArrayVarP(&i.files, "filename", "f", nil, "file, folder, or - for standard input; may be given several times")
 	flags.StringVarP(&i.output, "output", "o", "", "file to write to (default: standard output)")
 	flags.BoolVar(&i.uninject, "uninject", false, "take the sidecars out again")
+	m.addKubeconfigTo(flags)
+	flags.StringVar(&i.pod, "explain", "", "say why a `POD` of a cluster has a sidecar, or has none")
+	flags.StringVarP(&i.namespace, "namespace", "n", "", "its namespace (default: that of the context)")
 	flags.StringVar(&i.hub, "hub", "", "where the image is, such as registry.example.com/mesh (default: the nodes have it)")
 	flags.StringVar(&i.tag, "tag", "", "tag of the image (default: the version of this program)")
 	flags.StringVar(&i.ver, "setVersionString", "", "version of the sidecar in the annotation "+mesh.StatusAnnotation+" (default: the version of this program)")

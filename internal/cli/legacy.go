@@ -22,7 +22,7 @@ const (
 	sayNoLog   = "commands keep no log; `lateen serve --log-level` sets that of the control plane"
 	sayLog     = "the log goes to standard error; --log-level says how much is told"
 	sayAgent   = "the log goes to standard error"
-	sayWebhook = "there is no such webhook yet; objects are checked by `lateen validate` and by the control plane"
+	sayWebhook = "the control plane tells the API server itself where its webhooks are, and makes their certificate: see --webhook-address"
 	sayConsul  = "there is no such registry yet"
 	sayPushed  = "changes are pushed as they come, and nothing is asked for again and again"
 	saySocket  = "Envoy's administration is a Unix socket below --dir, which `lateen config` reads"
@@ -54,7 +54,6 @@ func istioctlFlags() []legacyFlag {
 // kubeInjectFlags are those of `istioctl kube-inject`.
 func kubeInjectFlags() []legacyFlag {
 	return append([]legacyFlag{
-		{name: "kubeconfig", short: "c", say: "no cluster is asked"},
 		{name: "platform", short: "p", say: "no cluster is asked"},
 		{name: "istioNamespace", short: "i", say: "sidecars find Lateen in namespace " + mesh.SystemNamespace},
 		{name: "meshConfigMapName", say: "the control plane reads the mesh settings, from ConfigMap " + mesh.SystemName + " in " + mesh.SystemNamespace},
@@ -163,7 +162,7 @@ func legacyPage(root *cobra.Command) string {
 		{"istioctl", "get", []string{"kubeconfig", "istioNamespace", "namespace"}, istioctlFlags()},
 		{
 			"istioctl kube-inject", "inject",
-			[]string{"filename", "output", "hub", "tag", "setVersionString", "imagePullPolicy", "includeIPRanges"},
+			[]string{"filename", "output", "kubeconfig", "hub", "tag", "setVersionString", "imagePullPolicy", "includeIPRanges"},
 			kubeInjectFlags(),
 		},
 		{"pilot-discovery discovery", "serve", []string{"registries", "kubeconfig", "meshConfig", "namespace", "appNamespace", "domain"}, discoveryFlags()},

@@ -51,8 +51,8 @@ func (r *replicaFlags) endpoint() string {
 }
 
 // join has a control plane know the pods of a cluster by their tokens, and if it is one of several replicas share with the others
-// what they have in common. Plane returns the control plane that c makes, once there is one.
-func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane func() *serve.Plane, log *slog.Logger) error {
+// what they have in common. Plane returns the control plane that c makes, once there is one, hooks what the API server is to be told.
+func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane func() *serve.Plane, hooks toldHooks, log *slog.Logger) error {
 	config := kuberest.CopyConfig(cluster)
 	config.QPS = -1 // what comes from outside is bounded where it comes in
 	client, err := kubernetes.NewForConfig(config)
@@ -68,7 +68,7 @@ func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane fun
 		return nil
 	}
 	writer := kubewrite.New(kubewrite.Config{
-		Client: client, Replica: r.name, Address: r.endpoint(), Log: log,
+		Client: client, Replica: r.name, Address: r.endpoint(), Hooks: hooks, Log: log,
 		Roots:   func() []byte { return plane().Roots() },
 		Ingress: func() (mesh.IngressSettings, bool) { return plane().Ingress() },
 	})

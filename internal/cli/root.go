@@ -83,7 +83,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 		look: {
 			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
 		},
-		cluster: {newInstallCommand(m), newUninstallCommand(m), newInjectCommand()},
+		cluster: {newInstallCommand(m), newUninstallCommand(m), newInjectCommand(m)},
 		parts:   {newServeCommand(m), newAgentCommand(), newCaptureCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},
 	} {
 		for _, c := range commands {

@@ -48,6 +48,7 @@ type serveFlags struct {
 	admin     string
 	known     registryFlags
 	replica   replicaFlags
+	hooks     hookFlags
 }
 
 func (s *serveFlags) addTo(flags *pflag.FlagSet) {
@@ -71,6 +72,7 @@ func (s *serveFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&s.admin, "admin-address", "", "`HOST:PORT` of the same, instead of --admin-port (default in a pod: "+podAdmin+")")
 	s.known.addTo(flags)
 	s.replica.addTo(flags)
+	s.hooks.addTo(flags)
 }
 
 // Where a control plane that runs in the cluster which it is about is found, unless flags say otherwise: on all addresses of its pod.
@@ -121,7 +123,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			}
 			var plane *serve.Plane
 			if cluster != nil {
-				if err := s.inCluster(&c, cluster, func() *serve.Plane { return plane }); err != nil {
+				if err := s.inCluster(cmd.Context(), &c, cluster, func() *serve.Plane { return plane }); err != nil {
 					return err
 				}
 			}
@@ -135,15 +137,24 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 	return addLegacy(cmd, discoveryFlags())
 }
 
-// inCluster has a control plane know a cluster: what runs there, the settings of its mesh, and its pods by their tokens. Plane
-// returns the control plane once there is one.
-func (s *serveFlags) inCluster(c *serve.Config, cluster *kubeclient.Cluster, plane func() *serve.Plane) error {
+// inCluster has a control plane know a cluster: what runs there, the settings of its mesh, and its pods by their tokens; and answer
+// its API server. Plane returns the control plane once it is made.
+func (s *serveFlags) inCluster(ctx context.Context, c *serve.Config, cluster *kubeclient.Cluster, plane func() *serve.Plane) error {
 	c.Attached = append(c.Attached, s.known.attached(cluster))
 	c.Clusters = append(c.Clusters, kube.ObjectsName)
 	if c.Settings == nil {
-		c.Settings, c.SettingsPlace = settingsIn(cluster, c.Log)
+		c.Settings, c.SettingsPlace = documentIn(cluster, mesh.SystemName, mesh.SettingsKey, c.Log)
 	}
-	return s.replica.join(c, cluster.Config, plane, c.Log)
+	var h *hooks
+	if s.hooks.address != "" {
+		var err error
+		if h, err = s.hooks.listen(ctx, cluster, plane, c.Log); err != nil {
+			return err
+		}
+		c.Attached = append(c.Attached, h.attached())
+	}
+	roots := func() []byte { return plane().Roots() }
+	return s.replica.join(c, cluster.Config, plane, h.told(roots), c.Log)
 }
 
 // settingsOf returns what hands over the settings that stand in a file.
@@ -204,17 +215,17 @@ func (s *serveFlags) config(ctx context.Context, m *meshFlags, log *slog.Logger)
 	return c, nil
 }
 
-// settingsIn returns what hands over the settings that stand in the ConfigMap of the control plane in a cluster, and where that
-// is: in the namespace of this pod, or where Lateen is installed.
-func settingsIn(c *kubeclient.Cluster, log *slog.Logger) (read func(context.Context, serve.SettingsSink) error, place string) {
-	object := mesh.Ref{Kind: "ConfigMap", Namespace: mesh.SystemNamespace, Name: mesh.SystemName}
+// documentIn returns what hands over what stands in a ConfigMap of the control plane in a cluster, below a key, and where that is: in
+// the namespace of this pod, or where Lateen is installed.
+func documentIn(c *kubeclient.Cluster, name, key string, log *slog.Logger) (read func(context.Context, serve.SettingsSink) error, place string) {
+	object := mesh.Ref{Kind: "ConfigMap", Namespace: mesh.SystemNamespace, Name: name}
 	if c.Context == kubeclient.InCluster {
 		object.Namespace = c.Namespace
 	}
-	place = object.String() + ", " + mesh.SettingsKey
+	place = object.String() + ", " + key
 	return func(ctx context.Context, sink serve.SettingsSink) error {
 		return kube.WatchSettings(ctx, kube.Settings{
-			Client: c.Config, Namespace: object.Namespace, Name: object.Name, Key: mesh.SettingsKey, Log: log,
+			Client: c.Config, Namespace: object.Namespace, Name: object.Name, Key: key, Log: log,
 			Sink: func(ctx context.Context, r kube.SettingsReading) error {
 				return sink(ctx, serve.SettingsText{Document: meshconfig.Document{Name: place, Object: object, Text: r.Text}, Found: r.Found, Err: r.Err})
 			},

@@ -65,4 +65,6 @@ const (
 	CodeDuplicatePath = "duplicate-path"
 	// CodeDuplicateTLS: two Ingress objects name different secrets for one host.
 	CodeDuplicateTLS = "duplicate-tls"
+	// CodeUnreadableFile: a watched file or folder, or a ConfigMap with settings, cannot be read.
+	CodeUnreadableFile = "unreadable-file"
 )

@@ -2,8 +2,9 @@
 //
 // [Inject] takes a file of Kubernetes objects and returns it with a sidecar in every pod template that is to have one;
 // everything else in the file stays as it is, to the byte. [Uninject] takes the sidecars out again. [Patch] does the same to a
-// single pod as JSON and returns a JSON patch. All three get what they add from one place, [For]. Package policy decides which pods
-// get a sidecar: of files and of [Patch] those that do not say otherwise, of [PatchBy] those that a mesh's document wants to have one.
+// single pod as JSON and returns a JSON patch. All get what they add from one place, [For]. Package policy decides which pods
+// get a sidecar: of [Inject] and [Patch] those that do not say otherwise, of [InjectBy] and [PatchBy] those that a mesh's document
+// wants to have one.
 //
 // What is left alone, and why, is in the result, as is everything that is wrong, with file and line; what cannot be injected
 // stands in the output as it came. The input may come from a stranger: its size, depth and number of nodes are bounded.
@@ -58,22 +59,25 @@ type Workload struct {
 }
 
 // Inject puts sidecars into a file. Its name stands in positions only.
-func Inject(name string, data []byte, o Options) Result {
-	r := newRecipe(o)
-	return process(name, data, func(w *workload, c *edit.Change) string { return w.inject(r, c) })
+func Inject(name string, data []byte, o Options) Result { return InjectBy(byHand(), name, data, o) }
+
+// InjectBy is [Inject] by the rules of a mesh. What their document says of the sidecar comes before the options.
+func InjectBy(r Rules, name string, data []byte, o Options) Result {
+	made := newRecipe(o.With(r.Config.Params))
+	return process(name, data, r, func(w *workload, c *edit.Change) string { return w.inject(made, c) })
 }
 
 // Uninject takes sidecars out of a file. What [Inject] added to text in block style, to JSON and to collections in brackets
 // goes to the byte; where it had to write out an alias, that stays written out.
 func Uninject(name string, data []byte) Result {
-	return process(name, data, func(w *workload, c *edit.Change) string { return w.uninject(c) })
+	return process(name, data, byHand(), func(w *workload, c *edit.Change) string { return w.uninject(c) })
 }
 
 // action adds to the change of an object what becomes of it, or returns why it stays as it is.
 type action func(w *workload, c *edit.Change) string
 
-func process(name string, data []byte, act action) Result {
-	p := &processor{file: name, act: act}
+func process(name string, data []byte, r Rules, act action) Result {
+	p := &processor{file: name, rules: r, act: act}
 	switch {
 	case len(data) > MaxBytes:
 		p.tell(mesh.Position{Line: 1}, config.CodeTooLarge, fmt.Sprintf("the file has more than %d bytes", MaxBytes))
@@ -98,6 +102,7 @@ func process(name string, data []byte, act action) Result {
 // processor works through a file.
 type processor struct {
 	file   string
+	rules  Rules
 	act    action
 	result Result
 }
@@ -210,7 +215,7 @@ func (p *processor) object(n *yaml.Node, c *edit.Change, d defaults) {
 		p.list(items, c.Key("items"), defaults{version, strings.TrimSuffix(kind, "List"), d.depth + 1})
 		return
 	}
-	w := &workload{object: n, kind: kinds[kind], ref: mesh.Ref{Kind: kind}, version: version, file: p.file, rules: byHand()}
+	w := &workload{object: n, kind: kinds[kind], ref: mesh.Ref{Kind: kind}, version: version, file: p.file, rules: p.rules}
 	w.ref.Name, w.ref.Namespace = nameOf(n)
 	w.outdated()
 	if !w.kind.has(version) {

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -52,4 +53,13 @@ func isList(version, kind string) bool {
 	}
 	item, ok := strings.CutSuffix(kind, "List")
 	return ok && kinds[item].has(version)
+}
+
+// Supported names the kinds whose pods get a sidecar, each with the apiVersions that are known: "Deployment (apps/v1, …)".
+func Supported() []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		all = append(all, name+" ("+strings.Join(kinds[name].versions, ", ")+")")
+	}
+	return all
 }

@@ -20,6 +20,13 @@ const (
 	PodNotReady         checkup.Code = "pod-not-ready"
 	ProtocolUnknown     checkup.Code = "protocol-unknown"
 	ProbeSaysNothing    checkup.Code = "probe-says-nothing"
+	PolicyBroken        checkup.Code = "policy-broken"
+	WebhookSilent       checkup.Code = "webhook-silent"
+	WebhookDistrusted   checkup.Code = "webhook-distrusted"
+	WebhookUnreachable  checkup.Code = "webhook-unreachable"
+	SidecarMissing      checkup.Code = "sidecar-missing"
+	SidecarOld          checkup.Code = "sidecar-old"
+	SelectorEmpty       checkup.Code = "selector-empty"
 )
 
 // Codes lists the kinds of findings that are about a cluster.
@@ -27,5 +34,6 @@ func Codes() []checkup.Code {
 	return []checkup.Code{
 		ClusterOld, RightMissing, RefusedInAdvance, NodeUnfit, NamespaceForbids, KindOfOthers, LeftOver, NotInstalled, PlaneDown,
 		InstallationDiffers, VersionDiffers, RootMissing, RootDiffers, PodNotReady, ProtocolUnknown, ProbeSaysNothing,
+		PolicyBroken, WebhookSilent, WebhookDistrusted, WebhookUnreachable, SidecarMissing, SidecarOld, SelectorEmpty,
 	}
 }

@@ -48,11 +48,13 @@ type facts struct {
 	denied      []string     // rights that the control plane lacks
 	noReview    bool         // nobody may ask for rights of others
 	pods        []corev1.Pod // with a proxy
+	others      []other      // pods without
 	noPods      bool         // pods may not be read
 	services    []corev1.Service
 	noServices  bool          // they may not be read
 	known       []api.Service // as the control plane knows them; nil: it was not asked
 	plane       string        // version of the control plane; "": not known
+	asked       asked
 }
 
 // silent says that a cluster does not answer.
@@ -174,7 +176,13 @@ func (f *facts) lookInstalled(ctx context.Context) (err error) {
 	if f.noServices = !allowed(&err); !f.noServices {
 		f.services = services.Items
 	}
-	if err != nil || f.config.Plane == nil || f.deployment.Status.AvailableReplicas == 0 {
+	if err != nil {
+		return err
+	}
+	if err := f.lookAtInjection(ctx); err != nil {
+		return err
+	}
+	if f.config.Plane == nil || f.deployment.Status.AvailableReplicas == 0 {
 		return err
 	}
 	status, err := f.config.Plane.Status(ctx)
@@ -226,6 +234,8 @@ func (f *facts) lookAtPods(ctx context.Context) error {
 				f.planePods = append(f.planePods, *pod)
 			case install.HasProxy(pod):
 				f.pods = append(f.pods, *pod)
+			default:
+				f.others = append(f.others, otherOf(pod))
 			}
 		}
 		if next = pods.Continue; next == "" {

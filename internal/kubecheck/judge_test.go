@@ -99,6 +99,15 @@ func tcpProbe(port intstr.IntOrString) *corev1.Probe {
 	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: port}}}
 }
 
+// judgement is a case of [TestJudgements].
+type judgement struct {
+	name    string
+	facts   facts
+	judge   func(*facts) (string, []checkup.Finding)
+	summary string
+	want    []string
+}
+
 // Each thing that can be wrong is found, with its severity, its words and what to do; and nothing is where nothing is wrong.
 func TestJudgements(t *testing.T) {
 	t.Parallel()
@@ -106,13 +115,7 @@ func TestJudgements(t *testing.T) {
 	web := corev1.Container{Name: "web", Ports: []corev1.ContainerPort{{Name: "main", ContainerPort: 8080}}, ReadinessProbe: tcpProbe(intstr.FromString("main"))}
 	shown := map[checkup.Code]bool{}
 	strict := []api.Service{{Host: "web.default.svc.cluster.local", Ports: []api.ServicePort{{Number: 80, Policy: mesh.AuthMutualTLS}, {Number: 81, Policy: mesh.AuthPermissive}}}}
-	for _, c := range []struct {
-		name    string
-		facts   facts
-		judge   func(*facts) (string, []checkup.Finding)
-		summary string
-		want    []string
-	}{
+	for _, c := range append([]judgement{
 		{"a recent server", facts{version: &version.Info{GitVersion: "v1.29.0-eks"}}, (*facts).server, "Kubernetes v1.29.0-eks", nil},
 		{"an old server", facts{version: &version.Info{GitVersion: "v1.28.9"}}, (*facts).server, "Kubernetes v1.28.9", []string{
 			"error cluster-old : the API server is of Kubernetes v1.28.9: proxies are containers that start before the others and go on running, which 1.29 has first",
@@ -225,8 +228,9 @@ func TestJudgements(t *testing.T) {
 		}}, (*facts).servicesArea, "1 service served by pods with a proxy", []string{
 			`warning protocol-unknown web.default:81: neither its appProtocol nor its name "web" says what it speaks: it is taken for TCP, and no rule for requests concerns it`,
 			"warning probe-says-nothing web.default:80: container web of pod default/web has a probe that connects to it and asks nothing: the proxy takes the connection, so it succeeds even if the application is not there",
+			"warning selector-empty service default/other: no pod has the labels that it selects, app=other: requests to it are answered with 503",
 		}},
-	} {
+	}, injectionJudgements()...) {
 		for _, code := range Codes() {
 			for _, line := range c.want {
 				if word := strings.Fields(line); word[1] == string(code) {

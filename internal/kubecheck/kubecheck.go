@@ -71,7 +71,7 @@ func Installed(ctx context.Context, c Config) (checkup.Report, error) {
 		return f.report(areas), nil
 	}
 	r := f.report(append(areas, area{"kinds", (*facts).kinds}, area{"rights", (*facts).rightsOfPlane}, area{"roots", (*facts).rootsArea},
-		area{"pods", (*facts).podsArea}, area{"services", (*facts).servicesArea}))
+		area{"injection", (*facts).injection}, area{"pods", (*facts).podsArea}, area{"services", (*facts).servicesArea}))
 	if c.Mesh == nil || f.deployment.Status.AvailableReplicas == 0 {
 		return r, nil
 	}

@@ -2,6 +2,7 @@ package kubecheck
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,7 +42,7 @@ func (f *facts) servicesArea() (string, []checkup.Finding) {
 			}
 		}
 	}
-	return fmt.Sprintf("%s served by pods with a proxy", number(served, "service")), append(bounded(unknown), bounded(silent)...)
+	return fmt.Sprintf("%s served by pods with a proxy", number(served, "service")), slices.Concat(bounded(unknown), bounded(silent), f.selectors())
 }
 
 // behind returns the pods with a proxy that a service selects.

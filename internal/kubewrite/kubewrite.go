@@ -1,6 +1,6 @@
 // Package kubewrite is all that the control plane writes to a cluster beside the authority's key: who of its replicas are there and
-// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, how ports are secured, and the
-// addresses of the ingress in the status of the Ingress objects that are for it.
+// which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, how ports are secured, what the API
+// server is told of the webhooks, and the addresses of the ingress in the status of the Ingress objects that are for it.
 //
 // Every replica keeps a Lease with its address, so that the others find it ([Writer.Replicas]); one that does not renew it is
 // forgotten after three beats. One holds the Lease that makes it the leader. Only the leader writes what is for all: it creates
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -49,8 +50,10 @@ type Config struct {
 	Roots   func() []byte // of the trust domain, in PEM
 	// Ingress returns which Ingress objects are for the ingress; false: nobody knows yet. nil: nothing is written into them.
 	Ingress func() (mesh.IngressSettings, bool)
-	Beat    time.Duration // how often Leases are renewed; 0: 5 s
-	Log     *slog.Logger
+	// Hooks returns what the API server is to be told of our webhooks; false: that is not known yet. nil: it is told nothing.
+	Hooks func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration, bool)
+	Beat  time.Duration // how often Leases are renewed; 0: 5 s
+	Log   *slog.Logger
 }
 
 // Writer writes to a cluster. Its methods may be called from any goroutine.
@@ -61,6 +64,7 @@ type Writer struct {
 	roots   *roots
 	stances *Stances
 	status  *statuses // nil: none are written
+	hooks   *hooks
 }
 
 // New returns a writer. It starts nothing.
@@ -70,6 +74,7 @@ func New(c Config) *Writer {
 	}
 	w := &Writer{c: c, members: newMembers(c), leader: &leader{c: c, seen: observed{}}}
 	w.roots = newRoots(c, w.Leading)
+	w.hooks = &hooks{c: c, leading: w.Leading, wrote: map[string]writing{}, wanted: map[string]any{}, gone: map[string]bool{}}
 	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, term: w.leader.reign, overtaken: w.leader.overtaken, log: c.Log, beat: c.Beat}
 	if c.Ingress != nil {
 		w.status = newStatuses(c, w.Leading)
@@ -83,6 +88,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	group.Go(func() error { return w.members.run(ctx) })
 	group.Go(func() error { return w.leader.run(ctx, w.begin) })
 	group.Go(func() error { return w.roots.run(ctx) })
+	group.Go(func() error { return w.hooks.run(ctx) })
 	group.Go(func() error { return w.stances.run(ctx) })
 	if w.status != nil {
 		group.Go(func() error { return w.status.run(ctx) })

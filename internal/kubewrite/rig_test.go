@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -163,9 +164,18 @@ const calm = 5 * time.Second
 // replica starts a writer, which runs until it is stopped or the test ends.
 func (c *cluster) replica(t *testing.T, name string, beat time.Duration) *replica {
 	t.Helper()
+	return c.replicaWith(t, name, beat, nil)
+}
+
+// hooks returns what the API server is to be told of webhooks.
+type hooks = func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration, bool)
+
+// replicaWith starts one that has webhooks.
+func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, told hooks) *replica {
+	t.Helper()
 	r := &replica{name: name, log: new(said)}
 	r.Writer = kubewrite.New(kubewrite.Config{
-		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Ingress: func() (mesh.IngressSettings, bool) {
 			s := r.ingress.Load()
 			if s == nil {

@@ -28,6 +28,12 @@ const (
 	APIPort = 15013
 	// SettingsKey is the key of the settings in the ConfigMap SystemName: MeshConfig in YAML.
 	SettingsKey = "mesh"
+	// InjectConfigMap is the ConfigMap that says, below InjectKey, which pods get a sidecar, in the form of 2017's istio-inject.
+	InjectConfigMap = "lateen-inject"
+	InjectKey       = "config"
+	// WebhookPort is where the control plane's pod answers the API server; WebhookService is that port of its Service.
+	WebhookPort    = 15017
+	WebhookService = 443
 	// AuthoritySecret is the Secret with the certificate authority's keys and certificates.
 	AuthoritySecret = "lateen-ca"
 	// AuthorityCertificateKey is the key of the authority's certificate in AuthoritySecret, in PEM as the others.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"slices"
 
+	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/mesh"
-	"github.com/lateen-mesh/lateen/internal/source/file"
 )
 
 // Names of what stands in the document with the settings: the settings themselves go before those of every other source.
@@ -35,7 +35,7 @@ func (p *Plane) takeSettings(ctx context.Context, t SettingsText) error {
 	case t.Err != nil:
 		problems = []mesh.Problem{{
 			Object: t.Document.Object, Position: mesh.Position{File: t.Document.Name},
-			Code: file.CodeUnreadableFile, Severity: mesh.Error, Message: "cannot be read: " + t.Err.Error(),
+			Code: config.CodeUnreadableFile, Severity: mesh.Error, Message: "cannot be read: " + t.Err.Error(),
 		}}
 	case t.Found:
 		set, problems = meshconfig.Read(t.Document, p.config.Domain)

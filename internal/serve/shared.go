@@ -41,6 +41,15 @@ func (p *Plane) Ingress() (mesh.IngressSettings, bool) {
 	return s.Settings().Ingress, s.Revision() > 0
 }
 
+// PublicTLS returns how the control plane speaks TLS to callers who prove nothing, as an API server does that has a webhook asked: with
+// a certificate of its authority for the name of its Service. nil: there are no identities.
+func (p *Plane) PublicTLS() *tls.Config {
+	if p.ca == nil {
+		return nil
+	}
+	return p.ca.PublicTLS(mesh.SystemName + "." + mesh.SystemNamespace + ".svc")
+}
+
 // withPeers makes the peers, and has handovers ask them. Without identities there are none: nobody could prove to be a replica.
 func (p *Plane) withPeers(c handover.Config) handover.Config {
 	if p.config.Shared.Members == nil || p.config.Secure == nil {

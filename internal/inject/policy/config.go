@@ -57,8 +57,15 @@ type Params struct {
 	Ranges  []string // networks of IPv4 that are captured when the pod calls them; AllNetworks is all
 }
 
-// Default returns what holds where nothing is said: every pod in every namespace, as in 2017.
+// Default returns what a document means that says nothing: every pod in every namespace, as in 2017.
 func Default() Config { return Config{Mode: Enabled, Namespaces: []string{Everywhere}} }
+
+// Unsaid returns what holds in a cluster where no document says anything: a pod gets a sidecar if it, or its namespace, asks for it.
+func Unsaid() Config {
+	c := Default()
+	c.Mode = Disabled
+	return c
+}
 
 // Document is a text that a [Config] is read from.
 type Document struct {

@@ -61,6 +61,9 @@ type word struct {
 // truths are the values that say yes.
 var truths = []string{"y", "yes", "true", "on"}
 
+// Truths returns the values of an annotation that say yes, in any case. Of a label, [Enabled] does too.
+func Truths() []string { return slices.Clone(truths) }
+
 // IsTrue tells whether the value of an annotation says yes. Everything else says no.
 func IsTrue(value string) bool { return slices.Contains(truths, strings.ToLower(value)) }
 
@@ -187,6 +190,9 @@ func (p Pod) has(status string, injected bool) string {
 	return ""
 }
 
+// mirrorAnnotation is on the pod by which a kubelet shows a pod that it runs from a file of its own.
+const mirrorAnnotation = "kubernetes.io/config.mirror"
+
 // cannot says why the pod can have no sidecar, or "".
 func (p Pod) cannot() string {
 	switch {
@@ -194,6 +200,8 @@ func (p Pod) cannot() string {
 		return "it uses the network of its node (hostNetwork)"
 	case p.Windows:
 		return "it runs on Windows"
+	case p.Annotations[mirrorAnnotation] != "":
+		return "it is a copy of a static pod, which its node runs by itself"
 	}
 	return ""
 }

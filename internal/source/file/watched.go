@@ -12,9 +12,6 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// CodeUnreadableFile is the code of a problem: a watched file cannot be read. It is fixed like those of package config.
-const CodeUnreadableFile = "unreadable-file"
-
 // maxFile bounds what is read of a file: a little more than what is parsed, so that the parser tells that it is too large.
 const maxFile = 1<<20 + 1
 
@@ -99,7 +96,7 @@ func (w *watched) fail(path string, err error) bool {
 	}
 	w.failure = err.Error()
 	w.problems = []mesh.Problem{{
-		Position: mesh.Position{File: path}, Code: CodeUnreadableFile, Severity: mesh.Error,
+		Position: mesh.Position{File: path}, Code: config.CodeUnreadableFile, Severity: mesh.Error,
 		Message: "cannot be read: " + err.Error(),
 	}}
 	if good := w.lastGood(); len(good) > 0 {

@@ -172,6 +172,21 @@ func textOf(u *unstructured.Unstructured) (string, error) {
 	return text.String(), err
 }
 
+// Check says what is wrong with an object, by the kinds that are known.
+func Check(kinds config.Kinds, u *unstructured.Unstructured) []mesh.Problem {
+	ref := refOf(u.GetKind(), name{u.GetNamespace(), u.GetName()})
+	text, err := textOf(u)
+	if err != nil {
+		return []mesh.Problem{{Object: ref, Code: config.CodeSyntax, Severity: mesh.Error, Message: "it cannot be written as YAML: " + err.Error()}}
+	}
+	o := readObject(ref, text)
+	if !o.good {
+		return o.problems
+	}
+	_, problems := kinds.Read(&o.Object)
+	return append(o.problems, problems...)
+}
+
 // readObject reads an object again from what it says, with the places of its fields.
 func readObject(ref mesh.Ref, text string) *object {
 	all, problems := config.Parse(Origin, []byte(text), ref.Namespace)
