@@ -63,7 +63,7 @@ func (o Options) Check() error {
 
 // order is that of the templates.
 func order() []string {
-	return []string{"namespace.yaml", "crds.yaml", "access.yaml", "settings.yaml", "service.yaml", "deployment.yaml", "webhooks.yaml"}
+	return []string{"namespace.yaml", "crds.yaml", "access.yaml", "settings.yaml", "service.yaml", "deployment.yaml", "ingress.yaml", "webhooks.yaml"}
 }
 
 // Manifests returns all objects, as YAML documents.

@@ -108,6 +108,9 @@ func (h *hooks) Run(ctx context.Context) error {
 // Objects implements [serve.Source].
 func (h *hooks) Objects() []config.Object { return nil }
 
+// TakeSettings implements [serve.Source]: what is injected depends on none.
+func (h *hooks) TakeSettings(mesh.Settings) {}
+
 // toldHooks returns what an API server is to be told; false: that is not known yet.
 type toldHooks func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration, bool)
 

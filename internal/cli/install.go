@@ -40,7 +40,7 @@ func newInstallCommand(m *meshFlags) *cobra.Command {
 		Use:   "install",
 		Short: "Install Lateen in a cluster, or bring what is installed to this version",
 		Long: `Apply everything that Lateen is in a cluster, in the namespace ` + mesh.SystemNamespace + `: the definitions of its kinds, a control plane, and what
-it may do. Each object is told. Then wait until the control plane is ready.
+it may do. Each object is told. Then wait until control plane and ingress are ready.
 
 A second time changes nothing. What others have set stays as it is, and where it differs from what is to be applied the command
 fails and names who; --force takes it over. Settings of the mesh (the ConfigMap ` + mesh.SystemName + `) are left alone unless --mesh-config gives some.
@@ -59,7 +59,7 @@ With --dry-run the manifests are printed and no cluster is asked: they are for `
 	f.BoolVar(&i.dry, "dry-run", false, "print the manifests; ask no cluster")
 	f.StringVarP(&i.output, "output", "o", "", "yaml, with --dry-run")
 	f.BoolVar(&i.force, "force", false, "take over fields that others have set")
-	f.BoolVar(&i.wait, "wait", true, "wait until the control plane is ready")
+	f.BoolVar(&i.wait, "wait", true, "wait until control plane and ingress are ready")
 	f.DurationVar(&i.timeout, "timeout", installTime, "for how long")
 	return cmd
 }
@@ -100,7 +100,7 @@ func (i *installation) run(cmd *cobra.Command) error {
 	if err := c.Await(ctx, manifests, func(missing string) { say(missing + " …") }); err != nil {
 		return err
 	}
-	say("the control plane is ready")
+	say("control plane and ingress are ready")
 	fmt.Fprintf(cmd.ErrOrStderr(), "lateen: next: `lateen inject -f app.yaml | kubectl apply -f -` gives the pods of an application their proxies\n")
 	return nil
 }

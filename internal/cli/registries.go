@@ -99,7 +99,7 @@ func (r *registryFlags) attached(c *kubeclient.Cluster) serve.Attached {
 	namespaces := slices.Clone(r.namespaces)
 	slices.Sort(namespaces)
 	return serve.Attached{
-		Names: []string{kube.RegistryName, kube.ObjectsName},
+		Names: []string{kube.RegistryName, kube.ObjectsName, kube.SecretsName},
 		New: func(a serve.Attachment) (serve.Source, error) {
 			return kube.New(kube.Config{
 				Client: c.Config, Namespaces: slices.Compact(namespaces), Realm: a.Realm, Kinds: a.Kinds, Sink: a.Store,

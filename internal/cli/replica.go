@@ -14,6 +14,7 @@ import (
 	attestkube "github.com/lateen-mesh/lateen/internal/attest/kube"
 	cakube "github.com/lateen-mesh/lateen/internal/ca/kube"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
@@ -52,8 +53,7 @@ func (r *replicaFlags) endpoint() string {
 }
 
 // join has a control plane know the pods of a cluster by their tokens, and if it is one of several replicas share with the others
-// what they have in common. Plane returns the control plane once there is one, hooks
-// what the API server is to be told.
+// what they have in common. Plane returns the control plane that c makes, once there is one, hooks what the API server is to be told.
 func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane func() *serve.Plane, hooks toldHooks, log *slog.Logger) error {
 	config := kuberest.CopyConfig(cluster)
 	config.QPS = -1 // what comes from outside is bounded where it comes in
@@ -75,7 +75,8 @@ func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane fun
 	}
 	writer := kubewrite.New(kubewrite.Config{
 		Client: client, Objects: objects, Replica: r.name, Address: r.endpoint(), Log: log, Refused: push.CodeRefusedByProxy,
-		Roots: func() []byte { return plane().Roots() }, Hooks: hooks, Judge: func() kubewrite.Judge { return plane().Judge() },
+		Roots: func() []byte { return plane().Roots() }, Hooks: hooks,
+		Ingress: func() (mesh.IngressSettings, bool) { return plane().Ingress() }, Judge: func() kubewrite.Judge { return plane().Judge() },
 	})
 	c.Shared.Replica, c.Shared.Members, c.Shared.Leads, c.Shared.Run = r.name, writer, writer.Leading, writer.Run
 	c.Shared.Root, c.Shared.Stances = cakube.New(client), writer.Stances()

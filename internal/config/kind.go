@@ -24,6 +24,10 @@ type Kind struct {
 
 	Confidential bool // its objects hold secrets
 
+	// Counts tells whether an object is meant for a mesh with these settings. One that is not means nothing, whatever stands in it.
+	// nil: every one is.
+	Counts func(*Object, *mesh.Settings) bool
+
 	// Translate checks the object and says what it means. It reports all that it finds; with an error among the
 	// problems the meaning is not used. It is nil for a kind whose objects say nothing about traffic.
 	Translate func(*Object) (Meaning, []mesh.Problem)
@@ -87,11 +91,17 @@ func (k Kinds) Named(word string) *Kind {
 const maxProblems = 100
 
 // Read says what an object means and what is wrong with it, beyond what [Parse] told: its kind, fields that no object
-// has, and whatever its kind finds. An object with an error means nothing.
-func (k Kinds) Read(o *Object) (Meaning, []mesh.Problem) {
+// has, and whatever its kind finds, in a mesh that says nothing of itself. An object with an error means nothing.
+func (k Kinds) Read(o *Object) (Meaning, []mesh.Problem) { return k.ReadIn(o, &mesh.DefaultSettings) }
+
+// ReadIn is [Kinds.Read] in a mesh with these settings.
+func (k Kinds) ReadIn(o *Object, settings *mesh.Settings) (Meaning, []mesh.Problem) {
 	kind := k.Find(o.APIVersion, o.Kind)
 	if kind == nil {
 		return Meaning{}, []mesh.Problem{k.stranger(o)}
+	}
+	if kind.Counts != nil && !kind.Counts(o, settings) {
+		return Meaning{}, nil
 	}
 	problems := slices.DeleteFunc(Decode(o, "", &top{}), func(p mesh.Problem) bool {
 		return p.Code == CodeUnknownField && slices.Contains(kind.Fields, p.Field)

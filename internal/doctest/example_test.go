@@ -230,7 +230,7 @@ metadata: {name: most}
 rules:
 - {apiGroups: [""], resources: [services, pods, nodes], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
-- {apiGroups: [networking.k8s.io], resources: [ingresses, servicecidrs], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses, servicecidrs], verbs: [list, watch]}
 - {apiGroups: [config.istio.io], resources: [destinationpolicies, egressrules], verbs: [list, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1

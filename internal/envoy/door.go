@@ -4,8 +4,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -50,22 +52,34 @@ func doorListener(p plan.DoorListener) (*listenerv3.Listener, error) {
 		sourceState:  "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		dialledState: "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
 	})
-	if err != nil || len(p.TLS) == 0 {
-		return l, err
+	if err != nil {
+		return nil, err
+	}
+	if p.Proxied {
+		if err := addListenerFilter(l, "proxy_protocol", &proxyprotocolv3.ProxyProtocol{}); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.TLS) == 0 {
+		return l, nil
 	}
 	return l, takeTLS(l, p.TLS)
 }
 
+// addListenerFilter has one more filter look at connections, after those that the listener has.
+func addListenerFilter(l *listenerv3.Listener, name string, config proto.Message) error {
+	packed, err := pack(config)
+	l.ListenerFilters = append(l.ListenerFilters, &listenerv3.ListenerFilter{
+		Name: "envoy.filters.listener." + name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed},
+	})
+	return err
+}
+
 // takeTLS makes a listener for plain text one for TLS, with a filter chain for each certificate.
 func takeTLS(l *listenerv3.Listener, chains []plan.TLSChain) error {
-	inspector, err := pack(&tlsinspectorv3.TlsInspector{})
-	if err != nil {
+	if err := addListenerFilter(l, "tls_inspector", &tlsinspectorv3.TlsInspector{}); err != nil {
 		return err
 	}
-	l.ListenerFilters = []*listenerv3.ListenerFilter{{
-		Name:       "envoy.filters.listener.tls_inspector",
-		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: inspector},
-	}}
 	filters := l.FilterChains[0].Filters
 	l.FilterChains = nil
 	for _, c := range chains {

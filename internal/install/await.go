@@ -14,7 +14,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// Await waits until the cluster serves our kinds and all replicas of the control plane are ready and of the applied version.
+// Await waits until the cluster serves our kinds and all replicas of the control plane and the ingress are ready and of the applied
+// version.
 // It tells whenever what is missing changes. If ctx ends before, the error says what is missing.
 func (c *Cluster) Await(ctx context.Context, manifests []byte, tell func(missing string)) error {
 	all, err := read(manifests)
@@ -36,15 +37,17 @@ func (c *Cluster) Await(ctx context.Context, manifests []byte, tell func(missing
 		}
 		return err
 	}
+	judges := map[string]func(context.Context, object) (missing string, err error){definitionKind: c.unserved, "Deployment": c.unavailable}
 	for _, o := range all {
-		if o.GetKind() != definitionKind {
+		missing, waits := judges[o.GetKind()]
+		if !waits {
 			continue
 		}
-		if err := await(func(ctx context.Context) (string, error) { return c.unserved(ctx, o) }); err != nil {
+		if err := await(func(ctx context.Context) (string, error) { return missing(ctx, o) }); err != nil {
 			return err
 		}
 	}
-	return await(c.unavailable)
+	return nil
 }
 
 // unserved says that a kind is not served yet, or "".
@@ -73,20 +76,28 @@ func (c *Cluster) unserved(ctx context.Context, o object) (string, error) {
 	return fmt.Sprintf("%s is not served yet: %s", o.GetName(), why), nil
 }
 
-// unavailable says what keeps the control plane from running as it is to, or "".
-func (c *Cluster) unavailable(ctx context.Context) (string, error) {
-	d, err := c.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
+// partOf says what a Deployment runs, as messages call it.
+func partOf(d *appsv1.Deployment) string {
+	if d.Name == mesh.IngressName {
+		return "ingress"
+	}
+	return "control plane"
+}
+
+// unavailable says what keeps a Deployment from running as it is to, or "".
+func (c *Cluster) unavailable(ctx context.Context, o object) (string, error) {
+	d, err := c.client.AppsV1().Deployments(o.GetNamespace()).Get(ctx, o.GetName(), metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}
 	if Rolled(d) {
 		return "", nil
 	}
-	pods, err := c.client.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: mesh.NameLabel + "=" + mesh.SystemName})
+	pods, err := c.client.CoreV1().Pods(d.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
 	if err != nil {
 		return "", err
 	}
-	missing := fmt.Sprintf("%d of %d replicas of the control plane are ready", min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas), wanted(d))
+	missing := fmt.Sprintf("%d of %d replicas of the %s are ready", min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas), wanted(d), partOf(d))
 	if why := Trouble(d, pods.Items); len(why) > 0 {
 		missing += ": " + strings.Join(why, "; ")
 	}

@@ -21,6 +21,9 @@ import (
 
 const patience = time.Minute
 
+// installed is how many objects there are.
+const installed = 23
+
 // rig is a cluster of its own to install in.
 type rig struct {
 	t      *testing.T
@@ -124,8 +127,8 @@ func TestApply(t *testing.T) {
 	if told := r.mustApply(usual(t)); len(told[install.Unchanged]) != count(t) || len(told) != 1 {
 		t.Errorf("the second time: %v", told)
 	}
-	want := []string{"deployment lateen-system/lateen"}
-	if told := r.mustApply(manifests(t, deploy.Options{Tag: "v2", Replicas: 3})); !slices.Equal(told[install.Changed], want) || len(told[install.Unchanged]) != count(t)-1 {
+	want := []string{"deployment lateen-system/lateen", "deployment lateen-system/lateen-ingress"}
+	if told := r.mustApply(manifests(t, deploy.Options{Tag: "v2", Replicas: 3})); !slices.Equal(told[install.Changed], want) || len(told[install.Unchanged]) != count(t)-2 {
 		t.Errorf("another version: %v", told)
 	}
 	want = []string{"configmap lateen-system/lateen"}
@@ -187,10 +190,10 @@ func TestApplyForbidden(t *testing.T) {
 }
 
 // setReplicas says in place of the controllers how many replicas there are.
-func (r *rig) setReplicas(updated, available int) {
+func (r *rig) setReplicas(deployment string, updated, available int) {
 	r.t.Helper()
 	patch := fmt.Sprintf(`{"status":{"observedGeneration":1,"replicas":%d,"updatedReplicas":%d,"readyReplicas":%d,"availableReplicas":%d}}`, updated, updated, available, available)
-	r.server.Kubectl(r.t, "", "patch", "deployment", "lateen", "-n", mesh.SystemNamespace, "--subresource=status", "--type=merge", "-p", patch)
+	r.server.Kubectl(r.t, "", "patch", "deployment", deployment, "-n", mesh.SystemNamespace, "--subresource=status", "--type=merge", "-p", patch)
 }
 
 // The end of waiting is when all replicas are ready; until then it is told what is missing, in the cluster's words.
@@ -204,7 +207,7 @@ func TestAwait(t *testing.T) {
 	r.server.Kubectl(t, pod, "create", "-f", "-")
 	r.server.Kubectl(t, "", "patch", "pod", "lateen-1", "-n", mesh.SystemNamespace, "--subresource=status", "--type=merge", "-p",
 		`{"status":{"containerStatuses":[{"name":"lateen","image":"","imageID":"","ready":false,"restartCount":0,"state":{"waiting":{"reason":"ErrImagePull","message":"no such image"}}}]}}`)
-	r.setReplicas(2, 1)
+	r.setReplicas(mesh.SystemName, 2, 1)
 	short, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, errors.New("not after 3s"))
 	defer cancel()
 	var told []string
@@ -215,8 +218,16 @@ func TestAwait(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	err = r.Await(ctx, usual(t), func(string) { r.setReplicas(2, 2) })
-	if err != nil {
-		t.Error(err)
+	told = nil
+	err = r.Await(ctx, usual(t), func(missing string) {
+		told = append(told, missing)
+		name := mesh.SystemName
+		if len(told) > 1 {
+			name = mesh.IngressName
+		}
+		r.setReplicas(name, 2, 2)
+	})
+	if want := []string{missing, "0 of 2 replicas of the ingress are ready"}; err != nil || !slices.Equal(told, want) {
+		t.Errorf("error %v, told %q, want %q", err, told, want)
 	}
 }

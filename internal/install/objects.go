@@ -23,6 +23,7 @@ func resources() map[string]string {
 		"Namespace": "namespaces", definitionKind: "customresourcedefinitions", "ServiceAccount": "serviceaccounts",
 		"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings", "Role": "roles", "RoleBinding": "rolebindings",
 		"ConfigMap": "configmaps", "Service": "services", "PodDisruptionBudget": "poddisruptionbudgets", "Deployment": "deployments",
+		"IngressClass":                 "ingressclasses",
 		"MutatingWebhookConfiguration": "mutatingwebhookconfigurations", "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
 	}
 }

@@ -18,7 +18,7 @@ import (
 type Left struct {
 	Installed bool           // there is something to remove
 	Objects   map[string]int // objects of our kinds, by the singular of the kind: "routerule"
-	Proxies   int            // pods that have a proxy
+	Proxies   int            // pods that have a proxy, but for the ingress
 }
 
 // Survey says what a removal of these manifests would concern.
@@ -71,7 +71,7 @@ func defined(o object) resource {
 	return resource{Group: group, Resource: plural}
 }
 
-// proxies counts the pods that have a proxy.
+// proxies counts the pods that have a proxy, but for the ingress, which goes with the rest.
 func (c *Cluster) proxies(ctx context.Context) (int, error) {
 	count := 0
 	for page := ""; ; {
@@ -80,7 +80,7 @@ func (c *Cluster) proxies(ctx context.Context) (int, error) {
 			return 0, err
 		}
 		for i := range pods.Items {
-			if HasProxy(&pods.Items[i]) {
+			if pod := &pods.Items[i]; HasProxy(pod) && pod.Namespace != mesh.SystemNamespace {
 				count++
 			}
 		}

@@ -184,7 +184,7 @@ func TestTry(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(refusals) > 0 {
-			if len(refusals) != 1 || refusals[0].Object != "deployment lateen-system/lateen" || !strings.Contains(refusals[0].Why, "too many") {
+			if len(refusals) != 2 || refusals[0].Object != "deployment lateen-system/lateen" || !strings.Contains(refusals[0].Why, "too many") {
 				t.Errorf("refusals: %v", refusals)
 			}
 			return

@@ -1,6 +1,7 @@
 // Package kubewrite is all that the control plane writes to a cluster beside the authority's key: who of its replicas are there and
 // which of them leads, in Leases, the roots of the trust domain, in a ConfigMap in every namespace, how ports are secured, what the API
-// server is told of the webhooks, and what there is to say of the objects of users, in their status and as Events.
+// server is told of the webhooks, the addresses of the ingress in the status of the Ingress objects that are for it, and what there is
+// to say of the objects of users, in their status and as Events.
 //
 // Every replica keeps a Lease with its address, so that the others find it ([Writer.Replicas]); one that does not renew it is
 // forgotten after three beats. One holds the Lease that makes it the leader. Only the leader writes what is for all: it creates
@@ -52,6 +53,8 @@ type Config struct {
 	Replica string        // name of this replica, as its pod has it
 	Address string        // HOST:PORT where it answers the others
 	Roots   func() []byte // of the trust domain, in PEM
+	// Ingress returns which Ingress objects are for the ingress; false: nobody knows yet. nil: nothing is written into them.
+	Ingress func() (mesh.IngressSettings, bool)
 	// Hooks returns what the API server is to be told of our webhooks; false: that is not known yet. nil: it is told nothing.
 	Hooks func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration, bool)
 	Beat  time.Duration // how often Leases are renewed; 0: 5 s
@@ -71,6 +74,7 @@ type Writer struct {
 	leader  *leader
 	roots   *roots
 	stances *Stances
+	ingress *ingressStatuses // nil: none are written
 	hooks   *hooks
 	status  *statuses
 }
@@ -88,6 +92,9 @@ func New(c Config) *Writer {
 	w.hooks = &hooks{c: c, leading: w.Leading, wrote: map[string]writing{}, wanted: map[string]any{}, gone: map[string]bool{}}
 	w.status = newStatuses(c, w.Leading)
 	w.stances = &Stances{client: c.Client, leading: w.Leading, follows: w.leader.follows, term: w.leader.reign, overtaken: w.leader.overtaken, log: c.Log, beat: c.Beat}
+	if c.Ingress != nil {
+		w.ingress = newIngressStatuses(c, w.Leading)
+	}
 	return w
 }
 
@@ -95,12 +102,23 @@ func New(c Config) *Writer {
 func (w *Writer) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.members.run(ctx) })
-	group.Go(func() error { return w.leader.run(ctx, w.roots.all) })
+	group.Go(func() error { return w.leader.run(ctx, w.begin) })
 	group.Go(func() error { return w.roots.run(ctx) })
 	group.Go(func() error { return w.hooks.run(ctx) })
 	group.Go(func() error { return w.stances.run(ctx) })
 	group.Go(func() error { return w.status.run(ctx) })
+	if w.ingress != nil {
+		group.Go(func() error { return w.ingress.run(ctx) })
+	}
 	return group.Wait()
+}
+
+// begin has everything looked at that the leader writes, since this replica has become it.
+func (w *Writer) begin() {
+	w.roots.all()
+	if w.ingress != nil {
+		w.ingress.stir()
+	}
 }
 
 // Leading tells whether this replica is the leader.

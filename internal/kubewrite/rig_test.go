@@ -20,6 +20,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // beat is short, so that what takes three of them is soon over.
@@ -56,6 +57,9 @@ kind: ClusterRole
 metadata: {name: lateen-write}
 rules:
 - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+- {apiGroups: [""], resources: [services], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch]}
 - {apiGroups: [""], resources: [configmaps], resourceNames: [lateen-root], verbs: [list, watch, update, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [create]}
 - {apiGroups: [config.istio.io], resources: [routerules/status], verbs: [patch]}
@@ -122,14 +126,16 @@ func (s *said) String() string {
 // replica is a writer that runs.
 type replica struct {
 	*kubewrite.Writer
-	name   string
-	log    *said
-	cut    atomic.Bool  // nothing comes through, as when it was killed
-	writes atomic.Int64 // of ConfigMaps
-	states atomic.Int64 // writes of the status of objects
-	held   atomic.Pointer[held]
-	saying atomic.Pointer[held] // of the next status
-	stop   func()
+	name    string
+	log     *said
+	cut     atomic.Bool                          // nothing comes through, as when it was killed
+	writes  atomic.Int64                         // of ConfigMaps
+	status  atomic.Int64                         // writes of the status of an Ingress object
+	states  atomic.Int64                         // writes of the status of objects of ours
+	ingress atomic.Pointer[mesh.IngressSettings] // that the replica knows; nil: none yet
+	held    atomic.Pointer[held]
+	saying  atomic.Pointer[held] // of the next status
+	stop    func()
 }
 
 // held has the next look at the stances wait until on is closed.
@@ -167,6 +173,9 @@ func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
 		if q.Method != http.MethodGet && bytes.HasSuffix([]byte(q.URL.Path), []byte("/lateen-root")) || q.Method == http.MethodPost && bytes.HasSuffix([]byte(q.URL.Path), []byte("/configmaps")) {
 			r.writes.Add(1)
 		}
+		if q.Method == http.MethodPatch && strings.HasSuffix(q.URL.Path, "/status") {
+			r.status.Add(1)
+		}
 		return next.RoundTrip(q)
 	})
 }
@@ -193,6 +202,13 @@ func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, tol
 	r := &replica{name: name, log: new(said)}
 	config := kubewrite.Config{
 		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Ingress: func() (mesh.IngressSettings, bool) {
+			s := r.ingress.Load()
+			if s == nil {
+				return mesh.IngressSettings{}, false
+			}
+			return *s, true
+		},
 	}
 	if c.judge != nil {
 		objects, err := dynamic.NewForConfig(configOf(t, c.plane, r.wrap))

@@ -37,6 +37,8 @@ type Door struct {
 	TLS   []*DoorTLS  `json:"tls,omitempty"`
 }
 
-// IngressHost is the service that an ingress counts as where rules say for whom they are: the name that it had in Istio,
-// whatever it is called here. No source needs to know it.
-func IngressHost(domain string) Host { return ServiceHost("istio-ingress", "istio-system", domain) }
+// IngressHosts are the services that an ingress counts as where rules say for whom they are: by the name that it has on Kubernetes,
+// and by the one that it had in Istio, whatever it is called here. No source needs to know them.
+func IngressHosts(domain string) []Host {
+	return []Host{ServiceHost("istio-ingress", "istio-system", domain), ServiceHost(IngressName, SystemNamespace, domain)}
+}

@@ -14,6 +14,14 @@ const (
 	// SystemName is the name of the control plane's ServiceAccount, Deployment, Service and PodDisruptionBudget, and of
 	// the ConfigMap with the mesh's settings.
 	SystemName = "lateen"
+	// IngressName is the name of the ingress' ServiceAccount, Deployment, Service and PodDisruptionBudget. Only a pod of
+	// SystemNamespace with this account is the door of the mesh.
+	IngressName = "lateen-ingress"
+	// IngressPort and IngressTLSPort are where its pods take requests from outside.
+	IngressPort    = 8080
+	IngressTLSPort = 8443
+	// IngressController is the controller that IngressClasses name whose objects are served.
+	IngressController = "lateen.dev/ingress-controller"
 	// SystemAddress is where agents and proxies find the control plane, as host and port.
 	SystemAddress = SystemName + "." + SystemNamespace + ".svc:15012"
 	// APIPort is where the control plane's pod serves the reading part of the API, on its loopback address only.

@@ -16,7 +16,8 @@ type Settings struct {
 	// services there of which the mesh knows nothing, so that only the addresses of those that it knows are services'.
 	ServiceRanges []string `json:"serviceRanges,omitempty"`
 	// OnlyKnown tells that captured workloads reach nobody but services, pods and whom EgressRules name. Else what is for others passes.
-	OnlyKnown bool `json:"onlyKnown,omitempty"`
+	OnlyKnown bool            `json:"onlyKnown,omitempty"`
+	Ingress   IngressSettings `json:"ingress,omitzero"`
 }
 
 // DefaultSettings are those of a mesh that says nothing.

@@ -33,6 +33,8 @@ type DoorListener struct {
 	Scheme   string     `json:"scheme"`        // of all its requests, whatever they claim
 	Routes   string     `json:"routes"`
 	NoLog    bool       `json:"noLog,omitempty"`
+	// Proxied tells that each connection begins with the address of its client, in the PROXY protocol; one that does not is closed.
+	Proxied bool `json:"proxied,omitempty"`
 }
 
 // TLSChain says which secret holds the certificate for clients that ask for one of the hosts.
@@ -176,6 +178,7 @@ func noBackend(rule *mesh.DoorRule) *Answer {
 func doorListener(v view.DoorListener) DoorListener {
 	l := DoorListener{
 		Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Port, Scheme: "http", Routes: view.DoorRoutes, NoLog: v.NoLog,
+		Proxied: v.Proxied,
 	}
 	for _, c := range v.TLS {
 		l.Scheme, l.TLS = "https", append(l.TLS, TLSChain(c))

@@ -66,7 +66,11 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 
 // throughDoor returns the request as a client sends it to an ingress.
 func throughDoor(w *mesh.Workload, r explain.Request) explain.Request {
-	if address, err := netip.ParseAddr(w.Door); err == nil && !r.Dialled.IsValid() {
+	address, err := netip.ParseAddr(w.Door)
+	if err == nil && address.IsUnspecified() { // it takes requests on every address of its own
+		address, err = netip.ParseAddr(w.Address)
+	}
+	if err == nil && !r.Dialled.IsValid() {
 		r.Dialled = address
 	}
 	return r

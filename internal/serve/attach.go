@@ -16,6 +16,8 @@ import (
 type Source interface {
 	Run(ctx context.Context) error
 	Objects() []config.Object // that the store has taken, sorted
+	// TakeSettings tells it the settings of the mesh, as the document or the mesh itself has them, and again whenever they change.
+	TakeSettings(mesh.Settings)
 }
 
 // Attached says how to make one more source.

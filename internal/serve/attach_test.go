@@ -21,7 +21,8 @@ type oneService struct {
 	let chan struct{}
 }
 
-func (o *oneService) Objects() []config.Object { return nil }
+func (o *oneService) Objects() []config.Object   { return nil }
+func (o *oneService) TakeSettings(mesh.Settings) {}
 
 func (o *oneService) Run(ctx context.Context) error {
 	select {

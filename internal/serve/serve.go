@@ -339,6 +339,9 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		group.Go(func() error { return p.handRegistry(ctx) })
 	}
 	for _, source := range p.attached {
+		if p.config.Settings == nil {
+			source.TakeSettings(mesh.DefaultSettings)
+		}
 		group.Go(func() error { return source.Run(ctx) })
 	}
 	p.tellStart()

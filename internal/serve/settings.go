@@ -56,6 +56,9 @@ func (p *Plane) takeSettings(ctx context.Context, t SettingsText) error {
 		p.badSettings = true
 		return nil
 	}
+	for _, source := range p.attached {
+		source.TakeSettings(set)
+	}
 	if _, err := p.store.SetRegistry(ctx, settingsSource, mesh.Registry{Settings: &set}); err != nil {
 		return err
 	}

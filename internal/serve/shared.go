@@ -36,6 +36,12 @@ func (p *Plane) Roots() []byte {
 	return p.ca.Bundle().PEM()
 }
 
+// Ingress returns which Ingress objects are for the door; false: nobody knows yet.
+func (p *Plane) Ingress() (mesh.IngressSettings, bool) {
+	s := p.store.Snapshot()
+	return s.Settings().Ingress, s.Revision() > 0
+}
+
 // PublicTLS returns how the control plane speaks TLS to callers who prove nothing, as an API server does that has a webhook asked: with
 // a certificate of its authority for the name of its Service. nil: there are no identities.
 func (p *Plane) PublicTLS() *tls.Config {

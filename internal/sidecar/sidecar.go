@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -161,15 +162,27 @@ func findEnvoy(ctx context.Context) (string, error) {
 	return agent.FindEnvoy(ctx, agent.Lookup{Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(self), Path: os.Getenv("PATH")})
 }
 
-// runDrain is for the kubelet to run when it begins to end a pod: only when the application has ended does it ask the agent to.
+// runDrain is for the kubelet to run when it begins to end a pod: only when the application has ended, or this command, does it ask
+// the agent to.
 func runDrain(ctx context.Context, args []string, o Output) error {
 	var dir string
+	var wait time.Duration
 	if err := parse("drain", args, o, func(f *flag.FlagSet) {
 		f.StringVar(&dir, "dir", ".", "folder that Envoy runs in")
+		f.DurationVar(&wait, "wait", 0, "how long to wait then, for those who learn little by little that the pod goes")
 	}); err != nil {
 		return err
 	}
-	return agent.AskToGo(ctx, dir)
+	if err := agent.AskToGo(ctx, dir); err != nil {
+		return err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 func runCapture(ctx context.Context, args []string, o Output) error {

@@ -31,7 +31,8 @@ type fold struct {
 	doubtful map[mesh.Key]bool // parts of which it must be told anew what is wrong
 	fresh    []mesh.Problem    // that nobody was told yet
 
-	stances stances
+	stances  stances
+	settings *mesh.Settings // by which objects were read
 }
 
 func newFold(c Config, counters *Counters) *fold {
@@ -41,6 +42,7 @@ func newFold(c Config, counters *Counters) *fold {
 		reported: map[string]bool{}, objects: map[string][]*entry{}, claims: newShelfDraft[mesh.Ref, claim](),
 		index: map[mesh.Key]map[*entry]bool{}, registries: map[string]*registry{}, stale: map[mesh.Key]bool{},
 		problems: newShelfDraft[subject, []mesh.Problem](), doubtful: map[mesh.Key]bool{}, stances: newStances(c),
+		settings: &mesh.DefaultSettings,
 	}
 	f.loadStances()
 	return f

@@ -142,12 +142,35 @@ func (f *fold) match(source string, before []*entry, objects []config.Object) (e
 			e = at[i]
 			delete(gone, e)
 		} else {
-			e.meaning, e.problems = f.kinds.Read(&o)
+			e.meaning, e.problems = f.kinds.ReadIn(&o, f.settings)
 			added = append(added, e)
 		}
 		entries = append(entries, e)
 	}
 	return entries, gone, added
+}
+
+// recount reads anew the objects that count or not by what the settings say of Ingress objects, when that has changed.
+func (f *fold) recount() {
+	before := f.settings
+	f.settings = cmp.Or(f.settingsOf(), &mesh.DefaultSettings)
+	if f.settings.Ingress.TakesAsBefore(&before.Ingress) {
+		return
+	}
+	gone, added := map[*entry]bool{}, []*entry(nil)
+	for source, all := range f.objects {
+		for i, e := range all {
+			kind := f.kinds.Find(e.object.APIVersion, e.object.Kind)
+			if kind == nil || kind.Counts == nil || kind.Counts(e.object, before) == kind.Counts(e.object, f.settings) {
+				continue
+			}
+			now := &entry{source: source, object: e.object}
+			now.meaning, now.problems = f.kinds.ReadIn(e.object, f.settings)
+			all[i] = now
+			gone[e], added = true, append(added, now)
+		}
+	}
+	f.reclaim(gone, added)
 }
 
 // reclaim takes names from entries that are gone and gives names to new ones.

@@ -149,6 +149,7 @@ func (f *fold) setSettings(r *registry, settings *mesh.Settings) {
 	if r.settings != settings {
 		r.settings = settings
 		f.stale[mesh.Key{Kind: mesh.KindSettings}] = true
+		f.recount()
 	}
 }
 
@@ -221,21 +222,27 @@ func (f *fold) workloadOf(id mesh.ProxyID) *mesh.Workload {
 	return nil
 }
 
-// settingsOf returns the settings of the first source that has some, or nil. Where they say nothing of the networks of services,
-// those of the first source count that knows some.
+// settingsOf returns the settings of the first source that has some, or nil. What they do not say of a cluster, the networks of
+// services and the classes of Ingress objects, is that of the first source that knows it.
 func (f *fold) settingsOf() *mesh.Settings {
 	var first *mesh.Settings
 	for _, source := range f.ranked {
 		s := f.registries[source].settings
 		switch {
 		case s == nil:
+			continue
 		case first == nil:
 			first = s
-		case len(first.ServiceRanges) == 0 && len(s.ServiceRanges) > 0:
-			merged := *first
-			merged.ServiceRanges = s.ServiceRanges
-			return &merged
+			continue
 		}
+		merged := *first
+		if len(merged.ServiceRanges) == 0 {
+			merged.ServiceRanges = s.ServiceRanges
+		}
+		if len(merged.Ingress.Classes) == 0 {
+			merged.Ingress.Classes = s.Ingress.Classes
+		}
+		first = &merged
 	}
 	return first
 }

@@ -84,7 +84,7 @@ func (r *reviewer) field(ref mesh.Ref, fields ...string) string {
 func (r *reviewer) mentions(e *entry) {
 	lost := map[mesh.Host]bool{} // told once for each object
 	for _, m := range e.meaning.Mentions {
-		if lost[m.Host] || m.Host == mesh.IngressHost(r.snapshot.Domain()) { // the ingress answers for it, whoever knows
+		if lost[m.Host] || slices.Contains(mesh.IngressHosts(r.snapshot.Domain()), m.Host) { // the ingress answers for it, whoever knows
 			continue
 		}
 		p, ok := r.look(m)

@@ -2,7 +2,9 @@ package testapp
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +29,8 @@ const defaultTimeout = 10 * time.Second
 // Client says whom to ask, how often, and for what.
 type Client struct {
 	URL      string
+	Connect  string // HOST:PORT to connect to, whatever the URL names; "": what that does
+	Insecure bool   // over TLS any certificate will do
 	Count    int
 	Rate     float64       // requests per second; 0: Count requests, one after the other
 	Duration time.Duration // of the requests at a rate; 0: until ctx ends
@@ -45,7 +49,9 @@ type Result struct {
 	// Protocol of the answer, such as HTTP/2.0.
 	Protocol string            `json:"protocol,omitempty"`
 	Header   map[string]string `json:"header,omitempty"`
-	Body     string            `json:"body,omitempty"`
+	// Certificate is the subject of the certificate that the server has shown.
+	Certificate string `json:"certificate,omitempty"`
+	Body        string `json:"body,omitempty"`
 	// Answer is what the body says, if it is that of a testapp over HTTP.
 	Answer *Answer `json:"answer,omitempty"`
 	// Error is why there is no right answer; "" for a right one.
@@ -120,9 +126,15 @@ func (c Client) once(ctx context.Context, ask asker) Result {
 	return r
 }
 
+// dial connects to an address, or where all connections are to go.
+func (c Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, cmp.Or(c.Connect, address))
+}
+
 // httpClient returns a client for the scheme, and the URL as net/http wants it.
 func (c Client) httpClient(u *url.URL, fresh bool) (*http.Client, string) {
-	t := &http.Transport{DisableKeepAlives: fresh, Proxy: http.ProxyFromEnvironment, DisableCompression: true}
+	t := &http.Transport{DisableKeepAlives: fresh, Proxy: http.ProxyFromEnvironment, DisableCompression: true, DialContext: c.dial, ForceAttemptHTTP2: true}
+	t.TLSClientConfig = &tls.Config{InsecureSkipVerify: c.Insecure} //nolint:gosec // a test asks for it
 	target := *u
 	if u.Scheme == "h2c" {
 		target.Scheme = "http"
@@ -149,6 +161,9 @@ func (c Client) askHTTP(ctx context.Context, client *http.Client, target string,
 		return err
 	}
 	defer response.Body.Close()
+	if response.TLS != nil {
+		r.Certificate = response.TLS.PeerCertificates[0].Subject.String()
+	}
 	r.Status, r.Protocol, r.Header = response.StatusCode, response.Proto, map[string]string{}
 	for name, values := range response.Header {
 		r.Header[name] = strings.Join(values, ", ")
@@ -180,12 +195,20 @@ func (c Client) askWebSocket(ctx context.Context, u *url.URL, r *Result) error {
 	for name, value := range c.Header {
 		config.Header.Set(name, value)
 	}
-	conn, err := config.DialContext(ctx)
+	address := u.Host
+	if u.Port() == "" {
+		address = net.JoinHostPort(u.Hostname(), "80")
+	}
+	raw, err := c.dial(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
-	defer closeWith(ctx, conn)()
+	defer raw.Close()
+	defer closeWith(ctx, raw)()
+	conn, err := websocket.NewClient(config, raw)
+	if err != nil {
+		return err
+	}
 	if err := websocket.Message.Send(conn, c.Body); err != nil {
 		return err
 	}
@@ -195,7 +218,7 @@ func (c Client) askWebSocket(ctx context.Context, u *url.URL, r *Result) error {
 
 // askTCP sends the body as a line, after the server's own line where that speaks first, and waits for one.
 func (c Client) askTCP(ctx context.Context, u *url.URL, r *Result) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+	conn, err := c.dial(ctx, "tcp", u.Host)
 	if err != nil {
 		return err
 	}
@@ -233,7 +256,8 @@ func closeWith(ctx context.Context, conn io.Closer) func() {
 // grpcAsker asks by a unary call of grpc.testing.TestService.
 func (c Client) grpcAsker(u *url.URL, fresh bool) (ask asker, done func(), err error) {
 	dial := func() (*grpc.ClientConn, error) {
-		return grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		return grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.dial(ctx, "tcp", address) }))
 	}
 	kept, err := dial()
 	if err != nil {

@@ -38,6 +38,8 @@ type DoorListener struct {
 	Port     int               `json:"port"`
 	TLS      []DoorCertificate `json:"tls,omitempty"` // none: plain text
 	NoLog    bool              `json:"noLog,omitempty"`
+	// Proxied tells that each connection begins with the address of its client, in the PROXY protocol.
+	Proxied bool `json:"proxied,omitempty"`
 }
 
 // DoorCertificate says which secret holds the certificate for clients that ask for one of the hosts.
@@ -60,8 +62,8 @@ func (Secret) view()       {}
 // everyHost is the domain of requests whose host nothing else names.
 const everyHost = "*"
 
-// asSource returns the caller as it counts where rules say for whom they are. An ingress belongs to the service and has
-// the label by which Istio's users named it.
+// asSource returns the caller as it counts where rules say for whom they are. An ingress belongs to the services by which it is
+// named, and has the label by which Istio's users named it.
 func (r *reader) asSource(c Caller) Caller {
 	if c.Type != mesh.Ingress {
 		return c
@@ -69,7 +71,10 @@ func (r *reader) asSource(c Caller) Caller {
 	labels := mesh.Labels{"istio": "ingress"}
 	maps.Copy(labels, c.Labels)
 	c.Labels = labels
-	c.Serves = append(slices.Clip(c.Serves), Served{Host: mesh.IngressHost(r.snapshot.Domain())})
+	c.Serves = slices.Clip(c.Serves)
+	for _, h := range mesh.IngressHosts(r.snapshot.Domain()) {
+		c.Serves = append(c.Serves, Served{Host: h})
+	}
 	return c
 }
 
@@ -205,7 +210,7 @@ func (r *reader) doorListener(w *mesh.Workload, name string) View {
 			return nil
 		}
 	}
-	v.NoLog = r.settings().NoAccessLog
+	v.NoLog, v.Proxied = r.settings().NoAccessLog, r.settings().Ingress.ProxyProtocol
 	return v
 }
 

@@ -3,14 +3,12 @@
 // regular expressions, and the Secrets that hold certificates.
 //
 // [Kinds] gives what the dialect understands. Each path of an Ingress becomes a [mesh.DoorRule], each item of its tls a
-// [mesh.DoorTLS], each Secret of type kubernetes.io/tls a [mesh.Certificate]. Objects that name another class than ours
-// belong to another ingress and mean nothing here, whatever stands in them. No problem holds anything of what a Secret
+// [mesh.DoorTLS], each Secret of type kubernetes.io/tls a [mesh.Certificate]. Objects that are not of a class that the mesh's
+// settings take belong to another ingress and mean nothing here, whatever stands in them. No problem holds anything of what a Secret
 // holds.
 package ingress
 
 import (
-	"slices"
-
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -23,7 +21,10 @@ const (
 )
 
 // classAnnotation named the class before spec.ingressClassName did; it goes first, as in Kubernetes' own controllers.
-const classAnnotation = "kubernetes.io/ingress.class"
+const (
+	classAnnotation = "kubernetes.io/ingress.class"
+	classField      = "spec.ingressClassName"
+)
 
 // allowHTTPAnnotation says, when it is "false", that the paths are there with TLS only.
 const allowHTTPAnnotation = "kubernetes.io/ingress.allow-http"
@@ -34,6 +35,7 @@ func Kinds(domain string) config.Kinds {
 		{
 			Name: "Ingress", APIVersions: []string{apiVersion, betaVersion, oldestVersion},
 			Type: "ingress", Plural: "ingresses", Short: []string{"ing"},
+			Counts:    func(o *config.Object, s *mesh.Settings) bool { return s.Ingress.Takes(classOf(o)) },
 			Translate: func(o *config.Object) (config.Meaning, []mesh.Problem) { return translate(o, domain) },
 		},
 		{
@@ -43,5 +45,12 @@ func Kinds(domain string) config.Kinds {
 	}
 }
 
-// isOurs tells whether an Ingress of this class is for the door of the mesh. "istio" is what Istio's users wrote.
-func isOurs(class string) bool { return slices.Contains([]string{"", "lateen", "istio"}, class) }
+// classOf returns how an Ingress says whose it is.
+func classOf(o *config.Object) mesh.IngressClass {
+	if class := o.Annotations[classAnnotation]; class != "" {
+		return mesh.IngressClass{Name: class, Annotated: true}
+	}
+	var class string
+	config.Decode(o, classField, &class)
+	return mesh.IngressClass{Name: class}
+}

@@ -21,7 +21,6 @@ type translator struct {
 
 // content is the spec of any version, with backends of the form B.
 type content[B any] struct {
-	class         string
 	tls           []tlsItem
 	rules         []rule[B]
 	fallback      *B     // the default backend, or nil
@@ -35,21 +34,14 @@ func translate(o *config.Object, domain string) (config.Meaning, []mesh.Problem)
 	if t.old {
 		var s oldSpec
 		t.Decode("spec", &s)
-		return read(t, content[oldBackend]{s.IngressClassName, s.TLS, s.Rules, s.Backend, "spec.backend", t.oldBackend})
+		return read(t, content[oldBackend]{s.TLS, s.Rules, s.Backend, "spec.backend", t.oldBackend})
 	}
 	var s spec
 	t.Decode("spec", &s)
-	return read(t, content[backend]{s.IngressClassName, s.TLS, s.Rules, s.DefaultBackend, "spec.defaultBackend", t.backend})
+	return read(t, content[backend]{s.TLS, s.Rules, s.DefaultBackend, "spec.defaultBackend", t.backend})
 }
 
 func read[B any](t *translator, c content[B]) (config.Meaning, []mesh.Problem) {
-	class, annotated := t.Object.Annotations[classAnnotation]
-	if !annotated {
-		class = c.class
-	}
-	if !isOurs(class) {
-		return config.Meaning{}, nil
-	}
 	if c.fallback == nil && len(c.rules) == 0 {
 		t.Missing("spec.rules", "an Ingress needs rules or a "+c.fallbackField[len("spec."):])
 	}

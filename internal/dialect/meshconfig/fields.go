@@ -29,9 +29,12 @@ func Fields() []Field {
 		{"proxyListenPort", "15001", false, "Nothing. Outbound traffic is captured at 15001, inbound at 15006"},
 		{"proxyHttpPort", "0", false, "Nothing. Captured traffic needs no `HTTP_PROXY`; on one machine every sidecar is one, at 15001"},
 		{"connectTimeout", "1s", true, "For how long a proxy waits for a connection to an endpoint: 1ms to 30s, in whole milliseconds. Not said: 1s"},
-		{"ingressClass", "istio", false, "Nothing yet. Ingress objects of no class, and of the classes `lateen` and `istio`, are for the door"},
-		{"ingressService", `""`, false, "Nothing yet. No status is written into Ingress objects"},
-		{"ingressControllerMode", "STRICT", false, "Nothing yet. See `ingressClass`"},
+		{"ingressClass", "istio", true, "The value of the annotation `kubernetes.io/ingress.class` by which Ingress objects are for the door, beside `lateen` and the names of " +
+			"IngressClasses whose controller is `lateen.dev/ingress-controller`. Not said: `istio`"},
+		{"ingressService", `"" (istio-ingress)`, true, "The Service in `lateen-system` whose load balancer's addresses are written into the status of Ingress objects. " +
+			"Not said, and for `istio-ingress`: `lateen-ingress`"},
+		{"ingressControllerMode", "STRICT", true, "Which Ingress objects are for the door: `STRICT`, those that name one of Lateen's classes; `DEFAULT`, those without a class too; `OFF`, none. " +
+			"Not said: `STRICT` in a cluster, elsewhere `DEFAULT`"},
 		{"authPolicy", "NONE", true, "How callers prove who they are, for ports that say nothing: `NONE`, `PERMISSIVE`, `MUTUAL_TLS`. Not said: `PERMISSIVE`, not `NONE`: " +
 			"mutual TLS where both sides can, plain text from others"},
 		{"rdsRefreshDelay", "1s", false, noRefresh},
@@ -57,6 +60,8 @@ func Fields() []Field {
 		{"caBundle", "", true, "Whole path, in the container of each proxy, of a PEM file with the authorities that hosts outside the mesh are checked against"},
 		{"serviceRanges", "", true, "List of networks, such as `10.96.0.0/12`, that the addresses of services are from. Not said: found out; with `--app-namespace` they are the addresses of the services that are known"},
 		{"outboundTrafficPolicy.mode", "", true, "`ALLOW_ANY`: what captured pods send to destinations that the mesh does not know passes. `REGISTRY_ONLY`: only what an EgressRule names; other requests are answered with the EgressRule that would help, other connections closed. Not said: ALLOW_ANY"},
+		{"ingressProxyProtocol", "", true, "`true`: each connection to the ingress begins with the address of its client, in the PROXY protocol (version 1 or 2), as a load balancer " +
+			"writes it; one that does not is closed. Not said: `false`"},
 	}
 }
 

@@ -10,6 +10,7 @@
 package meshconfig
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -67,7 +68,31 @@ func (r *reader) settings(s *spec) mesh.Settings {
 		}
 		set.CABundle = *s.CABundle
 	}
+	set.Ingress = r.ingress(s)
 	r.silent(s)
+	return set
+}
+
+// oldIngressService is how Istio's own settings called the Service of its ingress: here that of Lateen's is meant.
+const oldIngressService = "istio-ingress"
+
+// ingress reads which Ingress objects are for the door.
+func (r *reader) ingress(s *spec) mesh.IngressSettings {
+	set := mesh.IngressSettings{ProxyProtocol: s.IngressProxyProtocol}
+	modes := map[string]string{"0": string(mesh.IngressOff), "1": string(mesh.IngressDefault), "2": string(mesh.IngressStrict)}
+	r.oneOf("ingressControllerMode", s.IngressControllerMode, modes)
+	if s.IngressControllerMode != nil {
+		set.Mode = mesh.IngressMode(s.IngressControllerMode.of(modes))
+	}
+	if s.IngressClass != nil {
+		set.Class = *s.IngressClass
+	}
+	if s.IngressService != nil && *s.IngressService != oldIngressService {
+		set.Service = *s.IngressService
+		if set.Service != "" && !config.IsDomain(set.Service) {
+			invalid(&r.Check, "ingressService", fmt.Sprintf("%.80q is no name of a Service", set.Service), "it is one of the namespace "+mesh.SystemNamespace)
+		}
+	}
 	return set
 }
 
@@ -77,7 +102,6 @@ func (r *reader) silent(s *spec) {
 	r.address("mixerAddress", s.MixerAddress, true)
 	r.port("proxyListenPort", s.ProxyListenPort, 0)
 	r.port("proxyHttpPort", s.ProxyHTTPPort, 0)
-	r.oneOf("ingressControllerMode", s.IngressControllerMode, map[string]string{"0": "OFF", "1": "DEFAULT", "2": "STRICT"})
 	r.delay("rdsRefreshDelay", s.RDSRefreshDelay)
 	if s.DefaultConfig != nil {
 		r.proxy(s.DefaultConfig)

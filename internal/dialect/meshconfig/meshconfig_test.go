@@ -68,7 +68,15 @@ func TestSettings(t *testing.T) {
 		"as shipped": {shipped, with(func(s *mesh.Settings) {
 			s.AuthPolicy, s.MTLSExcluded = mesh.AuthMutualTLS, []mesh.Host{"kubernetes.default.svc.cluster.local"}
 		})},
-		"by number":     {"authPolicy: 1\ningressControllerMode: 0\n", with(func(s *mesh.Settings) { s.AuthPolicy = mesh.AuthMutualTLS })},
+		"by number": {"authPolicy: 1\ningressControllerMode: 0\n", with(func(s *mesh.Settings) {
+			s.AuthPolicy, s.Ingress.Mode = mesh.AuthMutualTLS, mesh.IngressOff
+		})},
+		"ingress": {"ingressControllerMode: DEFAULT\ningressClass: edge\ningressService: door\n", with(func(s *mesh.Settings) {
+			s.Ingress = mesh.IngressSettings{Mode: mesh.IngressDefault, Class: "edge", Service: "door"}
+		})},
+		"ingress as Istio had it": {"ingressControllerMode: STRICT\ningressClass: istio\ningressService: istio-ingress\n", with(func(s *mesh.Settings) {
+			s.Ingress = mesh.IngressSettings{Mode: mesh.IngressStrict, Class: "istio"}
+		})},
 		"no policy":     {"auth_policy: NONE", with(func(s *mesh.Settings) { s.AuthPolicy = mesh.AuthNone })},
 		"both":          {"authPolicy: PERMISSIVE", with(func(s *mesh.Settings) { s.AuthPolicy = mesh.AuthPermissive })},
 		"timeout":       {"connect_timeout: 30s", with(func(s *mesh.Settings) { s.ConnectTimeout = mesh.Duration(30 * time.Second) })},

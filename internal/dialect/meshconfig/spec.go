@@ -30,6 +30,7 @@ type spec struct {
 	ServiceRanges []string `yaml:"serviceRanges"`
 
 	OutboundTrafficPolicy *outboundSpec `yaml:"outboundTrafficPolicy"`
+	IngressProxyProtocol  bool          `yaml:"ingressProxyProtocol"`
 }
 
 // outboundSpec is what later versions of Istio have of that name.

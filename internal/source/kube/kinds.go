@@ -76,6 +76,9 @@ type kind struct {
 	only   func(namespace string, seen map[name]bool)
 }
 
+// classesWord is what the API server calls the classes of Ingress objects.
+const classesWord = "ingressclasses"
+
 // coreKinds are those that say what runs.
 func (s *Source) coreKinds() []*kind {
 	c, m := s.clients, s.model
@@ -93,6 +96,9 @@ func (s *Source) coreKinds() []*kind {
 			return listerOf(c.metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}))
 		}}, slimNode),
 	}
+	all = append(all, rows(s, m.classes, kind{word: classesWord, without: "of Ingress objects that name a class only those of lateen are served", lister: func(string) lister {
+		return listerOf(c.typed.NetworkingV1().IngressClasses())
+	}}, slimClass))
 	if m.part {
 		return all
 	}

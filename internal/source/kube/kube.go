@@ -10,7 +10,8 @@
 // time before ([Config.Cache]), and of the registry what the sink has kept. Nothing is removed until the API server has said so.
 //
 // An endpoint whose pod is not known yet is none: nobody could tell how to call it. Of two pods with one address the newest has it.
-// Secrets are not read.
+// Of Secrets those are read, each by its name, that hold a certificate and that an Ingress names which counts; one that is broken is
+// known by what it held before.
 package kube
 
 import (
@@ -27,10 +28,12 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// Names under which a source hands over what it knows. Both have to report before everything is known.
+// Names under which a source hands over what it knows. All have to report before everything is known; the last does when it was
+// told the settings of the mesh ([Source.TakeSettings]).
 const (
 	RegistryName = "kubernetes"         // services, endpoints and workloads
 	ObjectsName  = "kubernetes-objects" // objects, and what is wrong with reading the cluster
+	SecretsName  = "kubernetes-secrets" // certificates that Ingress objects name
 )
 
 // Sink takes what the source knows, under one of its names.
@@ -64,10 +67,12 @@ type Source struct {
 
 	registryAwake chan struct{} // has a value when there may be something new
 	objectsAwake  chan struct{}
+	secretsAwake  chan struct{}
 
 	mu      sync.Mutex
 	model   *model
 	objects *objects
+	secrets secrets
 	states  []*state
 	away    time.Time // since when the API server does not answer; zero: it does
 	told    bool      // that it does not
@@ -82,6 +87,7 @@ func New(c Config) (*Source, error) {
 	}
 	s := &Source{
 		config: c, registryAwake: make(chan struct{}, 1), objectsAwake: make(chan struct{}, 1),
+		secretsAwake: make(chan struct{}, 1), secrets: secrets{dirty: true, watched: map[name]*secret{}},
 		model: newModel(c.Realm), objects: newObjects(),
 	}
 	s.model.part = len(c.Namespaces) > 0
@@ -104,6 +110,7 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { s.tellRegistry(ctx); return nil })
 	group.Go(func() error { s.tellObjects(ctx); return nil })
+	group.Go(func() error { s.tellSecrets(ctx); return nil })
 	return group.Wait()
 }
 
@@ -141,10 +148,10 @@ func (s *Source) tellRegistry(ctx context.Context) {
 		case !ready:
 			continue
 		case whole:
-			s.tellProblems(all.Problems)
+			s.logged = s.tellProblems(s.logged, all.Problems)
 			_, err = s.config.Sink.SetRegistry(ctx, RegistryName, all)
 		case edit != nil:
-			s.tellProblems(edit.Problems)
+			s.logged = s.tellProblems(s.logged, edit.Problems)
 			_, err = s.config.Sink.EditRegistry(ctx, RegistryName, *edit)
 		}
 		if whole = err != nil; whole && ctx.Err() == nil {

@@ -21,6 +21,7 @@ type model struct {
 	pods     *table[pod]
 	nodes    *table[node]
 	ranges   *table[networks]
+	classes  *table[class]
 
 	slicesOf  index[name]   // by service
 	slicesOn  index[string] // by node
@@ -69,6 +70,7 @@ func newModel(realm mesh.Realm) *model {
 	m.pods = newTable(equalPods, m.podChanged)
 	m.nodes = newTable(func(a, b *node) bool { return *a == *b }, m.nodeChanged)
 	m.ranges = newTable(func(a, b *networks) bool { return slices.Equal(*a, *b) }, func(name, *networks, *networks) { m.touched.settings = true })
+	m.classes = newTable(func(*class, *class) bool { return true }, func(name, *class, *class) { m.touched.settings = true })
 	return m
 }
 
@@ -277,7 +279,7 @@ func (m *model) edit() *mesh.RegistryEdit {
 		})
 	}
 	if t.settings || m.said.settings == nil {
-		if s := m.settings(); m.said.settings == nil || !slices.Equal(s.ServiceRanges, m.said.settings.ServiceRanges) {
+		if s := m.settings(); m.said.settings == nil || !reflect.DeepEqual(s, m.said.settings) {
 			m.said.settings, e.Settings = s, s
 		}
 	}
@@ -351,9 +353,15 @@ func (m *model) problems() []mesh.Problem {
 func (m *model) host(n name) mesh.Host { return mesh.ServiceHost(n.name, n.namespace, m.realm.Domain) }
 
 // settings say from which networks services get their addresses: what the cluster says, else what covers those that are known. Where
-// only some namespaces are read, others have services there of which nothing is known.
+// only some namespaces are read, others have services there of which nothing is known. And they say which classes are Lateen's.
 func (m *model) settings() *mesh.Settings {
 	s := mesh.DefaultSettings
+	s.Ingress.Classes = []string{mesh.IngressClassName}
+	for n := range m.classes.rows {
+		s.Ingress.Classes = append(s.Ingress.Classes, n.name)
+	}
+	slices.Sort(s.Ingress.Classes)
+	s.Ingress.Classes = slices.Compact(s.Ingress.Classes)
 	if m.part {
 		return &s
 	}

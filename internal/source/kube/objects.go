@@ -28,6 +28,7 @@ type object struct {
 	good     bool // else it is nothing but problems
 	problems []mesh.Problem
 	sight    mesh.Sight
+	secrets  []name // that it names
 }
 
 // objects are those that were read, and what was handed over of them.
@@ -112,6 +113,7 @@ func (s *Source) putObject(ref mesh.Ref, u *unstructured.Unstructured, ours bool
 		*o = *before // what it means is known
 	default:
 		o = readObject(ref, text)
+		o.secrets = s.namesIn(o)
 	}
 	o.ResourceVersion = u.GetResourceVersion()
 	o.sight = sightOf(u, ours)
@@ -119,6 +121,9 @@ func (s *Source) putObject(ref mesh.Ref, u *unstructured.Unstructured, ours bool
 	s.objects.put(ref, o)
 	s.mu.Unlock()
 	wake(s.objectsAwake)
+	if ref.Kind == ingressKind {
+		s.otherSecrets()
+	}
 }
 
 func (s *Source) removeObject(ref mesh.Ref) {
@@ -126,6 +131,9 @@ func (s *Source) removeObject(ref mesh.Ref) {
 	s.objects.put(ref, nil)
 	s.mu.Unlock()
 	wake(s.objectsAwake)
+	if ref.Kind == ingressKind {
+		s.otherSecrets()
+	}
 }
 
 // put puts an object, or removes the one of this name.

@@ -77,6 +77,7 @@ type pod struct {
 	gone      bool // it has ended: its address may be that of another one by now
 	host      bool // its network is that of its node
 	proxy     bool
+	door      bool     // the proxy is the ingress
 	running   bool     // its proxy takes requests
 	unheard   bool     // it counts as not ready since nothing was heard of its node; the kubelet said last that it is
 	addresses []string // the primary one first
@@ -219,6 +220,8 @@ func slimPod(o *corev1.Pod) *pod {
 	}
 	if p.proxy = hasProxy(&o.Spec); p.proxy {
 		p.running = !p.deleting && proxyRuns(&o.Spec, &o.Status)
+		// Who may make such a pod may do everything in this namespace. What a pod of another one says of itself makes it no door.
+		p.door = o.Namespace == mesh.SystemNamespace && p.account == mesh.IngressName
 		flags := captureFlags(&o.Spec)
 		p.probes, p.ports, p.inbound = probesOf(&o.Spec), namedPorts(&o.Spec), inboundOf(flags)
 		_, p.ipv6 = flags[mesh.AddressesFlag]
@@ -294,6 +297,17 @@ func slimNetworks(o *networkingv1.ServiceCIDR) *networks {
 	return &n
 }
 
+// class is an IngressClass whose objects are for the door.
+type class struct{}
+
+// slimClass keeps a class that names Lateen as its controller; nil: it is that of another one.
+func slimClass(o *networkingv1.IngressClass) *class {
+	if o.DeletionTimestamp != nil || o.Spec.Controller != mesh.IngressController {
+		return nil
+	}
+	return &class{}
+}
+
 // node is where a node is.
 type node struct{ region string }
 
@@ -333,7 +347,7 @@ func equalPods(a, b *pod) bool {
 
 // looksLike tells whether services see no difference between two states of a pod.
 func (p *pod) looksLike(o *pod) bool {
-	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy && p.ipv6 == o.ipv6 &&
+	return p.unheard == o.unheard && p.uid == o.uid && p.created.Equal(o.created) && p.deleting == o.deleting && p.gone == o.gone && p.host == o.host && p.proxy == o.proxy && p.ipv6 == o.ipv6 && p.door == o.door &&
 		slices.Equal(p.addresses, o.addresses) && maps.Equal(p.labels, o.labels) && p.account == o.account && reflect.DeepEqual(p.inbound, o.inbound)
 }
 

@@ -50,8 +50,16 @@ func (s *Source) listed(st *state) {
 		s.objects.whole = true // kept ones do not count any more
 	}
 	s.mu.Unlock()
+	s.otherSecretsIf(st)
 	wake(s.objectsAwake)
 	wake(s.registryAwake)
+}
+
+// otherSecretsIf notes that other Secrets may be named, when a state is about what says so.
+func (s *Source) otherSecretsIf(st *state) {
+	if st.kind.object == ingressKind || st.kind.word == classesWord {
+		s.otherSecrets()
+	}
 }
 
 // answered notes what the API server said: nil, or why the objects cannot be read.
@@ -89,6 +97,7 @@ func (s *Source) answered(st *state, err error) {
 	if gone {
 		st.kind.only(st.namespace, nil)
 	}
+	s.otherSecretsIf(st)
 	wake(s.objectsAwake)
 	wake(s.registryAwake)
 }
@@ -197,17 +206,20 @@ func (k *kind) installHint() string {
 	return ""
 }
 
-// tellProblems logs what is wrong with services and was not before: the sink only shows it.
-func (s *Source) tellProblems(problems []mesh.Problem) {
+// tellProblems logs what is wrong with what a registry is made from and was not before, and returns what was logged of it: the sink
+// only shows it.
+func (s *Source) tellProblems(logged map[mesh.Problem]bool, problems []mesh.Problem) map[mesh.Problem]bool {
 	for _, p := range problems {
-		if !s.logged[p] {
+		if !logged[p] {
 			s.config.Log.Warn("problem", "object", p.Object.String(), "problem", p.String())
 		}
 	}
-	if problems != nil {
-		s.logged = make(map[mesh.Problem]bool, len(problems))
-		for _, p := range problems {
-			s.logged[p] = true
-		}
+	if problems == nil {
+		return logged
 	}
+	now := make(map[mesh.Problem]bool, len(problems))
+	for _, p := range problems {
+		now[p] = true
+	}
+	return now
 }

@@ -60,7 +60,7 @@ func (m *model) podOf(namespace string, e *endpoint) (name, *pod) {
 // captured tells whether what is sent to this address of the pod comes to its proxy. Only then can a caller ask who it is.
 func (p *pod) captured(address string) bool {
 	a, ok := parseAddress(address)
-	return ok && (a.Is4() || p.ipv6) && p.proxy && !p.host
+	return ok && (a.Is4() || p.ipv6) && p.proxy && !p.host && !p.door
 }
 
 // endpoints returns the endpoints of a service, nil for a service that has none by its nature.
@@ -191,6 +191,9 @@ func (m *model) workload(n name) *mesh.Workload {
 	if err != nil {
 		return nil
 	}
+	if p.door {
+		return door(n, p, address)
+	}
 	return &mesh.Workload{
 		Name: n.name, Namespace: n.namespace, Type: mesh.Sidecar, Account: p.account, Labels: p.labels, Address: address.String(),
 		Further: m.further(n, p),
@@ -210,6 +213,19 @@ func (m *model) further(n name, p *pod) []string {
 		}
 	}
 	return all
+}
+
+// door returns what a pod of the ingress is. It takes requests on every address of the pod, also on that by which ports are forwarded;
+// for no service of the mesh does it answer, whoever selects it.
+func door(n name, p *pod, address netip.Addr) *mesh.Workload {
+	every := netip.IPv4Unspecified()
+	if address.Is6() {
+		every = netip.IPv6Unspecified()
+	}
+	return &mesh.Workload{
+		Name: n.name, Namespace: n.namespace, Type: mesh.Ingress, Account: p.account, Labels: p.labels, Address: address.String(),
+		Door: every.String(), Outbound: mesh.IngressPort, DoorTLS: mesh.IngressTLSPort, Running: p.running,
+	}
 }
 
 // serves returns the ports on which a pod answers for services, whether it takes requests already or not: its proxy has to know

@@ -36,7 +36,7 @@ func TestTranslate(t *testing.T) {
 		}
 		m.edit()
 		all := m.whole()
-		settings := all.Settings.ServiceRanges
+		settings, classes := all.Settings.ServiceRanges, all.Settings.Ingress.Classes
 		all.Generation, all.Settings = 0, nil
 		problems := all.Problems
 		all.Problems = nil
@@ -47,6 +47,9 @@ func TestTranslate(t *testing.T) {
 		c.Out("registry.json", string(text)+"\n")
 		if len(settings) > 0 {
 			c.Out("ranges", strings.Join(settings, "\n")+"\n")
+		}
+		if len(classes) > 1 {
+			c.Out("classes", strings.Join(classes, "\n")+"\n")
 		}
 		var told strings.Builder
 		for _, p := range problems {
@@ -120,6 +123,8 @@ func (m *model) changeAny(t testing.TB, o runtime.Object, present bool) {
 		change(m.pods, o, slimPod, present)
 	case *networkingv1.ServiceCIDR:
 		change(m.ranges, o, slimNetworks, present)
+	case *networkingv1.IngressClass:
+		change(m.classes, o, slimClass, present)
 	case *corev1.Node:
 		change(m.nodes, &metav1.PartialObjectMetadata{ObjectMeta: o.ObjectMeta}, slimNode, present)
 	default:
