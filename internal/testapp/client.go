@@ -28,11 +28,11 @@ const defaultTimeout = 10 * time.Second
 
 // Client says whom to ask, how often, and for what.
 type Client struct {
-	URL      string
-	Connect  string // HOST:PORT to connect to, whatever the URL names; "": what that does
-	Insecure bool   // over TLS any certificate will do
-	Count    int
-	Rate     float64       // requests per second; 0: Count requests, one after the other
+	URLs     []string      // one after the other; at a rate only one
+	Connect  string        // HOST:PORT to connect to, whatever the URL names; "": what that does
+	Insecure bool          // over TLS any certificate will do
+	Count    int           // for each URL
+	Rate     float64       // requests per second; 0: Count requests for each URL, one after the other
 	Duration time.Duration // of the requests at a rate; 0: until ctx ends
 	Fresh    bool          // a connection for each request
 	Timeout  time.Duration // of one request
@@ -44,6 +44,7 @@ type Client struct {
 
 // Result is what became of one request.
 type Result struct {
+	URL string `json:"url"`
 	// Status is that of HTTP, or the code of gRPC; over TCP and WebSocket it is 0.
 	Status int `json:"status"`
 	// Protocol of the answer, such as HTTP/2.0.
@@ -67,16 +68,31 @@ func (c Client) Run(ctx context.Context, out io.Writer) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	if c.Rate > 0 {
+		if len(c.URLs) != 1 {
+			return fmt.Errorf("one URL is asked at a rate, not %d", len(c.URLs))
+		}
 		summary, err := c.load(ctx)
 		return errors.Join(err, encoder.Encode(summary))
 	}
-	ask, done, err := c.asker(c.Fresh)
+	for _, target := range c.URLs {
+		if err := c.each(ctx, target, encoder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each asks one URL as often as is wanted.
+func (c Client) each(ctx context.Context, target string, out *json.Encoder) error {
+	ask, done, err := c.asker(target, c.Fresh)
 	if err != nil {
 		return err
 	}
 	defer done()
 	for range c.Count {
-		if err := encoder.Encode(c.once(ctx, ask)); err != nil {
+		r := c.once(ctx, ask)
+		r.URL = target
+		if err := out.Encode(r); err != nil {
 			return err
 		}
 	}
@@ -86,9 +102,9 @@ func (c Client) Run(ctx context.Context, out io.Writer) error {
 // asker is what sends one request: it fills the result, and returns why there is no answer.
 type asker func(ctx context.Context, r *Result) error
 
-// asker returns what asks the URL, and what closes its connections.
-func (c Client) asker(fresh bool) (ask asker, done func(), err error) {
-	u, err := url.Parse(c.URL)
+// asker returns what asks a URL, and what closes its connections.
+func (c Client) asker(target string, fresh bool) (ask asker, done func(), err error) {
+	u, err := url.Parse(target)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -42,14 +42,16 @@ type testService struct {
 	server *server
 }
 
-// name tells the caller in the header who answers.
-func (s *testService) name() metadata.MD {
-	return metadata.Pairs("x-name", s.server.Name, "x-version", s.server.Version)
+// seen tells the caller in the header who answers, and what a proxy has said of the caller.
+func (s *testService) seen(ctx context.Context) metadata.MD {
+	head := metadata.Pairs("x-name", s.server.Name, "x-version", s.server.Version)
+	head.Append("seen-peer", metadata.ValueFromIncomingContext(ctx, "x-forwarded-client-cert")...)
+	return head
 }
 
 // UnaryCall says who answers, and gives back the payload; or it fails with the status that the request asks for.
 func (s *testService) UnaryCall(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
-	if err := grpc.SetHeader(ctx, s.name()); err != nil {
+	if err := grpc.SetHeader(ctx, s.seen(ctx)); err != nil {
 		return nil, err
 	}
 	if asked := r.GetResponseStatus(); asked.GetCode() != 0 {
@@ -60,7 +62,7 @@ func (s *testService) UnaryCall(ctx context.Context, r *testgrpc.SimpleRequest) 
 
 // FullDuplexCall gives back each payload as it comes.
 func (s *testService) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallServer) error {
-	if err := stream.SetHeader(s.name()); err != nil {
+	if err := stream.SetHeader(s.seen(stream.Context())); err != nil {
 		return err
 	}
 	for {

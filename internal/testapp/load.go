@@ -54,7 +54,7 @@ func (c Client) load(ctx context.Context) (Summary, error) {
 	clients := 0
 	var running sync.WaitGroup
 	add := func() error {
-		ask, done, err := c.asker(c.Fresh || clients%2 == 0)
+		ask, done, err := c.asker(c.URLs[0], c.Fresh || clients%2 == 0)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/net/websocket"
 )
 
-// Config says what a server is and where it listens. An empty address is no port.
+// Config says what a server is and where it listens: for each protocol addresses with commas between, or "" for no port.
 type Config struct {
 	Name, Version          string
 	HTTP, GRPC, TCP, First string
@@ -69,22 +69,30 @@ func Serve(ctx context.Context, c Config, out io.Writer) error {
 	var running sync.WaitGroup
 	var stops []func(context.Context)
 	var said []string
-	ended := make(chan error, 4)
+	ended := make(chan error, 1) // how the first port ended
 	for _, port := range []struct {
-		name, address string
-		start         func(net.Listener) (serve func() error, stop func(context.Context))
+		name, addresses string
+		start           func(net.Listener) (serve func() error, stop func(context.Context))
 	}{{"http", c.HTTP, s.http}, {"grpc", c.GRPC, s.grpc}, {"tcp", c.TCP, s.tcp(false)}, {"first", c.First, s.tcp(true)}} {
-		if port.address == "" {
-			continue
+		for address := range strings.SplitSeq(port.addresses, ",") {
+			if address == "" {
+				continue
+			}
+			l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+			if err != nil {
+				return fmt.Errorf("--%s: %w", port.name, err)
+			}
+			serve, stop := port.start(l)
+			stops = append(stops, stop)
+			said = append(said, port.name+"="+l.Addr().String())
+			running.Go(func() {
+				err := serve()
+				select {
+				case ended <- err:
+				default:
+				}
+			})
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", port.address)
-		if err != nil {
-			return fmt.Errorf("--%s: %w", port.name, err)
-		}
-		serve, stop := port.start(l)
-		stops = append(stops, stop)
-		said = append(said, port.name+"="+l.Addr().String())
-		running.Go(func() { ended <- serve() })
 	}
 	fmt.Fprintln(out, s.self(), "listens:", strings.Join(said, " "))
 	var err error

@@ -1,7 +1,7 @@
 // Package testapp is an application to test a mesh with: a server that speaks many protocols and says who it is, and a client
 // that asks it and prints what came back as JSON.
 //
-// The server ([Serve]) has a port for each of
+// The server ([Serve]) has a port, or several, for each of
 //
 //   - HTTP: HTTP/1.1, HTTP/2 without TLS and WebSocket on one port. Every path is answered with an [Answer], but for
 //     /health, /status/CODE, /delay/DURATION, /bytes/N and the WebSocket /ws;
@@ -24,10 +24,10 @@ import (
 	"strings"
 )
 
-const usage = `usage: testapp serve|client|sniff|print [FLAG]... [URL|FILE]
+const usage = `usage: testapp serve|client|sniff|print [FLAG]... [URL...|FILE]
 
   testapp serve --name=NAME --version=VERSION    answer on --http, --grpc, --tcp and --first
-  testapp client --count=3 http://HOST:PORT/     ask, and print each answer as JSON
+  testapp client --count=3 http://HOST:PORT/...  ask URLs one after the other, and print each answer as JSON
   testapp client --rate=100 --duration=1m URL    ask steadily, and print a summary as JSON
   testapp sniff --port=9080 TEXT...              count packets of a port that hold a text, until standard input ends
   testapp print FILE                             print a file, where there is no cat`
@@ -65,10 +65,10 @@ func serveMain(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	flags.StringVar(&c.Name, "name", "testapp", "the name that every answer gives")
 	flags.StringVar(&c.Version, "version", "v1", "the version that every answer gives")
-	flags.StringVar(&c.HTTP, "http", ":8080", "address for HTTP; empty: none")
-	flags.StringVar(&c.GRPC, "grpc", ":9090", "address for gRPC; empty: none")
-	flags.StringVar(&c.TCP, "tcp", ":7000", "address for TCP where the client speaks first; empty: none")
-	flags.StringVar(&c.First, "first", ":7001", "address for TCP where the server speaks first; empty: none")
+	flags.StringVar(&c.HTTP, "http", ":8080", "addresses for HTTP, with commas between; empty: none")
+	flags.StringVar(&c.GRPC, "grpc", ":9090", "addresses for gRPC, with commas between; empty: none")
+	flags.StringVar(&c.TCP, "tcp", ":7000", "addresses for TCP where the client speaks first, with commas between; empty: none")
+	flags.StringVar(&c.First, "first", ":7001", "addresses for TCP where the server speaks first, with commas between; empty: none")
 	flags.BoolVar(&c.ExitAtOnce, "exit-at-once", false, "end in the moment of SIGTERM, with requests under way")
 	flags.DurationVar(&c.ReadyAfter, "ready-after", 0, "how long /health and gRPC's health say that it is not ready")
 	if err := flags.Parse(args); err != nil {
@@ -80,7 +80,7 @@ func serveMain(ctx context.Context, args []string, out io.Writer) error {
 func clientMain(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	c := Client{Header: map[string]string{}}
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
-	flags.IntVar(&c.Count, "count", 1, "how often to ask, one after the other")
+	flags.IntVar(&c.Count, "count", 1, "how often to ask each URL, one after the other")
 	flags.Float64Var(&c.Rate, "rate", 0, "requests per second; the answers are summed up instead of printed")
 	flags.DurationVar(&c.Duration, "duration", 0, "how long to ask at that rate; 0: until SIGTERM, or with --until-eof")
 	untilEOF := flags.Bool("until-eof", false, "ask at that rate until standard input ends")
@@ -102,10 +102,10 @@ func clientMain(ctx context.Context, args []string, in io.Reader, out io.Writer)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() != 1 {
-		return errors.New("name one URL")
+	if flags.NArg() == 0 {
+		return errors.New("name a URL")
 	}
-	c.URL = flags.Arg(0)
+	c.URLs = flags.Args()
 	if *untilEOF {
 		ctx = untilEnd(ctx, in)
 	}

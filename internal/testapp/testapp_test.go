@@ -118,6 +118,43 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
+// A server answers on each address of a protocol; a client asks several URLs, tells which each answer is for, and what a proxy has said of it.
+func TestSeveral(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	said, ended := make(lineWriter), make(chan error, 1)
+	go func() {
+		ended <- Main(ctx, []string{"serve", "--http=", "--grpc=127.0.0.1:0", "--tcp=127.0.0.1:0,127.0.0.1:0", "--first="}, nil, said)
+	}()
+	var urls []string
+	select {
+	case line := <-said:
+		for word := range strings.FieldsSeq(line) {
+			if name, address, ok := strings.Cut(word, "="); ok {
+				urls = append(urls, name+"://"+address)
+			}
+		}
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	got := ask[Result](t, append([]string{"--count=2", "--header=x-forwarded-client-cert=URI=me", "--body=hello"}, urls...)...)
+	if len(urls) != 3 || len(got) != 6 {
+		t.Fatalf("%d answers of %v", len(got), urls)
+	}
+	for n, r := range got {
+		if r.URL != urls[n/2] || r.Error != "" || r.Body != "testapp v1: hello" {
+			t.Errorf("answer %d: %+v, want one of %s", n, r, urls[n/2])
+		}
+		if told := r.Header["seen-peer"]; r.Protocol == "grpc" && told != "URI=me" {
+			t.Errorf("gRPC tells of the caller %q", told)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // The client tells apart what is wrong with an answer.
 func TestFailures(t *testing.T) {
 	t.Parallel()
@@ -144,7 +181,7 @@ func TestFailures(t *testing.T) {
 	if err := Main(t.Context(), []string{"print", "testapp_test.go"}, nil, &out); err != nil || !strings.HasPrefix(out.String(), "package testapp\n") {
 		t.Errorf("print: %v", err)
 	}
-	for _, args := range [][]string{{"print"}, {"print", "nothing"}, nil, {"nothing"}, {"client"}, {"client", "ftp://x"}, {"client", "--header=x", "http://x"}, {"serve", "--http=nowhere:x"}} {
+	for _, args := range [][]string{{"print"}, {"print", "nothing"}, nil, {"nothing"}, {"client"}, {"client", "ftp://x"}, {"client", "--rate=1", "http://x", "http://y"}, {"client", "--header=x", "http://x"}, {"serve", "--http=nowhere:x"}} {
 		if err := Main(t.Context(), args, strings.NewReader(""), io.Discard); err == nil {
 			t.Errorf("%q is taken", args)
 		}
