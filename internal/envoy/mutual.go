@@ -14,7 +14,8 @@ import (
 const (
 	tlsSocket = "envoy.transport_sockets.tls"
 	// mutualALPN is what proxies of the mesh offer to speak (RFC 7301), by which their TLS is told from an application's own.
-	// What they agree on is one of the others, if they speak HTTP, by which the server's side knows what to read.
+	// What they agree on is one of the others, by which the server's side knows what to read; on nothing where the caller hands on
+	// bytes of which it does not know what they are, so that the server's side looks at them.
 	mutualALPN = "lateen"
 	http2ALPN  = "h2"
 	http1ALPN  = "http/1.1"
@@ -34,11 +35,15 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 	for i, id := range p.Mutual.Identities {
 		names[i] = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: id}}
 	}
-	speech := http1ALPN
-	if p.Speak == plan.SpeakHTTP2 {
-		speech = http2ALPN
+	offers := []string{mutualALPN}
+	switch p.Speak {
+	case plan.SpeakSame:
+	case plan.SpeakHTTP2:
+		offers = append(offers, http2ALPN)
+	default:
+		offers = append(offers, http1ALPN)
 	}
-	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, mutualALPN, speech)})
+	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, offers...)})
 	if err != nil {
 		return err
 	}
@@ -54,7 +59,7 @@ func takeMutual(trustDomain string) (*corev3.TransportSocket, error) {
 	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: mutualContext([]*matcherv3.StringMatcher{
 			{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
-		}, http2ALPN, http1ALPN, mutualALPN),
+		}, http2ALPN, http1ALPN),
 		RequireClientCertificate:         wrapperspb.Bool(true),
 		SessionTicketKeysType:            &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
 		DisableStatefulSessionResumption: true,
