@@ -67,6 +67,9 @@ func buildCaptured(p plan.Plan) (string, proto.Message, error) {
 	case plan.DialledEndpoints:
 		msg, err := dialledEndpoints(p)
 		return p.Name, msg, err
+	case plan.OutsideRoutes:
+		msg, err := outsideRoutes(p)
+		return p.Name, msg, err
 	default:
 		return "", nil, fmt.Errorf("no message for it")
 	}
@@ -98,20 +101,24 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, network := range p.Requests {
-		chain := &listenerv3.FilterChain{Name: "requests " + network, Filters: requests}
-		if chain.FilterChainMatch, err = matchNetwork(network); err != nil {
-			return nil, err
-		}
-		chain.FilterChainMatch.ApplicationProtocols = requestProtocols
-		l.FilterChains = append(l.FilterChains, chain)
+	if l.FilterChains, err = networkChains(l.FilterChains, p, 0, requests, bytes); err != nil {
+		return nil, err
 	}
-	for _, network := range p.Bytes {
-		chain := &listenerv3.FilterChain{Name: bytesChain + network, Filters: bytes}
-		if chain.FilterChainMatch, err = matchNetwork(network); err != nil {
+	for _, way := range p.Outside {
+		// Envoy looks at ports first, so what holds for the networks is said for this port as well.
+		if l.FilterChains, err = networkChains(l.FilterChains, p, way.Port, requests, bytes); err != nil {
 			return nil, err
 		}
-		l.FilterChains = append(l.FilterChains, chain)
+		filter, err := outsideRequests(p, way.Routes)
+		if err != nil {
+			return nil, err
+		}
+		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
+			Name: fmt.Sprintf("outside %d", way.Port), Filters: []*listenerv3.Filter{filter},
+			FilterChainMatch: &listenerv3.FilterChainMatch{
+				DestinationPort: portValue(way.Port), TransportProtocol: "raw_buffer", ApplicationProtocols: requestProtocols,
+			},
+		})
 	}
 	if p.Others == "" {
 		l.DefaultFilterChain, err = passedOn(p)
@@ -148,6 +155,49 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 	}
 	l.ListenerFiltersTimeout, l.ContinueOnListenerFiltersTimeout = durationpb.New(byteWait), true
 	return l, nil
+}
+
+// networkChains adds a chain for each network, of connections to one port or, with 0, to all.
+func networkChains(chains []*listenerv3.FilterChain, p plan.CapturedOutbound, port int, requests, bytes []*listenerv3.Filter) ([]*listenerv3.FilterChain, error) {
+	add := func(name, network string, filters []*listenerv3.Filter, protocols []string) error {
+		match, err := matchNetwork(network)
+		if err != nil {
+			return err
+		}
+		if name += network; port != 0 {
+			name, match.DestinationPort = fmt.Sprintf("%s:%d", name, port), portValue(port)
+		}
+		match.ApplicationProtocols = protocols
+		chains = append(chains, &listenerv3.FilterChain{Name: name, Filters: filters, FilterChainMatch: match})
+		return nil
+	}
+	for _, network := range p.Requests {
+		if err := add("requests ", network, requests, requestProtocols); err != nil {
+			return nil, err
+		}
+	}
+	for _, network := range p.Bytes {
+		if err := add(bytesChain, network, bytes, nil); err != nil {
+			return nil, err
+		}
+	}
+	return chains, nil
+}
+
+// outsideRequests steers requests to a port outside the mesh by the hosts that they name.
+func outsideRequests(p plan.CapturedOutbound, routes string) (*listenerv3.Filter, error) {
+	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	if err != nil {
+		return nil, err
+	}
+	takeConnect(hcm)
+	hcm.HttpProtocolOptions = oldHTTP()
+	hcm.RouteSpecifier = askedRoutes(routes)
+	if hcm.HttpFilters, err = httpFilters(steering...); err != nil {
+		return nil, err
+	}
+	config, err := pack(hcm)
+	return &listenerv3.Filter{Name: httpManager, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}, err
 }
 
 // closed ends connections to a port at once.
@@ -373,7 +423,7 @@ func originalCluster(p plan.OriginalCluster) (*clusterv3.Cluster, error) {
 			return nil, err
 		}
 	}
-	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{})
+	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{}, nil)
 	return c, err
 }
 

@@ -65,7 +65,7 @@ func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 			return nil, err
 		}
 	}
-	c.TypedExtensionProtocolOptions, err = protocolOptions(p.Speak, pool)
+	c.TypedExtensionProtocolOptions, err = protocolOptions(p.Speak, pool, namedByRequests(p.TLS))
 	return c, err
 }
 
@@ -109,7 +109,10 @@ func find(c *clusterv3.Cluster, p plan.Cluster) error {
 	}
 	if p.Find == plan.FindOriginal {
 		c.ClusterDiscoveryType, c.LbPolicy = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}, clusterv3.Cluster_CLUSTER_PROVIDED
-		c.CircuitBreakers = unbounded()
+		c.LoadBalancingPolicy = nil
+		if p.Breaker == nil {
+			c.CircuitBreakers = unbounded()
+		}
 		return nil
 	}
 	c.UpstreamBindConfig = anySource()
@@ -185,7 +188,7 @@ func inboundCluster(p plan.InboundCluster) (*clusterv3.Cluster, error) {
 			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: target}},
 		}},
 	}
-	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)})
+	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)}, nil)
 	return c, err
 }
 

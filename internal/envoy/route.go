@@ -50,6 +50,23 @@ func onDemandRoutes(p plan.OnDemandRoutes) *routev3.RouteConfiguration {
 	}
 }
 
+// outsideRoutes knows each host with and without the port that it is called at.
+func outsideRoutes(p plan.OutsideRoutes) (*routev3.RouteConfiguration, error) {
+	config := &routev3.RouteConfiguration{Name: p.Name, ValidateClusters: wrapperspb.Bool(false)}
+	for _, h := range p.Hosts {
+		list, err := routes(h.Routes)
+		if err != nil {
+			return nil, err
+		}
+		domains := []string{h.Domain}
+		if h.Domain != "*" {
+			domains = append(domains, fmt.Sprintf("%s:%d", h.Domain, p.Port))
+		}
+		config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{Name: h.Name, Domains: domains, Routes: list})
+	}
+	return config, nil
+}
+
 func localRoutes(p plan.LocalRoutes) (*routev3.RouteConfiguration, error) {
 	list, err := routes(p.Routes)
 	config := &routev3.RouteConfiguration{

@@ -54,19 +54,30 @@ func anySource() *corev3.BindConfig {
 func upstreamTLS(p *plan.TLS) (*corev3.TransportSocket, error) {
 	common := &tlsv3.CommonTlsContext{TlsParams: newestTLS()}
 	if p.Verify != "" {
-		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+		validation := &tlsv3.CertificateValidationContext{
 			TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: p.CABundle}},
-			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{
+		}
+		if p.ServerName != "" {
+			validation.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{{
 				SanType: tlsv3.SubjectAltNameMatcher_DNS,
 				Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: p.Verify}},
-			}},
-		}}
+			}}
+		}
+		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation}
 	}
 	config, err := pack(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: p.ServerName})
 	return &corev3.TransportSocket{
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
 	}, err
+}
+
+// namedByRequests has the server's name taken from requests where TLS goes to whom they name. It is nil where one name is asked for.
+func namedByRequests(p *plan.TLS) *corev3.UpstreamHttpProtocolOptions {
+	if p == nil || p.ServerName != "" {
+		return nil
+	}
+	return &corev3.UpstreamHttpProtocolOptions{AutoSni: true, AutoSanValidation: p.Verify != ""}
 }
 
 // newestTLS allows TLS 1.3 too, which Envoy as a client does not by itself.
@@ -113,8 +124,8 @@ type poolBounds struct {
 }
 
 // protocolOptions says what is spoken to a cluster.
-func protocolOptions(speak plan.Speech, bounds poolBounds) (map[string]*anypb.Any, error) {
-	options := &httpv3.HttpProtocolOptions{}
+func protocolOptions(speak plan.Speech, bounds poolBounds, names *corev3.UpstreamHttpProtocolOptions) (map[string]*anypb.Any, error) {
+	options := &httpv3.HttpProtocolOptions{UpstreamHttpProtocolOptions: names}
 	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
 	switch speak {
 	case plan.SpeakNegotiated:

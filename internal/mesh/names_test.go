@@ -63,6 +63,7 @@ func TestSubsetName(t *testing.T) {
 	for _, s := range []Subset{
 		{Host: "reviews.default.svc.cluster.local", Port: 9080},
 		{Host: "reviews.default.svc.cluster.local", Port: 9080, Labels: Labels{"version": "v1", "track": "a/b"}},
+		{Host: "*.example.com", Port: 443, Original: true},
 	} {
 		back, err := ParseSubset(s.String())
 		if err != nil || back.String() != s.String() {

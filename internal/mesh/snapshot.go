@@ -29,6 +29,8 @@ const (
 	KindRanges  Kind = "ranges"  // in which networks the mesh is: likewise
 
 	KindServiceAddresses Kind = "service-addresses" // which addresses services have: likewise
+
+	KindOutside Kind = "outside" // egress rules for requests to a port, "80"; "" for which ports these are: likewise
 )
 
 // Key names one part of a Snapshot, whether it is there or not: who looked for a rule and found none depends on
@@ -43,7 +45,7 @@ func (k Key) String() string { return string(k.Kind) + " " + k.Name }
 
 // Follows tells whether the part says nothing of its own: it follows from others.
 func (k Key) Follows() bool {
-	return k.Kind == KindAddress || k.Kind == KindRanges || k.Kind == KindServiceAddresses
+	return k.Kind == KindAddress || k.Kind == KindRanges || k.Kind == KindServiceAddresses || k.Kind == KindOutside
 }
 
 // Compare orders keys.
@@ -237,6 +239,7 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 		return d.base, nil
 	}
 	d.indexAddresses()
+	d.indexOutside()
 	next := &Snapshot{revision: d.base.revision + 1, realm: d.base.realm, shards: d.base.shards}
 	own := map[int]bool{}
 	for k, v := range d.changed {

@@ -17,19 +17,26 @@ type Subset struct {
 	Policies string `json:"policies,omitempty"`
 	// Raw means bytes as they are, for CONNECT: no TLS is added for a host outside the mesh.
 	Raw bool `json:"raw,omitempty"`
+	// Original means where each captured connection was going to, instead of what a name outside the mesh is looked up as. The host
+	// may be a wildcard.
+	Original bool `json:"original,omitempty"`
 }
 
 const (
-	subsetPrefix = "outbound"
-	rawPrefix    = "tunnel"
+	subsetPrefix   = "outbound"
+	rawPrefix      = "tunnel"
+	originalPrefix = "original"
 )
 
 // String returns the name under which proxies know the subset: "outbound|9080|version=v1|reviews.default.svc.cluster.local",
-// with "|default/a" behind it for source-specific policies, and with "tunnel" for raw bytes.
+// with "|default/a" behind it for source-specific policies, and with "tunnel" for raw bytes, or "original".
 func (s Subset) String() string {
 	name := subsetPrefix
-	if s.Raw {
+	switch {
+	case s.Raw:
 		name = rawPrefix
+	case s.Original:
+		name = originalPrefix
 	}
 	name += "|" + strconv.Itoa(s.Port) + "|" + s.Labels.String() + "|" + string(s.Host)
 	if s.Policies != "" {
@@ -41,7 +48,8 @@ func (s Subset) String() string {
 // ParseSubset reads what [Subset.String] wrote.
 func ParseSubset(name string) (Subset, error) {
 	parts := strings.Split(name, "|")
-	if len(parts) < 4 || len(parts) > 5 || (parts[0] != subsetPrefix && parts[0] != rawPrefix) || parts[3] == "" || parts[len(parts)-1] == "" {
+	known := parts[0] == subsetPrefix || parts[0] == rawPrefix || parts[0] == originalPrefix
+	if len(parts) < 4 || len(parts) > 5 || !known || parts[3] == "" || parts[len(parts)-1] == "" {
 		return Subset{}, fmt.Errorf("%q is not the name of a subset", name)
 	}
 	port, err := strconv.Atoi(parts[1])
@@ -52,7 +60,7 @@ func ParseSubset(name string) (Subset, error) {
 	if err != nil {
 		return Subset{}, fmt.Errorf("%q is not the name of a subset: %w", name, err)
 	}
-	s := Subset{Host: Host(parts[3]), Port: port, Labels: labels, Raw: parts[0] == rawPrefix}
+	s := Subset{Host: Host(parts[3]), Port: port, Labels: labels, Raw: parts[0] == rawPrefix, Original: parts[0] == originalPrefix}
 	if len(parts) == 5 {
 		s.Policies = parts[4]
 	}

@@ -15,14 +15,21 @@ type CapturedOutbound struct {
 	Workload    string        `json:"workload"`
 	Addresses   []string      `json:"addresses"` // that it listens on
 	Port        int           `json:"port"`
-	Requests    []string      `json:"requests"`         // networks: requests to an address there are steered by the routes of its scope
-	Bytes       []string      `json:"bytes"`            // networks: other connections go to a cluster for their address, which is asked for
-	Dialled     string        `json:"dialled"`          // begins the name of that cluster; the address follows, port included
+	Requests    []string      `json:"requests"` // networks: requests to an address there are steered by the routes of its scope
+	Bytes       []string      `json:"bytes"`    // networks: other connections go to a cluster for their address, which is asked for
+	Dialled     string        `json:"dialled"`  // begins the name of that cluster; the address follows, port included
+	Outside     []OutsideWay  `json:"outside,omitempty"`
 	Passthrough string        `json:"passthrough"`      // cluster for everything else
 	Others      string        `json:"others,omitempty"` // routes, by what they say in Host, of requests to others; their bytes go like Bytes then. "": all of that passes
 	WaitTimeout mesh.Duration `json:"waitTimeout"`      // for routes or a cluster that must be asked for
 	Idle        mesh.Duration `json:"idle"`             // of bytes: without one in either direction
 	NoLog       bool          `json:"noLog,omitempty"`
+}
+
+// OutsideWay says by which routes requests to a port outside the mesh are steered.
+type OutsideWay struct {
+	Port   int    `json:"port"`
+	Routes string `json:"routes"`
 }
 
 // CapturedInbound takes every connection that is made to a captured workload. Those for Ports go to their listeners. Others are
@@ -111,8 +118,11 @@ func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	if v.OnlyKnown {
 		p.Others = view.OutboundRoutes
 	}
+	for _, port := range v.Outside {
+		p.Outside = append(p.Outside, OutsideWay{Port: port, Routes: view.OutsideRoutesOf(port).Name})
+	}
 	p.Bytes = append(p.Bytes, services...)
-	for _, network := range networks(slices.Concat(v.Mesh, v.Outside)) {
+	for _, network := range networks(slices.Concat(v.Mesh, v.Named)) {
 		if !withinNetworks(network, services) {
 			p.Bytes = append(p.Bytes, network)
 		}
@@ -161,7 +171,7 @@ func originalCluster(v view.OriginalCluster) OriginalCluster {
 	p := OriginalCluster{Name: v.Name, Sources: fromProxy(v.Addresses), ConnectTimeout: connectTimeout}
 	switch v.Name {
 	case view.Passthrough:
-		p.Sources, p.ConnectTimeout = nil, passTimeout
+		p.Sources, p.ConnectTimeout, p.Requests = nil, passTimeout, true
 	case view.Probes:
 		p.Requests = true
 	case view.SecureProbes:

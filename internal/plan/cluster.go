@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -73,8 +74,8 @@ func longest(certTTL mesh.Duration) mesh.Duration { return certTTL / 2 }
 
 // TLS is what a proxy adds on the way to a host outside the mesh.
 type TLS struct {
-	ServerName string `json:"serverName"`         // asked for (RFC 6066)
-	Verify     string `json:"verify,omitempty"`   // the name that the certificate must bear; "": not verified
+	ServerName string `json:"serverName"`         // asked for (RFC 6066); "": the host of the request
+	Verify     string `json:"verify,omitempty"`   // the name that the certificate must bear, or a wildcard: the request's host; "": not verified
 	CABundle   string `json:"caBundle,omitempty"` // path of the authorities' PEM file
 }
 
@@ -103,13 +104,19 @@ func cluster(v view.Cluster) Cluster {
 		return p
 	}
 	host := string(v.Subset.Host)
-	if _, err := netip.ParseAddr(host); err == nil {
+	switch _, err := netip.ParseAddr(host); {
+	case v.Subset.Original:
+		p.Find = FindOriginal
+	case err == nil:
 		p.Find = FindAddress
-	} else {
+	default:
 		p.Find, p.Resolvers = FindDNS, v.Outside.Resolvers
 	}
 	if v.Protocol == mesh.HTTPS && !v.Subset.Raw {
 		p.Speak, p.TLS = SpeakNegotiated, &TLS{ServerName: host}
+		if strings.HasPrefix(host, "*") {
+			p.TLS.ServerName = ""
+		}
 		if !v.Outside.SkipVerify {
 			p.TLS.Verify, p.TLS.CABundle = host, cmp.Or(v.Outside.CABundle, usualCABundle)
 		}

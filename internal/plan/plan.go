@@ -18,7 +18,7 @@ import (
 // Plan is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
 // [Target], [CallRoutes], [Listing],
 // [OnDemandRoutes], [Door], [InboundCluster], [InnerCluster], one of captured workloads ([Scope], [OriginalCluster],
-// [DialledEndpoints]) or one of the listeners.
+// [DialledEndpoints], [OutsideRoutes]) or one of the listeners.
 type Plan interface {
 	// Needs lists the subsets that must be ready at a proxy before it may be told this plan, sorted, without repetition.
 	Needs() []mesh.Subset
@@ -37,7 +37,8 @@ func Of(v view.View) Plan {
 		return localRoutes(v)
 	case view.LocalBytes:
 		return localBytes(v)
-	case view.CapturedOutbound, view.CapturedInbound, view.OriginalCluster, view.Scope, view.DialledCluster, view.DialledEndpoints:
+	case view.CapturedOutbound, view.CapturedInbound, view.OriginalCluster, view.Scope, view.DialledCluster, view.DialledEndpoints,
+		view.OutsideRoutes:
 		return captured(v)
 	case view.Target:
 		return target(v)
@@ -93,6 +94,8 @@ func captured(v view.View) Plan {
 		return dialledCluster(v)
 	case view.DialledEndpoints:
 		return dialledEndpoints(v)
+	case view.OutsideRoutes:
+		return outsideRoutes(v)
 	default:
 		return nil
 	}

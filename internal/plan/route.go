@@ -106,6 +106,7 @@ type router struct {
 	pattern  mesh.Host     // destination of the egress rule that allows host, which rules may name for it; "": a host of the mesh
 	port     int           // of the host; the same of others that rules name
 	raw      bool          // bytes, not requests
+	original bool          // to host go the requests of captured workloads that were going there
 	policies []view.Policy // those of this caller alone
 
 	// Who decides where no rule does: an object that lets requests through, or nobody ("").
@@ -120,6 +121,7 @@ func (r router) subset(h mesh.Host, labels mesh.Labels) mesh.Subset {
 	}
 	// Only a service of the mesh that answers for its own name is surely not outside.
 	s := mesh.Subset{Host: h, Port: r.port, Labels: labels, Raw: r.raw && (r.pattern != "" || h != r.host)}
+	s.Original = r.original && h == r.host
 	s.Policies = view.PolicyNames(r.policies, h, labels)
 	return s
 }

@@ -53,6 +53,9 @@ func (e *Engine) Decide(proxy mesh.ProxyID, r explain.Request) (Decided, error) 
 		}
 	case plan.LocalRoutes:
 		d.Decision = explain.Decide(p.Routes, d.Request)
+	case plan.OutsideRoutes:
+		host, _ := view.Called(d.Request.Authority)
+		d.Decision = explain.Decide(p.Host(host).Routes, d.Request)
 	case plan.CallRoutes:
 		d.Decision = explain.Decide(p.Routes, d.Request)
 	case plan.Door:
@@ -94,6 +97,9 @@ func captured(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) (view.ID, e
 	}
 	scopes := view.ScopesCalled(s, w.Namespace, r.Authority)
 	if len(scopes) == 0 {
+		if id, steered := view.OutsideCalled(s, r.Authority); steered {
+			return id, r, nil
+		}
 		return view.ID{}, r, fmt.Errorf("no service has an address and port for %s: what goes there is not steered by requests, but "+
 			"passed on to the place that it names", r.Authority)
 	}

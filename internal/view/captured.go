@@ -17,7 +17,8 @@ type CapturedOutbound struct {
 	Services  []string `json:"services"`            // networks in which services have their addresses, and nobody else has
 	Mesh      []string `json:"mesh"`                // networks in which endpoints and workloads are
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass
-	Outside   []string `json:"outside,omitempty"`   // with OnlyKnown: networks that EgressRules name
+	Named     []string `json:"named,omitempty"`     // with OnlyKnown: networks that EgressRules name
+	Outside   []int    `json:"outside,omitempty"`   // without it: ports for which there are [OutsideRoutes]
 	NoLog     bool     `json:"noLog,omitempty"`
 }
 

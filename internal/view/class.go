@@ -69,6 +69,11 @@ func ClassesOf(s *mesh.Snapshot, g Group) (Classes, []mesh.Key) {
 			break
 		}
 		classes.read(r, v.ruleHosts()...)
+	case strings.HasPrefix(g.ID.Name, outsidePrefix):
+		port, _ := parseOutside(g.ID.Name)
+		for _, rule := range r.outside(port) {
+			classes.read(r, rule.Destination)
+		}
 	default:
 		for _, prefix := range []string{localPrefix, callPrefix, capturedPrefix} {
 			if host, _, ok := parsePlace(g.ID.Name, prefix); ok {

@@ -75,7 +75,10 @@ func (r *reader) cluster(c Caller, name string) View {
 	} else if rule := r.egress(subset.Host); rule != nil {
 		if port, ok := rule.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
-			v.Outside = &Outside{Rule: rule, Resolvers: settings.DNSResolvers}
+			v.Outside = &Outside{Rule: rule}
+			if !subset.Original {
+				v.Outside.Resolvers = settings.DNSResolvers
+			}
 			if port.Protocol == mesh.HTTPS && !subset.Raw {
 				v.Outside.SkipVerify, v.Outside.CABundle = rule.SkipVerify, settings.CABundle
 			}

@@ -148,6 +148,8 @@ func (r *reader) cut(c Caller, id ID) View {
 		return r.scope(id.Name)
 	case id.Kind == KindRoutes && strings.HasPrefix(id.Name, capturedPrefix) && c.Type == mesh.Sidecar:
 		return r.capturedRoutes(c, id.Name)
+	case id.Kind == KindRoutes && strings.HasPrefix(id.Name, outsidePrefix) && c.Type == mesh.Sidecar:
+		return r.outsideRoutes(c, id.Name)
 	case id.Kind == KindRoutes && strings.HasPrefix(id.Name, localPrefix) && c.Type == mesh.Sidecar:
 		return r.localRoutes(c, id.Name)
 	case id.Kind == KindFilter && strings.HasPrefix(id.Name, localPrefix) && c.Type == mesh.Sidecar:

@@ -87,6 +87,12 @@ func (o *owners) captured(v View) {
 		o.orService(v.Host)
 	case Scope:
 		o.orService(v.Host)
+	case OutsideRoutes:
+		for _, h := range v.Hosts {
+			o.rules(h.Rules)
+			o.policies(h.Policies)
+			o.egress(h.Egress)
+		}
 	case CapturedInbound:
 		o.orWorkload(v.Workload)
 	case CapturedOutbound:

@@ -129,8 +129,12 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Addresses: w.Addresses(), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
 	if r.settings().OnlyKnown {
-		v.OnlyKnown, v.Outside = true, r.networksOutside()
+		v.OnlyKnown, v.Named = true, r.networksOutside()
+	} else {
+		r.note(mesh.KindOutside, "")
+		v.Outside = r.snapshot.OutsidePorts()
 	}
+
 	r.note(mesh.KindRanges, "")
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
