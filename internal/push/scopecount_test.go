@@ -31,7 +31,8 @@ func TestScopesAreCounted(t *testing.T) {
 		w := &mesh.Workload{Name: "c", Namespace: "default", Type: mesh.Sidecar, Address: "10.244.0.1", Capture: true}
 		d.SetWorkload(w.ID(), w)
 	})
-	client, err := e.Open(t.Context(), xds.Peer{Node: &corev3.Node{Id: "sidecar~10.244.0.1~c.default~default.svc.cluster.local"}})
+	peer := xds.Peer{Node: &corev3.Node{Id: "sidecar~10.244.0.1~c.default~default.svc.cluster.local"}}
+	client, err := e.Open(t.Context(), peer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,5 +99,21 @@ func TestScopesAreCounted(t *testing.T) {
 		if len(responses) > 0 && p.held[view.KindScope] != there {
 			t.Fatalf("the proxy has %d scopes, counted as %d", there, p.held[view.KindScope])
 		}
+	}
+	held := map[string]string{}
+	for name, s := range e.scopes.by {
+		if s.entry.made != nil {
+			held[name] = s.entry.made.resource.Version
+		}
+	}
+	p.Close()
+	if client, err = e.Open(t.Context(), peer); err != nil {
+		t.Fatal(err)
+	}
+	p, session = client.(*Proxy), xds.NewSession()
+	say(&request{TypeUrl: string(xds.ScopeType), InitialResourceVersions: held})
+	responses, _ := p.Next(session)
+	if now := pendingScopes(); len(responses) > 0 || now != [2]int{} || p.held[view.KindScope] != len(held) {
+		t.Errorf("whoever brings all %d is sent %d responses, counted as having %d, and waited for: %v", len(held), len(responses), p.held[view.KindScope], now)
 	}
 }

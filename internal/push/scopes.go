@@ -322,10 +322,15 @@ func (p *Proxy) respondScopes(session *xds.Session) []*xds.Response {
 	news, at := p.engine.scopesFor(p)
 	since := p.leaving[view.KindScope]
 	delete(p.leaving, view.KindScope)
+	before := p.scopes.at
 	p.scopes.at = at
 	batches, removed := news.batches, news.removed
 	if len(batches) == 0 {
 		if len(removed) == 0 && !p.greet[view.KindScope] {
+			if at != before && len(p.scopes.flights) == 0 { // it has brought all that it is to have
+				p.scopes.settled = at
+				p.held[view.KindScope] = p.engine.scopesThere(at, p)
+			}
 			return nil
 		}
 		batches = []*xds.Batch{xds.NewBatch(xds.ScopeType, nil)}
