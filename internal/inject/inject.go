@@ -3,7 +3,7 @@
 // [Inject] takes a file of Kubernetes objects and returns it with a sidecar in every pod template that is to have one;
 // everything else in the file stays as it is, to the byte. [Uninject] takes the sidecars out again. [Patch] does the same to a
 // single pod as JSON and returns a JSON patch. All get what they add from one place, [For]. Package policy decides which pods
-// get a sidecar: of [Inject] and [Patch] those that do not say otherwise, of [InjectBy] and [PatchBy] those that a mesh's document
+// get a sidecar: of [Inject] and [Patch] those that do not say otherwise, of [By] and [PatchBy] those that a mesh's document
 // wants to have one.
 //
 // What is left alone, and why, is in the result, as is everything that is wrong, with file and line; what cannot be injected
@@ -59,10 +59,10 @@ type Workload struct {
 }
 
 // Inject puts sidecars into a file. Its name stands in positions only.
-func Inject(name string, data []byte, o Options) Result { return InjectBy(byHand(), name, data, o) }
+func Inject(name string, data []byte, o Options) Result { return By(byHand(), name, data, o) }
 
-// InjectBy is [Inject] by the rules of a mesh. What their document says of the sidecar comes before the options.
-func InjectBy(r Rules, name string, data []byte, o Options) Result {
+// By is [Inject] by the rules of a mesh. What their document says of the sidecar comes before the options.
+func By(r Rules, name string, data []byte, o Options) Result {
 	made := newRecipe(o.With(r.Config.Params))
 	return process(name, data, r, func(w *workload, c *edit.Change) string { return w.inject(made, c) })
 }

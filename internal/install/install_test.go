@@ -21,9 +21,6 @@ import (
 
 const patience = time.Minute
 
-// installed is how many objects there are.
-const installed = 23
-
 // rig is a cluster of its own to install in.
 type rig struct {
 	t      *testing.T

@@ -125,9 +125,8 @@ func (o *Owners) Around(ctx context.Context, namespace string, of []metav1.Owner
 		if owner == nil {
 			break
 		}
-		group, err := schema.ParseGroupVersion(owner.APIVersion)
-		resource, known := makers()[schema.GroupKind{Group: group.Group, Kind: owner.Kind}]
-		if err != nil || !known {
+		resource, known := makers()[schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()]
+		if !known {
 			break
 		}
 		found, err := o.find(ctx, resource, namespace, owner.Name, owner)

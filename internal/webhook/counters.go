@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -36,9 +37,5 @@ func (c *counters) count(path, result string, took time.Duration) {
 func (s *Server) Counts() map[Call]Count {
 	s.counters.mu.Lock()
 	defer s.counters.mu.Unlock()
-	all := map[Call]Count{}
-	for call, n := range s.counters.all {
-		all[call] = n
-	}
-	return all
+	return maps.Clone(s.counters.all)
 }

@@ -93,11 +93,10 @@ func (a *asking) make(p *corev1.Pod) (*corev1.Pod, error) {
 	return a.client.CoreV1().Pods(p.Namespace).Create(a.t.Context(), p, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 }
 
-// one is a pod that says something, in a namespace that does too.
+// one is a pod that says something.
 type one struct {
-	space map[string]string // labels of the namespace
-	pod   map[string]string // what the pod says, "annotation:" or "label:" before the key
-	host  bool
+	pod  map[string]string // what it says, "annotation:" or "label:" before the key
+	host bool
 }
 
 func (o one) make(namespace string) *corev1.Pod {

@@ -66,7 +66,7 @@ func (s *Server) tell(ctx context.Context, r *admissionv1.AdmissionRequest, d po
 	if r.DryRun != nil && *r.DryRun {
 		attrs = append(attrs, slog.Bool("dryRun", true)) //nolint:sloglint // as it is spelled
 	}
-	s.c.Log.LogAttrs(ctx, slog.LevelInfo, d.Message(), attrs...)
+	s.c.Log.LogAttrs(ctx, slog.LevelInfo, d.Message(), attrs...) //nolint:sloglint // it names the pod, as it did in 2017
 }
 
 // file gives the pods in a file their sidecar, as the sidecar-initializer did: what cannot be read is answered with 400, what is no
@@ -82,9 +82,9 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	result := inject.InjectBy(inject.Rules{Config: c}, "", body, s.c.Options)
+	result := inject.By(inject.Rules{Config: c}, "", body, s.c.Options)
 	for _, done := range result.Workloads {
-		s.c.Log.LogAttrs(r.Context(), slog.LevelInfo, done.Decision.Message(), done.Decision.Attrs()...)
+		s.c.Log.LogAttrs(r.Context(), slog.LevelInfo, done.Decision.Message(), done.Decision.Attrs()...) //nolint:sloglint // likewise
 	}
 	w.Header().Set("Content-Type", "application/yaml")
 	if mesh.HasErrors(result.Problems) {
