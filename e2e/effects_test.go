@@ -26,11 +26,17 @@ const pageURL = "http://productpage:9080/productpage"
 // page asks for the page of somebody, "" for nobody, as many times.
 func (s *space) page(from, user string, times int) []testapp.Result {
 	s.t.Helper()
+	return s.pageAt(user, times, func(args ...string) []testapp.Result { return s.ask("pod/"+from, append(args, pageURL)...) })
+}
+
+// pageAt is the same, wherever somebody asks.
+func (s *space) pageAt(user string, times int, ask func(args ...string) []testapp.Result) []testapp.Result {
+	s.t.Helper()
 	args := []string{fmt.Sprintf("--count=%d", times), "--fresh", "--timeout=20s"}
 	if user != "" {
 		args = append(args, "--header=Cookie=user="+user)
 	}
-	all := s.ask("pod/"+from, append(args, pageURL)...)
+	all := ask(args...)
 	for _, r := range all {
 		if r.Error != "" || r.Status != 200 || !strings.Contains(r.Body, "The Comedy of Errors") {
 			s.t.Fatalf("the page of %q: status %d, %s: %.300s", user, r.Status, r.Error, r.Body)
@@ -63,25 +69,35 @@ func (s *space) stars(user string, times int) map[string]int {
 	return seen
 }
 
-// The page comes from a pod with a sidecar and from one without, through the Service; each rule for BookInfo does what it says, whether kubectl or
-// lateen applies it, from the moment that lateen says it is in force.
-func TestBookInfoEffects(t *testing.T) {
-	s := bookInfo(t)
-	s.page("client", "", 1)
-	s.page("stranger", "", 1)
+// row is what pages show with rules for BookInfo.
+type row struct {
+	rules   []string // of samples/bookinfo
+	user    string
+	shows   func(map[string]int) bool
+	seconds float64 // that a page takes at least; 0: no bound
+}
 
-	all := func(want string) func(map[string]int) bool {
-		return func(seen map[string]int) bool { return len(seen) == 1 && seen[want] > 0 }
+// times is how many pages show it.
+func (r row) times() int {
+	if r.seconds > 0 {
+		return 1
 	}
+	return 30
+}
+
+func (r row) name() string { return strings.Join(r.rules, "+") + " " + r.user }
+
+// all tells whether all pages show the same.
+func all(want string) func(map[string]int) bool {
+	return func(seen map[string]int) bool { return len(seen) == 1 && seen[want] > 0 }
+}
+
+// rows are the effects that rules of 2017 have on BookInfo.
+func rows() []row {
 	both := func(a, b string) func(map[string]int) bool {
 		return func(seen map[string]int) bool { return len(seen) == 2 && seen[a] > 2 && seen[b] > 2 }
 	}
-	for _, step := range []struct {
-		rules   []string // of samples/bookinfo
-		user    string
-		shows   func(map[string]int) bool
-		seconds float64 // that a page takes at least; 0: no bound
-	}{
+	return []row{
 		{rules: []string{"all-v1"}, shows: all("none")},
 		{rules: []string{"all-v1", "reviews-jason-v2"}, user: "jason", shows: all("black")},
 		{rules: []string{"all-v1", "reviews-jason-v2"}, shows: all("none")},
@@ -92,24 +108,29 @@ func TestBookInfoEffects(t *testing.T) {
 		{rules: []string{"reviews-v3"}, shows: all("red")},
 		{rules: []string{"reviews-v3", "ratings-abort"}, shows: all("none")},
 		{rules: []string{"reviews-random"}, shows: func(seen map[string]int) bool { return len(seen) == 3 }},
-	} {
-		t.Run(strings.Join(step.rules, "+")+" "+step.user, func(t *testing.T) {
+	}
+}
+
+// The page comes from a pod with a sidecar and from one without, through the Service; each rule for BookInfo does what it says, whether kubectl or
+// lateen applies it, from the moment that lateen says it is in force.
+func TestBookInfoEffects(t *testing.T) {
+	s := bookInfo(t)
+	s.page("client", "", 1)
+	s.page("stranger", "", 1)
+	for _, row := range rows() {
+		t.Run(row.name(), func(t *testing.T) {
 			s := &space{t, s.name}
-			for _, rule := range step.rules {
+			for _, rule := range row.rules {
 				s.lateen("apply", "-f", repository("samples/bookinfo", rule+".yaml"))
 			}
-			times := 30
-			if step.seconds > 0 {
-				times = 1
-			}
 			begun := time.Now()
-			if seen := s.stars(step.user, times); !step.shows(seen) {
-				t.Errorf("the pages of %q show %v", step.user, seen)
+			if seen := s.stars(row.user, row.times()); !row.shows(seen) {
+				t.Errorf("the pages of %q show %v", row.user, seen)
 			}
-			if took := time.Since(begun).Seconds(); took < step.seconds {
-				t.Errorf("the page took %.1f s, want %.1f s of delay", took, step.seconds)
+			if took := time.Since(begun).Seconds(); took < row.seconds {
+				t.Errorf("the page took %.1f s, want %.1f s of delay", took, row.seconds)
 			}
-			for _, rule := range step.rules {
+			for _, rule := range row.rules {
 				s.lateen("delete", "-f", repository("samples/bookinfo", rule+".yaml"))
 			}
 		})
@@ -132,4 +153,40 @@ func TestBookInfoEffects(t *testing.T) {
 			t.Errorf("lateen does not see what kubectl has applied: %s", got)
 		}
 	})
+}
+
+// Through the ingress each rule does the same, with sidecars that pods got by themselves and rules that kubectl applies, each a moment later.
+func TestBookInfoThroughTheIngress(t *testing.T) {
+	s := injectedSpace(t)
+	s.applyFile("deploy/bookinfo/bookinfo.yaml")
+	s.apply(strings.ReplaceAll(strings.Replace(clientPod, "labels:", `annotations: {sidecar.istio.io/inject: "false"}, labels:`, 1), "NAME", "stranger"))
+	host := s.name + ".example.com"
+	s.apply(strings.ReplaceAll(bookInfoIngress, "HOST", host))
+	s.allRolledOut()
+	s.ready("stranger")
+	url := "http://" + host + "/productpage"
+	s.awaitOutside(url)
+	for _, row := range rows() {
+		t.Run(row.name(), func(t *testing.T) {
+			s := &space{t, s.name}
+			for _, rule := range row.rules {
+				s.applyFile("samples/bookinfo", rule+".yaml")
+			}
+			s.await("what the pages of "+row.user+" show", func() error {
+				begun, seen := time.Now(), map[string]int{}
+				for _, r := range s.pageAt(row.user, row.times(), func(args ...string) []testapp.Result {
+					return s.ask("pod/stranger", append(args, "--connect="+ingressHTTP, url)...)
+				}) {
+					seen[starsOf(r)]++
+				}
+				if took := time.Since(begun).Seconds(); !row.shows(seen) || took < row.seconds {
+					return fmt.Errorf("%v after %.1f s", seen, took)
+				}
+				return nil
+			})
+			for _, rule := range row.rules {
+				s.kubectl("delete", "-f", repository("samples/bookinfo", rule+".yaml"))
+			}
+		})
+	}
 }

@@ -111,6 +111,15 @@ func (h *hooks) Objects() []config.Object { return nil }
 // TakeSettings implements [serve.Source]: what is injected depends on none.
 func (h *hooks) TakeSettings(mesh.Settings) {}
 
+// answers counts what was answered.
+func (h *hooks) answers() map[serve.Answer]uint64 {
+	all := map[serve.Answer]uint64{}
+	for call, n := range h.server.Counts() {
+		all[serve.Answer(call)] = n
+	}
+	return all
+}
+
 // toldHooks returns what an API server is to be told; false: that is not known yet.
 type toldHooks func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration, bool)
 

@@ -152,6 +152,7 @@ func (s *serveFlags) inCluster(ctx context.Context, c *serve.Config, cluster *ku
 			return err
 		}
 		c.Attached = append(c.Attached, h.attached())
+		c.Shared.Answers = h.answers
 	}
 	return s.replica.join(c, cluster.Config, plane, h.told(func() []byte { return plane().Roots() }), c.Log)
 }

@@ -124,6 +124,17 @@ var families = append([]family{
 		func(r *reading, to *sink) { to.number(r.plane.store.Snapshot().Revision()) },
 	},
 	{
+		Metric{"lateen_webhook_answers_total", counter, []string{"path", "result"}, "Answers to the API server about pods (/mutate) and objects (/validate): patched, allowed, refused, failed (it was told to go by its failure policy), bad (it was no question)."},
+		func(r *reading, to *sink) {
+			if r.plane.config.Shared.Answers == nil {
+				return
+			}
+			for answer, n := range r.plane.config.Shared.Answers() {
+				to.number(int64(n), answer.Path, answer.Result) //nolint:gosec // a count
+			}
+		},
+	},
+	{
 		Metric{"lateen_handovers_moving", gauge, nil, "Hosts on their way from one way of securing their ports, or from one set of identities, to another."},
 		func(r *reading, to *sink) { to.number(int64(r.plane.handovers.Count())) },
 	},

@@ -24,9 +24,14 @@ type Shared struct {
 	Leads     func() bool       // tells whether this one writes what is for all; nil: it does not
 	Stances   store.Keeper      // where it is kept how ports are secured; nil: in the state folder
 	Attestors []attest.Attestor // whose proofs count beside join tokens and certificates
+	// Answers counts what was answered to the API server of a cluster; nil: it is answered nothing.
+	Answers func() map[Answer]uint64
 	// Run does what the parts above need done, until ctx ends; nil: nothing.
 	Run func(ctx context.Context) error
 }
+
+// Answer is one sort of answers to the API server of a cluster: where it asked, and what became of the object.
+type Answer struct{ Path, Result string }
 
 // Roots returns the roots of the trust domain in PEM; nil: there are no identities.
 func (p *Plane) Roots() []byte {

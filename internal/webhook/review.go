@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,16 +34,15 @@ var errBadReview = errors.New("this is no admission review")
 // reviews returns what answers admission reviews. Decide returns an error where it could not find out what to answer.
 func (s *Server) reviews(path string, decide func(context.Context, *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
 		review, status, err := readReview(r)
 		if err != nil {
-			s.counters.count(path, "bad", time.Since(began))
+			s.counters.count(path, "bad")
 			http.Error(w, err.Error(), status)
 			return
 		}
 		response, err := decide(r.Context(), review.Request)
 		if err != nil {
-			s.counters.count(path, "failed", time.Since(began))
+			s.counters.count(path, "failed")
 			s.c.Log.Error("an admission review cannot be answered", "path", path, "namespace", review.Request.Namespace, "name", review.Request.Name, "err", err)
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
@@ -55,7 +53,7 @@ func (s *Server) reviews(path string, decide func(context.Context, *admissionv1.
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		s.counters.count(path, resultOf(response), time.Since(began))
+		s.counters.count(path, resultOf(response))
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(body) // whoever asked is gone, if this fails
 	}

@@ -210,7 +210,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := s.Counts()[webhook.Call{Path: webhook.MutatePath, Result: "patched"}].Calls; got != 100 {
+	if got := s.Counts()[webhook.Call{Path: webhook.MutatePath, Result: "patched"}]; got != 100 {
 		t.Errorf("%d are counted", got)
 	}
 }
