@@ -19,11 +19,13 @@ func TestStatusOfRules(t *testing.T) {
 	if n := s.kubectl("get", "leases", "--namespace="+lateenNamespace, "-l", "lateen.dev/replica=true", "-o", "jsonpath={.items[*].metadata.name}"); len(strings.Fields(n)) != 2 {
 		t.Errorf("the replicas are %s", n)
 	}
+	s.lateens(0) // while nobody answers the API server, it takes in what is wrong too
 	s.apply(`
 {apiVersion: config.istio.io/v1alpha2, kind: RouteRule, metadata: {name: good}, spec: {destination: {name: reviews}, route: [{labels: {version: v1}}]}}
 ---
 {apiVersion: config.istio.io/v1alpha2, kind: RouteRule, metadata: {name: bad}, spec: {destination: {name: reviews}, precedence: high}}
 `)
+	s.lateens(2)
 	const line = `jsonpath={.status.conditions[?(@.type=="Accepted")].status}/{.status.conditions[?(@.type=="Programmed")].status} {.status.programmed}`
 	for name, want := range map[string]string{"good": "True/True 2 of 2", "bad": "False/False "} { // productpage and client
 		s.await("the status of "+name, func() error {

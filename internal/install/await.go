@@ -14,9 +14,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// Await waits until the cluster serves our kinds and all replicas of the control plane and the ingress are ready and of the applied
-// version.
-// It tells whenever what is missing changes. If ctx ends before, the error says what is missing.
+// Await waits until the cluster serves our kinds, all replicas of the control plane and the ingress are ready and of the applied
+// version, and the API server has been told to ask the control plane. It tells whenever what is missing changes. If ctx ends before, the error says what is missing.
 func (c *Cluster) Await(ctx context.Context, manifests []byte, tell func(missing string)) error {
 	all, err := read(manifests)
 	if err != nil {
@@ -37,7 +36,9 @@ func (c *Cluster) Await(ctx context.Context, manifests []byte, tell func(missing
 		}
 		return err
 	}
-	judges := map[string]func(context.Context, object) (missing string, err error){definitionKind: c.unserved, "Deployment": c.unavailable}
+	judges := map[string]func(context.Context, object) (missing string, err error){
+		definitionKind: c.unserved, "Deployment": c.unavailable, "ValidatingWebhookConfiguration": c.untold,
+	}
 	for _, o := range all {
 		missing, waits := judges[o.GetKind()]
 		if !waits {
@@ -74,6 +75,19 @@ func (c *Cluster) unserved(ctx context.Context, o object) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%s is not served yet: %s", o.GetName(), why), nil
+}
+
+// untold says that the control plane has not told the API server yet what to ask it, or "". It tells all at once; of pods it may have
+// nothing to ask.
+func (c *Cluster) untold(ctx context.Context, o object) (string, error) {
+	there, err := c.at(o).Get(ctx, o.GetName(), metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	if hooks, _, err := unstructured.NestedSlice(there.Object, "webhooks"); err != nil || len(hooks) > 0 {
+		return "", err
+	}
+	return "the API server is not told yet which pods get a sidecar", nil
 }
 
 // partOf says what a Deployment runs, as messages call it.

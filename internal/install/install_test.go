@@ -218,13 +218,17 @@ func TestAwait(t *testing.T) {
 	told = nil
 	err = r.Await(ctx, usual(t), func(missing string) {
 		told = append(told, missing)
-		name := mesh.SystemName
-		if len(told) > 1 {
-			name = mesh.IngressName
+		switch len(told) {
+		case 1:
+			r.setReplicas(mesh.SystemName, 2, 2)
+		case 2:
+			r.setReplicas(mesh.IngressName, 2, 2)
+		default:
+			r.server.Kubectl(t, "", "patch", "validatingwebhookconfiguration", mesh.SystemName, "--type=merge", "-p",
+				`{"webhooks":[{"name":"a.b.c","sideEffects":"None","admissionReviewVersions":["v1"],"failurePolicy":"Ignore","clientConfig":{"url":"https://127.0.0.1/"}}]}`)
 		}
-		r.setReplicas(name, 2, 2)
 	})
-	if want := []string{missing, "0 of 2 replicas of the ingress are ready"}; err != nil || !slices.Equal(told, want) {
+	if want := []string{missing, "0 of 2 replicas of the ingress are ready", "the API server is not told yet which pods get a sidecar"}; err != nil || !slices.Equal(told, want) {
 		t.Errorf("error %v, told %q, want %q", err, told, want)
 	}
 }

@@ -101,6 +101,10 @@ func allowed(problems []mesh.Problem) *admissionv1.AdmissionResponse {
 
 // refused keeps an object out.
 func refused(problems []mesh.Problem) *admissionv1.AdmissionResponse {
+	var of mesh.Ref
+	if len(problems) > 0 {
+		of = problems[0].Object
+	}
 	var lines []string
 	var causes []metav1.StatusCause
 	for _, p := range problems {
@@ -112,13 +116,15 @@ func refused(problems []mesh.Problem) *admissionv1.AdmissionResponse {
 			break
 		}
 		lines = append(lines, line(p))
-		causes = append(causes, metav1.StatusCause{Type: metav1.CauseType(p.Code), Message: line(p), Field: p.Field})
+		field := p.Field
+		p.Field = "" // who shows a cause puts it before
+		causes = append(causes, metav1.StatusCause{Type: metav1.CauseType(p.Code), Message: line(p), Field: field})
 	}
 	return &admissionv1.AdmissionResponse{
 		Warnings: warnings(problems),
 		Result: &metav1.Status{
 			Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
-			Message: strings.Join(lines, "\n"), Details: &metav1.StatusDetails{Causes: causes},
+			Message: strings.Join(lines, "\n"), Details: &metav1.StatusDetails{Kind: of.Kind, Name: of.Name, Causes: causes},
 		},
 	}
 }
