@@ -34,7 +34,12 @@ type jsonParser struct {
 	text   string
 	in     *json.Decoder
 	starts []int
+	nodes  int   // so far
+	last   place // of the last one: columns are counted from there, since an API server writes all on one line
 }
+
+// place is one in the text: a line, a byte in it, and the column that this is.
+type place struct{ line, at, column int }
 
 // next returns the next token and where it begins.
 func (p *jsonParser) next() (json.Token, int, error) {
@@ -49,7 +54,13 @@ func (p *jsonParser) next() (json.Token, int, error) {
 func (p *jsonParser) node(kind yaml.Kind, tag string, at int) *yaml.Node {
 	line := sort.SearchInts(p.starts, at+1) - 1
 	line = min(line, len(p.starts)-2)
-	return &yaml.Node{Kind: kind, Tag: tag, Line: line + 1, Column: utf8.RuneCountInString(p.text[p.starts[line]:at]) + 1}
+	from := place{line, p.starts[line], 1}
+	if p.last.line == line && p.last.column > 0 && p.last.at <= at {
+		from = p.last
+	}
+	p.last = place{line, at, from.column + utf8.RuneCountInString(p.text[from.at:at])}
+	p.nodes++
+	return &yaml.Node{Kind: kind, Tag: tag, Line: line + 1, Column: p.last.column}
 }
 
 func (p *jsonParser) value(depth int) (*yaml.Node, error) {
@@ -105,6 +116,9 @@ func (p *jsonParser) collection(open json.Delim, at, depth int) (*yaml.Node, err
 		child, err := p.valueOf(token, at, depth+1) // of a mapping, its keys and its values
 		if err != nil {
 			return nil, noEnd(err)
+		}
+		if p.nodes > maxNodes {
+			return nil, &Wrong{Line: child.Line, Column: child.Column, Kind: TooLarge, Message: fmt.Sprintf("the document has more than %d nodes", maxNodes)}
 		}
 		n.Content = append(n.Content, child)
 	}

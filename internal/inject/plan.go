@@ -183,12 +183,16 @@ func (w *workload) grow(p *pod, r recipe, s *Sidecar, c *edit.Change) {
 		}
 		spec.Key(l.key).Prepend(l.items...)
 	}
-	handler := tree(s.handler())
+	list, handler, sleep := spec.Key("containers"), tree(s.handler()), map[string]bool{}
+	for _, name := range s.PreStop {
+		sleep[name] = true
+	}
 	for i, a := range p.apps {
-		if !slices.Contains(s.PreStop, a.name) {
+		if !sleep[a.name] {
 			continue
 		}
-		one := spec.Key("containers").Item(i)
+		one := &edit.Change{}
+		list.Put(i, one)
 		lifecycle := edit.Field(a.node, "lifecycle")
 		if lifecycle == nil {
 			one.Add("lifecycle", edit.Mapping("preStop", handler))

@@ -95,6 +95,7 @@ func (w *workload) containers(p *pod, key string) []container {
 		return nil
 	}
 	var all []container
+	names := map[string]bool{}
 	for i, n := range list.Content {
 		c := container{node: n, path: p.at("spec", key, i), name: Text(edit.Field(n, "name"))}
 		switch {
@@ -103,9 +104,10 @@ func (w *workload) containers(p *pod, key string) []container {
 			continue
 		case c.name == "":
 			w.missing("the container's name", append(slices.Clone(c.path), "name")...)
-		case slices.ContainsFunc(all, func(other container) bool { return other.name == c.name }):
+		case names[c.name]:
 			w.wrong(mesh.Problem{Code: config.CodeInvalidName, Message: "another container has this name"}, append(slices.Clone(c.path), "name")...)
 		}
+		names[c.name] = true
 		c.user = Text(find(n, "securityContext", "runAsUser"))
 		if ports := edit.Field(n, "ports"); ports != nil && ports.Kind == yaml.SequenceNode {
 			for _, port := range ports.Content {

@@ -48,9 +48,15 @@ func (w *workload) wrong(p mesh.Problem, path ...any) {
 	w.tell(p, path)
 }
 
+// mostProblems bounds how many problems of one object are told.
+const mostProblems = 1000
+
 // tell reports a problem: at the value of a field if it is a scalar, at its key otherwise, and at the nearest field above if
 // it is not there.
 func (w *workload) tell(p mesh.Problem, path []any) {
+	if len(w.problems) >= mostProblems && (p.Severity != mesh.Error || mesh.HasErrors(w.problems[:1])) {
+		return // that there is one is all that counts
+	}
 	p.Object = w.ref
 	place, n := w.object, w.object
 	there := true
