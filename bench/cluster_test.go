@@ -45,7 +45,6 @@ type cluster struct {
 	pods      [][2]*corev1.Pod
 	addresses []string // "": the API server has not chosen it yet
 	slices    []*discoveryv1.EndpointSlice
-	ruled     []*unstructured.Unstructured // nil: none
 }
 
 const (
@@ -65,7 +64,7 @@ func newCluster(tb testing.TB, s shape, more int) *cluster {
 	all := s.services + more
 	c := &cluster{
 		TB: tb, shape: s, server: kubetest.StartOwn(tb), sidecar: injected(tb), pods: make([][2]*corev1.Pod, all),
-		addresses: make([]string, all), slices: make([]*discoveryv1.EndpointSlice, all), ruled: make([]*unstructured.Unstructured, all),
+		addresses: make([]string, all), slices: make([]*discoveryv1.EndpointSlice, all),
 	}
 	at, err := kubeclient.Load(kubeclient.Options{Kubeconfig: c.server.Kubeconfig})
 	c.must(err)
@@ -239,17 +238,8 @@ func (c *cluster) rule(i, share int) error {
 	if err := yaml.Unmarshal([]byte(rule(i, share)), &o.Object); err != nil {
 		return err
 	}
-	rules := c.dynamic.Resource(routeRules).Namespace(namespaceAt(i))
-	var err error
-	if before := c.ruled[i]; before == nil {
-		o, err = rules.Create(c.Context(), o, metav1.CreateOptions{})
-	} else {
-		o.SetResourceVersion(before.GetResourceVersion())
-		o, err = rules.Update(c.Context(), o, metav1.UpdateOptions{})
-	}
-	if err == nil {
-		c.ruled[i] = o
-	}
+	// Applied, and not put in the place of what was read before: the control plane writes the status of the rule meanwhile.
+	_, err := c.dynamic.Resource(routeRules).Namespace(namespaceAt(i)).Apply(c.Context(), o.GetName(), o, metav1.ApplyOptions{FieldManager: "bench"})
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/inject"
@@ -55,7 +56,9 @@ func (h *hookFlags) listen(ctx context.Context, c *kubeclient.Cluster, plane fun
 	if err := o.Check(); err != nil {
 		return nil, misused("", "--proxy-image, --proxy-pull: %w", err)
 	}
-	around, err := owners.New(c.Config, log)
+	free := kuberest.CopyConfig(c.Config)
+	free.QPS = -1 // as many reviews are answered at once as the server takes
+	around, err := owners.New(free, log)
 	if err != nil {
 		return nil, err
 	}

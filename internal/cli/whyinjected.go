@@ -41,7 +41,7 @@ func (i *injecting) explain(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	said, err := around.Around(cmd.Context(), namespace, pod.GetOwnerReferences())
+	said, err := around.Around(cmd.Context(), namespace, pod.GetOwnerReferences(), false)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (f *facts) try(ctx context.Context) {
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "lateen-check-", Annotations: wants},
 			Spec:       corev1.PodSpec{ServiceAccountName: "default", Containers: []corev1.Container{{Name: "none", Image: "none"}}},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil && strings.Contains(err.Error(), "failed calling webhook") {
+		if err != nil && strings.Contains(err.Error(), "failed calling webhook") && strings.Contains(err.Error(), ".sidecar.lateen.dev") {
 			f.asked.failed = err.Error()
 		}
 		return
@@ -140,7 +140,7 @@ func (f *facts) lookAtOwners(ctx context.Context) error {
 			continue
 		}
 		looked++
-		around, err := known.Around(ctx, o.namespace, o.owners)
+		around, err := known.Around(ctx, o.namespace, o.owners, false)
 		if err != nil && !apierrors.IsForbidden(err) {
 			return err
 		}

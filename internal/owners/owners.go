@@ -110,9 +110,14 @@ func (o *Owners) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Around returns what is said around a pod of a namespace which has these owners. The error says what could not be asked.
-func (o *Owners) Around(ctx context.Context, namespace string, of []metav1.OwnerReference) (Around, error) {
-	ns, err := o.find(ctx, namespaces, "", namespace, nil)
+// Around returns what is said around a pod of a namespace which has these owners. Fresh: what the watch has told of the namespace is
+// not believed. The error says what could not be asked.
+func (o *Owners) Around(ctx context.Context, namespace string, of []metav1.OwnerReference, fresh bool) (Around, error) {
+	look := o.find
+	if fresh {
+		look = o.ask
+	}
+	ns, err := look(ctx, namespaces, "", namespace, nil)
 	if err != nil {
 		return Around{}, fmt.Errorf("read the namespace %s: %w", namespace, err)
 	}
@@ -159,12 +164,20 @@ func controller(of []metav1.OwnerReference) *metav1.OwnerReference {
 // find returns an object, of which an owner is sought as the one that is referred to; nil if there is none. What the watch has not told
 // of is asked.
 func (o *Owners) find(ctx context.Context, r schema.GroupVersionResource, namespace, name string, ref *metav1.OwnerReference) (*metav1.PartialObjectMetadata, error) {
-	is := func(found *metav1.PartialObjectMetadata) bool { return ref == nil || found.UID == ref.UID }
 	if item, there, err := o.stores[r].GetStore().GetByKey(cache.NewObjectName(namespace, name).String()); err == nil && there {
-		if found, ok := item.(*metav1.PartialObjectMetadata); ok && is(found) {
+		if found, ok := item.(*metav1.PartialObjectMetadata); ok && isReferred(found, ref) {
 			return found, nil
 		}
 	}
+	return o.ask(ctx, r, namespace, name, ref)
+}
+
+func isReferred(found *metav1.PartialObjectMetadata, ref *metav1.OwnerReference) bool {
+	return ref == nil || found.UID == ref.UID
+}
+
+// ask is find by asking the API server.
+func (o *Owners) ask(ctx context.Context, r schema.GroupVersionResource, namespace, name string, ref *metav1.OwnerReference) (*metav1.PartialObjectMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, askBound)
 	defer cancel()
 	found, err := o.client.Resource(r).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -173,7 +186,7 @@ func (o *Owners) find(ctx context.Context, r schema.GroupVersionResource, namesp
 		return nil, nil //nolint:nilnil // there is none, and that is an answer
 	case err != nil:
 		return nil, err
-	case !is(found):
+	case !isReferred(found, ref):
 		return nil, nil //nolint:nilnil // likewise
 	}
 	return found, nil

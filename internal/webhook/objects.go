@@ -2,12 +2,12 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -41,6 +41,7 @@ func (s *Server) validate(_ context.Context, r *admissionv1.AdmissionRequest) (*
 	return response, nil
 }
 
+// objectOf reads an object as the watches of it do: with whole numbers as such.
 func objectOf(raw []byte) (*unstructured.Unstructured, error) {
 	o := &unstructured.Unstructured{}
 	return o, json.Unmarshal(raw, &o.Object)

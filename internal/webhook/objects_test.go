@@ -41,6 +41,7 @@ func TestObjects(t *testing.T) {
 		warned      string
 	}{
 		"good":                    {now: good},
+		"a large number":          {now: `{"destination":{"name":"web"},"precedence":10000000}`},
 		"bad":                     {now: bad, refused: told},
 		"becomes bad":             {before: good, now: bad, refused: told},
 		"was bad":                 {before: bad, now: bad, warned: "spec.rout: unknown field"},

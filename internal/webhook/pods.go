@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 
@@ -18,8 +17,16 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// errNotYet is the error of a server that does not know yet which pods get a sidecar.
-var errNotYet = errors.New("which pods get a sidecar has not been read yet")
+// errUnknown is the error of a server that does not know which pods get a sidecar.
+var errUnknown = errors.New("which pods get a sidecar is not known")
+
+// whyUnknown is the same with the reason.
+func (s *Server) whyUnknown() error {
+	if why := s.unknown.Load(); why != nil {
+		return fmt.Errorf("%w: %s", errUnknown, *why)
+	}
+	return fmt.Errorf("%w: it has not been read yet", errUnknown)
+}
 
 // mutate gives a pod its sidecar.
 func (s *Server) mutate(ctx context.Context, r *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
@@ -28,7 +35,7 @@ func (s *Server) mutate(ctx context.Context, r *admissionv1.AdmissionRequest) (*
 	}
 	c, known := s.Policy()
 	if !known {
-		return nil, errNotYet
+		return nil, s.whyUnknown()
 	}
 	var pod struct {
 		Metadata struct {
@@ -38,12 +45,22 @@ func (s *Server) mutate(ctx context.Context, r *admissionv1.AdmissionRequest) (*
 	if err := json.Unmarshal(r.Object.Raw, &pod); err != nil {
 		return refused([]mesh.Problem{{Code: config.CodeSyntax, Severity: mesh.Error, Message: fmt.Sprintf("the pod cannot be read: %v", err)}}), nil
 	}
-	around, err := s.c.Around.Around(ctx, r.Namespace, pod.Metadata.OwnerReferences)
-	if err != nil {
-		return nil, err
+	var patch []byte
+	var w inject.Workload
+	var problems []mesh.Problem
+	// The API server asks where it takes a sidecar for wanted. Where what is known of the namespace says otherwise, it is asked for itself:
+	// its labels may have come a moment ago.
+	for _, fresh := range []bool{false, true} {
+		around, err := s.c.Around.Around(ctx, r.Namespace, pod.Metadata.OwnerReferences, fresh)
+		if err != nil {
+			return nil, err
+		}
+		rules := inject.Rules{Config: c, NamespaceLabels: around.NamespaceLabels, Owner: around.Owner}
+		patch, w, problems = inject.PatchBy(rules, r.Object.Raw, r.Namespace, s.c.Options)
+		if w.Decision.Required || !w.Decision.UseDefault {
+			break
+		}
 	}
-	rules := inject.Rules{Config: c, NamespaceLabels: around.NamespaceLabels, Owner: around.Owner}
-	patch, w, problems := inject.PatchBy(rules, r.Object.Raw, r.Namespace, s.c.Options)
 	s.tell(ctx, r, w.Decision)
 	if mesh.HasErrors(problems) {
 		s.c.Log.Warn("a pod cannot have its sidecar", "namespace", r.Namespace, "name", w.Ref.Name, "problem", problems[0].String())
@@ -69,31 +86,17 @@ func (s *Server) tell(ctx context.Context, r *admissionv1.AdmissionRequest, d po
 	s.c.Log.LogAttrs(ctx, slog.LevelInfo, d.Message(), attrs...) //nolint:sloglint // it names the pod, as it did in 2017
 }
 
-// file gives the pods in a file their sidecar, as the sidecar-initializer did: what cannot be read is answered with 400, what is no
-// YAML comes back as it was, with 500. What is said of a namespace is not looked up: a file is for any cluster.
-func (s *Server) file(w http.ResponseWriter, r *http.Request) {
+// file gives the pods in a file their sidecar, as the sidecar-initializer did: what is no YAML comes back as it was, with 500. What is said of a namespace is not looked up: a file is for any cluster.
+func (s *Server) file(w http.ResponseWriter, r *http.Request, body []byte) {
 	c, known := s.Policy()
 	if !known {
-		http.Error(w, errNotYet.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		http.Error(w, s.whyUnknown().Error(), http.StatusServiceUnavailable)
 		return
 	}
 	result := inject.By(inject.Rules{Config: c}, "", body, s.c.Options)
-	for _, done := range result.Workloads {
-		s.c.Log.LogAttrs(r.Context(), slog.LevelInfo, done.Decision.Message(), done.Decision.Attrs()...) //nolint:sloglint // likewise
-	}
+	s.c.Log.Debug("a file was injected", "from", r.RemoteAddr, "workloads", len(result.Workloads), "problems", len(result.Problems))
 	w.Header().Set("Content-Type", "application/yaml")
 	if mesh.HasErrors(result.Problems) {
-		for _, p := range result.Problems {
-			if p.Severity == mesh.Error {
-				s.c.Log.Warn("a file cannot be injected", "problem", p.String())
-				break
-			}
-		}
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 	_, _ = w.Write(result.Text) // whoever asked is gone, if this fails

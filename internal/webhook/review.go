@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -31,10 +30,10 @@ const (
 // errBadReview is the error of a request that is no review.
 var errBadReview = errors.New("this is no admission review")
 
-// reviews returns what answers admission reviews. Decide returns an error where it could not find out what to answer.
-func (s *Server) reviews(path string, decide func(context.Context, *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		review, status, err := readReview(r)
+// review returns what answers admission reviews. Decide returns an error where it could not find out what to answer.
+func (s *Server) review(path string, decide func(context.Context, *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)) func(http.ResponseWriter, *http.Request, []byte) {
+	return func(w http.ResponseWriter, r *http.Request, body []byte) {
+		review, status, err := readReview(r, body)
 		if err != nil {
 			s.counters.count(path, "bad")
 			http.Error(w, err.Error(), status)
@@ -48,14 +47,14 @@ func (s *Server) reviews(path string, decide func(context.Context, *admissionv1.
 			return
 		}
 		response.UID = review.Request.UID
-		body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
+		answer, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
 		s.counters.count(path, resultOf(response))
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(body) // whoever asked is gone, if this fails
+		_, _ = w.Write(answer) // whoever asked is gone, if this fails
 	}
 }
 
@@ -72,17 +71,11 @@ func resultOf(r *admissionv1.AdmissionResponse) string {
 }
 
 // readReview reads a review. The status is that of the answer where there is an error.
-func readReview(r *http.Request) (review admissionv1.AdmissionReview, status int, err error) {
+func readReview(r *http.Request, body []byte) (review admissionv1.AdmissionReview, status int, err error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return review, http.StatusUnsupportedMediaType, fmt.Errorf("%w: the content type must be application/json", errBadReview)
 	}
-	body, err := io.ReadAll(r.Body)
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return review, http.StatusRequestEntityTooLarge, fmt.Errorf("%w: %w", errBadReview, err)
-	}
-	if err == nil {
-		err = json.Unmarshal(body, &review)
-	}
+	err = json.Unmarshal(body, &review)
 	switch {
 	case err != nil:
 		return review, http.StatusBadRequest, fmt.Errorf("%w: %w", errBadReview, err)

@@ -35,11 +35,15 @@ func must(t testing.TB, err error) {
 
 // around says what a test says.
 type around struct {
-	says owners.Around
-	err  error
+	says  owners.Around
+	fresh *owners.Around // if what was said first is not believed
+	err   error
 }
 
-func (a around) Around(context.Context, string, []metav1.OwnerReference) (owners.Around, error) {
+func (a around) Around(_ context.Context, _ string, _ []metav1.OwnerReference, fresh bool) (owners.Around, error) {
+	if fresh && a.fresh != nil {
+		return *a.fresh, a.err
+	}
 	return a.says, a.err
 }
 

@@ -16,9 +16,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -42,11 +44,15 @@ const (
 
 // Bounds.
 const (
-	maxReview   = 8 << 20 // bytes: an API server takes objects of 3 MiB, and sends two of an update
+	maxReview   = 6 << 20 // bytes: an API server takes objects of 3 MiB, and sends two of an update, of which each is smaller
+	maxFile     = 4 << 20 // bytes of a file
 	maxHeader   = 64 << 10
-	atOnce      = 64 // requests that are worked on; others wait
-	mostCallers = 1024
-	eachCaller  = 256 // connections of one address; an API server has one or a few for each replica
+	atOnce      = 64  // reviews that are worked on; others wait
+	filesAtOnce = 2   // files that are
+	mostReading = 512 // requests that are being read
+	eachReading = 128 // of them from one address: more than an API server sends in the time that reading takes
+	mostCallers = 4096
+	eachCaller  = 64 // connections of one address; an API server has one or a few for each replica
 	readBound   = 10 * time.Second
 	writeBound  = 30 * time.Second
 	idleBound   = 2 * time.Minute
@@ -55,7 +61,7 @@ const (
 
 // Around says what is said around a pod. [owners.Owners] does.
 type Around interface {
-	Around(ctx context.Context, namespace string, of []metav1.OwnerReference) (owners.Around, error)
+	Around(ctx context.Context, namespace string, of []metav1.OwnerReference, fresh bool) (owners.Around, error)
 }
 
 // Config is what a Server is made with.
@@ -74,12 +80,19 @@ type Config struct {
 type Server struct {
 	c        Config
 	policy   atomic.Pointer[policy.Config] // nil: not known yet
-	slots    chan struct{}
+	unknown  atomic.Pointer[string]        // why not
+	reviews  chan struct{}                 // slots
+	files    chan struct{}
+	reading  *places.Places
 	counters counters
 }
 
 // New returns a server. It answers nobody yet.
-func New(c Config) *Server { return &Server{c: c, slots: make(chan struct{}, atOnce)} }
+func New(c Config) *Server {
+	return &Server{
+		c: c, reviews: make(chan struct{}, atOnce), files: make(chan struct{}, filesAtOnce), reading: places.New(mostReading, eachReading),
+	}
+}
 
 // Reading is what the place says where the policy's document stands.
 type Reading struct {
@@ -88,8 +101,9 @@ type Reading struct {
 	Err      error // why it may not be read; what was good last stays in force
 }
 
-// SetPolicy takes what the place says, and returns what is wrong with it. A document that is not good changes nothing; if it is the first
-// one, [policy.Unsaid] counts.
+// SetPolicy takes what the place says, and returns what is wrong with it. What is not good, or may not be read, changes nothing. If it is
+// what is read first, nobody knows which pods get a sidecar, and those that the API server asks about wait: what was good before this
+// server began may have wanted one for them.
 func (s *Server) SetPolicy(r Reading) []mesh.Problem {
 	next := policy.Unsaid()
 	var problems []mesh.Problem
@@ -103,10 +117,8 @@ func (s *Server) SetPolicy(r Reading) []mesh.Problem {
 		next, problems = policy.Read(r.Document)
 	}
 	if mesh.HasErrors(problems) {
-		unsaid := policy.Unsaid()
-		if s.policy.CompareAndSwap(nil, &unsaid) {
-			s.tellPolicy(unsaid)
-		}
+		why := problems[0].Message
+		s.unknown.Store(&why)
 		return problems
 	}
 	s.policy.Store(&next)
@@ -155,22 +167,46 @@ func (s *Server) Run(ctx context.Context) error {
 // Handler returns what answers requests.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST "+MutatePath, s.bounded(maxReview, s.reviews(MutatePath, s.mutate)))
-	mux.Handle("POST "+ValidatePath, s.bounded(maxReview, s.reviews(ValidatePath, s.validate)))
-	mux.Handle("POST "+InjectPath, s.bounded(inject.MaxBytes, s.file))
+	mux.Handle("POST "+MutatePath, s.bounded(maxReview, s.reviews, s.review(MutatePath, s.mutate)))
+	mux.Handle("POST "+ValidatePath, s.bounded(maxReview, s.reviews, s.review(ValidatePath, s.validate)))
+	mux.Handle("POST "+InjectPath, s.bounded(maxFile, s.files, s.file))
 	return mux
 }
 
-// bounded lets so many requests in at a time, each with a body of so many bytes. Others wait for as long as their callers do.
-func (s *Server) bounded(most int64, next http.HandlerFunc) http.Handler {
+// bounded reads bodies of so many bytes and hands them on, as many at a time as there are slots. Others wait for as long as their callers do. Who
+// is slow to send a body holds nobody's slot.
+func (s *Server) bounded(most int64, slots chan struct{}, next func(w http.ResponseWriter, r *http.Request, body []byte)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leave, ok := s.reading.Take(callerOf(r))
+		if !ok {
+			http.Error(w, "too many requests are being read", http.StatusTooManyRequests)
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+		leave()
+		if err != nil {
+			status := http.StatusBadRequest
+			if _, large := errors.AsType[*http.MaxBytesError](err); large {
+				status = http.StatusRequestEntityTooLarge
+			}
+			http.Error(w, err.Error(), status)
+			return
+		}
 		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
 		case <-r.Context().Done():
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, most)
-		next(w, r)
+		next(w, r, body)
 	})
+}
+
+// callerOf returns who has sent a request, as package places knows callers.
+func callerOf(r *http.Request) string {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return places.From(net.TCPAddrFromAddrPort(at))
 }

@@ -2,11 +2,15 @@ package webhook_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -143,11 +147,34 @@ func TestPolicyIsKept(t *testing.T) {
 		t.Error("a document that is gone counts")
 	}
 	first := webhook.New(webhook.Config{Options: options(), Log: discard()})
-	if problems := setPolicy(first, "policy: sometimes"); len(problems) != 1 {
-		t.Error(problems)
+	body, err := json.Marshal(reviewOf("pods", podOf(t, nil, nil)))
+	must(t, err)
+	for what, set := range map[string]func() []mesh.Problem{
+		"it is broken":       func() []mesh.Problem { return setPolicy(first, "policy: sometimes") },
+		"it may not be read": func() []mesh.Problem { return first.SetPolicy(webhook.Reading{Err: errAway}) },
+	} {
+		if problems := set(); len(problems) != 1 {
+			t.Error(what, problems)
+		}
+		if _, known := first.Policy(); known {
+			t.Errorf("what is read first: %s, and there is a policy", what)
+		}
+		if _, known := first.Hooks([]byte("roots")); known {
+			t.Errorf("what is read first: %s, and the API server is told something", what)
+		}
+		if w := post(first, webhook.MutatePath, "application/json", body); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "is not known: ") {
+			t.Errorf("what is read first: %s: %d %s", what, w.Code, w.Body)
+		}
 	}
-	if c, known := first.Policy(); !known || c.Mode != policy.Disabled {
-		t.Errorf("the first document was broken, and the policy is %+v", c)
+}
+
+// Where the API server asks about a pod for which what is known of its namespace wants no sidecar, the namespace is asked.
+func TestNamespaceThatWasJustLabelled(t *testing.T) {
+	t.Parallel()
+	now := owners.Around{NamespaceLabels: map[string]string{mesh.InjectionLabel: "enabled"}}
+	s := newServer(t, around{fresh: &now}, nil)
+	if ask(t, s, webhook.MutatePath, reviewOf("pods", podOf(t, nil, nil))).Patch == nil {
+		t.Error("the pod got no sidecar")
 	}
 }
 
@@ -243,7 +270,36 @@ func TestFiles(t *testing.T) {
 	if w := post(s, webhook.InjectPath, "application/yaml", []byte("{a: [")); w.Code != http.StatusInternalServerError || w.Body.String() != "{a: [" {
 		t.Errorf("what is no YAML: %d %s", w.Code, w.Body)
 	}
-	if w := post(s, webhook.InjectPath, "application/yaml", bytes.Repeat([]byte{' '}, inject.MaxBytes+1)); w.Code != http.StatusBadRequest {
+	if w := post(s, webhook.InjectPath, "application/yaml", bytes.Repeat([]byte{' '}, 4<<20+1)); w.Code != http.StatusRequestEntityTooLarge {
 		t.Errorf("what is too large: %d %.80s", w.Code, w.Body)
+	}
+}
+
+// Who is slow to send what he asks keeps nobody else from being answered.
+func TestSlowCallers(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, around{}, nil)
+	must(t, noProblems(setPolicy(s, "policy: enabled")))
+	web := httptest.NewServer(s.Handler())
+	t.Cleanup(web.Close)
+	for range 100 {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", web.Listener.Addr().String())
+		must(t, err)
+		t.Cleanup(func() { _ = c.Close() }) // it is what ends the request
+		_, err = c.Write([]byte("POST /mutate HTTP/1.1\r\nHost: lateen\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"))
+		must(t, err)
+	}
+	body, err := json.Marshal(reviewOf("pods", podOf(t, nil, nil)))
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL+webhook.MutatePath, bytes.NewReader(body))
+	must(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := web.Client().Do(r)
+	must(t, err)
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("%d", answer.StatusCode)
 	}
 }

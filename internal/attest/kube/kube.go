@@ -117,11 +117,18 @@ func (a *Attestor) peer(ctx context.Context, token string) (identity.Peer, error
 	if err := attest.CheckPeer(peer); err != nil {
 		return identity.Peer{}, attest.Refuse("the pod %s of namespace %s can have no certificate: %v", b.pod, b.namespace, err)
 	}
+	if peer.Workload == planeHost {
+		return identity.Peer{}, attest.Refuse("the pod %s of namespace %s can have no certificate: its name is that of the control plane", b.pod, b.namespace)
+	}
 	if peer.Address, peer.Further, err = a.addresses(ctx, b); err != nil {
 		return identity.Peer{}, err
 	}
 	return peer, peer.Check()
 }
+
+// planeHost is the name by which an API server knows the control plane's certificate, and nothing else: no pod may have one for it, as
+// "lateen.lateen-system" of a namespace "svc" would.
+const planeHost = mesh.SystemName + "." + mesh.SystemNamespace + ".svc"
 
 // bearer is whom the API server has given a token.
 type bearer struct{ namespace, account, pod, uid string }

@@ -156,6 +156,21 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// No pod gets a certificate that is good for the name of the control plane.
+func TestNamedAsTheControlPlane(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, kubetest.StartOwn(t), time.Now)
+	_, err := c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "svc"}}, metav1.CreateOptions{})
+	must(t, err)
+	c.namespace = "svc"
+	for name, want := range map[string]string{"lateen.lateen-system": "its name is that of the control plane", "reviews.lateen-system": ""} {
+		who, err := c.Attest(t.Context(), attest.Evidence{ServiceAccount: c.token(t, "reviews", "lateen", boundTo(c.pod(t, "svc", name, "reviews", "10.244.0.7")))})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is %s, %v", name, who.Peer, err)
+		}
+	}
+}
+
 // The clock that counts is also the API server's: with its own far behind, the attestor takes nothing that has ended.
 func TestExpiredByTheClockOfTheServer(t *testing.T) {
 	t.Parallel()
