@@ -20,8 +20,7 @@ import (
 // and the namespace $other.
 func TestClusterScripts(t *testing.T) {
 	server := kubetest.Start(t)
-	server.Kubectl(t, definitions(t), "apply", "-f", "-")
-	server.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	server.Define(t, definitions(t))
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join("testdata", "cluster"),
 		UpdateScripts: golden.Updating(),

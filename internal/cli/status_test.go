@@ -73,7 +73,7 @@ func newShared(t *testing.T, callers int) *shared {
 		t.Fatal(err)
 	}
 	c.server.Kubectl(t, string(text), "apply", "--server-side", "-f", "-")
-	c.server.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crds", "--all")
+	c.server.AwaitKinds(t)
 	c.kubeconfig = c.server.User(t, "system:serviceaccount:lateen-system:lateen", "system:serviceaccounts", "system:serviceaccounts:lateen-system")
 	reg := mesh.Registry{Services: []*mesh.Service{meshtest.NewService("reviews", "http", 9080), meshtest.NewService("ratings", "http", 9080)}}
 	for i := range callers {

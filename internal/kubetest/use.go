@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/process"
 )
@@ -46,6 +47,26 @@ func (s *Server) Common(t testing.TB, manifests string) {
 	s.common.Lock()
 	defer s.common.Unlock()
 	s.Kubectl(t, manifests, "apply", "-f", "-")
+}
+
+// Define applies definitions of kinds, and returns when the server serves them.
+func (s *Server) Define(t testing.TB, definitions string) {
+	t.Helper()
+	s.Common(t, definitions)
+	s.AwaitKinds(t)
+}
+
+// AwaitKinds returns when the server serves the kinds that are defined.
+func (s *Server) AwaitKinds(t testing.TB) {
+	t.Helper()
+	var err error
+	// kubectl fails where a definition is so new that nothing is said of it yet.
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if _, err = s.TryKubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"); err == nil {
+			return
+		}
+	}
+	t.Fatalf("kubetest: %v", err)
 }
 
 // TryKubectl is Kubectl for commands that may fail. The error has what kubectl prints about it.

@@ -198,8 +198,7 @@ func allCRDs() string {
 // install installs the kinds, and returns when objects of them can be made.
 func install(t *testing.T, s *kubetest.Server) {
 	t.Helper()
-	s.Common(t, allCRDs())
-	s.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	s.Define(t, allCRDs())
 }
 
 func rule(name, service string) string {
