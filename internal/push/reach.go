@@ -11,12 +11,13 @@ import (
 // reaches knows which objects have a say in which entries, and of which of them may have changed which proxies have confirmed them. What
 // is counted is what is asked for; until then a change costs a note. The engine's lock guards it.
 type reaches struct {
-	on    bool // somebody asks
-	by    map[mesh.Ref]map[*entry]struct{}
-	dirty map[mesh.Ref]struct{} // to be counted
-	stale map[*entry]struct{}   // whose objects are to be counted: other proxies have them
-	open  map[mesh.Ref]struct{} // that some proxy had not confirmed when they were counted last
-	moved bool                  // some proxy has confirmed or refused something since
+	on       bool // somebody asks
+	by       map[mesh.Ref]map[*entry]struct{}
+	dirty    map[mesh.Ref]struct{} // to be counted
+	stale    map[*entry]struct{}   // whose objects are to be counted: other proxies have them
+	open     map[mesh.Ref]struct{} // that some proxy had not confirmed when they were counted last
+	moved    bool                  // some proxy has confirmed or refused something since
+	counting bool                  // not everything was counted yet
 }
 
 func newReaches(on bool) reaches {
@@ -145,15 +146,8 @@ func (e *Engine) Reaches() (list []Reach, revision int64, more bool) {
 	if e.snapshot == nil {
 		return nil, 0, false
 	}
-	for en := range r.stale {
-		for ref := range en.owned {
-			r.dirty[ref] = struct{}{}
-		}
-	}
-	clear(r.stale)
-	if r.moved {
-		maps.Copy(r.dirty, r.open)
-		r.moved = false
+	if !r.counting { // what proxies do meanwhile counts the next time, so that it ends
+		r.gather()
 	}
 	visits := 0
 	for ref := range r.dirty {
@@ -169,7 +163,22 @@ func (e *Engine) Reaches() (list []Reach, revision int64, more bool) {
 		list = append(list, Reach{ref, now})
 	}
 	slices.SortFunc(list, func(a, b Reach) int { return a.Object.Compare(b.Object) })
-	return list, e.snapshot.Revision(), len(r.dirty) > 0
+	r.counting = len(r.dirty) > 0
+	return list, e.snapshot.Revision(), r.counting
+}
+
+// gather has those counted for which proxies have come or left, or may have confirmed something. The lock is held.
+func (r *reaches) gather() {
+	for en := range r.stale {
+		for ref := range en.owned {
+			r.dirty[ref] = struct{}{}
+		}
+	}
+	clear(r.stale)
+	if r.moved {
+		maps.Copy(r.dirty, r.open)
+		r.moved = false
+	}
 }
 
 // reach counts the proxies that have something that came of an object, and those of them that have confirmed it. The lock is held.
