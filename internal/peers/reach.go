@@ -11,7 +11,7 @@ import (
 // Reach is what a replica says of an object of the cluster: in which words it knows it, and how far that is among its proxies.
 type Reach struct {
 	Object    mesh.Ref       `json:"object"`
-	Version   string         `json:"version"` // of its words
+	Version   string         `json:"version"` // of its words; "": it does not know it, or not any more
 	Concerned int            `json:"concerned,omitempty"`
 	Confirmed int            `json:"confirmed,omitempty"`
 	Refused   []mesh.Problem `json:"refused,omitempty"` // what its proxies say of it
@@ -62,7 +62,9 @@ func (p *Peers) takeReaches(s *state, news *ReachNews) {
 	}
 	s.reached = ReachQuestion{news.Epoch, news.Upto}
 	for _, r := range news.Rows {
-		s.reaches[r.Object] = r
+		if s.reaches[r.Object] = r; r.Version == "" {
+			delete(s.reaches, r.Object)
+		}
 		p.moved[r.Object] = true
 	}
 }
@@ -75,21 +77,12 @@ func (p *Peers) loseReaches(s *state) {
 	s.reaches, s.reached = nil, ReachQuestion{}
 }
 
-// ReachMoved returns the objects of which the others have said something else since it was last called, in no order, and forgets
-// what was said of those that are not there.
-func (p *Peers) ReachMoved(there func(mesh.Ref) bool) []mesh.Ref {
+// ReachMoved returns the objects of which the others have said something else since it was last called, in no order.
+func (p *Peers) ReachMoved() []mesh.Ref {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	moved := slices.Collect(maps.Keys(p.moved))
 	clear(p.moved)
-	for _, ref := range moved {
-		if there(ref) {
-			continue
-		}
-		for _, s := range p.states {
-			delete(s.reaches, ref)
-		}
-	}
 	return moved
 }
 

@@ -45,16 +45,26 @@ func TestReachesOfOthers(t *testing.T) {
 	expect("when one knows it in other words", `2/8 "replica c has not read it yet" 1 true`)
 	say(c, "e", 3, Reach{Object: ref, Version: "v1", Concerned: 5, Confirmed: 5})
 	expect("when all know it", `7/8 "" 1 false`)
+	p.ReachMoved() // whether it is there here does not matter: they say it once
+	say(c, "e", 3)
+	expect("when there is nothing new", `7/8 "" 1 false`)
+	say(c, "e", 4, Reach{Object: ref})
+	expect("when one does not know it any more", `2/3 "replica c has not read it yet" 1 true`)
+	if n := len(p.states["c"].reaches); n != 0 {
+		t.Errorf("of %d objects that are gone something is kept", n)
+	}
+	say(c, "e", 5, Reach{Object: ref, Version: "v1", Concerned: 5, Confirmed: 5})
+	expect("when it is there again, in the same words", `7/8 "" 1 false`)
 	if q := p.reachQuestion(p.states["c"]); q != nil {
 		t.Errorf("somebody is asked where nobody counts: %+v", q)
 	}
 	say(c, "f", 1)
 	expect("when one has begun anew", `2/3 "replica c has not read it yet" 1 true`)
-	p.ReachMoved(func(mesh.Ref) bool { return true })
+	p.ReachMoved()
 	p.mu.Lock()
 	p.note(context.Background(), p.states["b"], errors.New("it does not answer")) //nolint:forbidigo // it ends nothing
 	p.mu.Unlock()
-	if moved := p.ReachMoved(func(mesh.Ref) bool { return true }); !slices.Equal(moved, []mesh.Ref{ref}) {
+	if moved := p.ReachMoved(); !slices.Equal(moved, []mesh.Ref{ref}) {
 		t.Errorf("one that is silent changes what is said of %v", moved)
 	}
 	expect("when one is silent", `0/0 "replica c has not read it yet" 0 true`)

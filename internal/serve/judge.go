@@ -60,8 +60,7 @@ func (j *Judge) News(all bool) []mesh.Ref {
 		moved[ref] = true
 	}
 	if j.plane.peers != nil {
-		there := func(ref mesh.Ref) bool { _, _, ok := j.feed.source.Sight(ref); return ok }
-		for _, ref := range j.plane.peers.ReachMoved(there) {
+		for _, ref := range j.plane.peers.ReachMoved() {
 			moved[ref] = true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"sync"
 
@@ -25,11 +26,13 @@ type Sighted interface {
 	Sight(ref mesh.Ref) (config.Object, mesh.Sight, bool)
 }
 
-// mostRows bounds how many objects another replica is told of at once.
-const mostRows = 10000
+const (
+	mostRows = 10000 // of which another replica is told at once
+	mostGone = 10000 // rows of objects that are gone
+)
 
-// reachFeed knows of each object of a cluster how far it is among the proxies of this replica, in which words. It implements
-// [peers.Reaches].
+// reachFeed knows of each object of a cluster how far it is among the proxies of this replica, in which words. Of one that is gone it
+// keeps a row without words, so that the others are told. It implements [peers.Reaches].
 type reachFeed struct {
 	store  *store.Store
 	engine *push.Engine
@@ -75,7 +78,7 @@ func (f *reachFeed) News(q peers.ReachQuestion) peers.ReachNews {
 	}
 	var rows []*reachRow
 	for _, row := range f.rows {
-		if row.number > q.After {
+		if row.number > q.After && !(q.After == 0 && row.gone()) { // who asks for everything knows of none
 			rows = append(rows, row)
 		}
 	}
@@ -148,24 +151,35 @@ func (f *reachFeed) refresh() {
 
 // read takes up the words of all objects.
 func (f *reachFeed) read() {
-	there := map[mesh.Ref]bool{}
 	for _, ref := range f.source.Sights() {
-		text, ok := f.store.Said(f.name, ref)
-		if !ok || !f.ours(ref) {
-			continue
+		if f.ours(ref) && f.rows[ref] == nil {
+			f.take(ref)
 		}
-		there[ref] = true
-		next := f.of(ref)
-		next.Version = versionOf(text)
-		f.set(next)
 	}
+	gone := 0
 	for ref := range f.rows {
-		if !there[ref] {
-			delete(f.rows, ref)
-			f.recent[ref] = true
+		if f.take(ref); f.rows[ref].gone() {
+			gone++
 		}
+	}
+	if gone > mostGone { // everybody is told everything anew
+		maps.DeleteFunc(f.rows, func(_ mesh.Ref, row *reachRow) bool { return row.gone() })
+		f.epoch = rand.Text()
 	}
 }
+
+// take takes up the words of an object as the store has them, if it does.
+func (f *reachFeed) take(ref mesh.Ref) {
+	text, there := f.store.Said(f.name, ref)
+	next := f.of(ref)
+	if next.Version = ""; there {
+		next.Version = versionOf(text)
+	}
+	f.set(next)
+}
+
+// gone tells whether there is nothing to say of the object.
+func (r *reachRow) gone() bool { return r.Version == "" && r.Concerned == 0 && len(r.Refused) == 0 }
 
 func (f *reachFeed) of(ref mesh.Ref) peers.Reach {
 	if row := f.rows[ref]; row != nil {
@@ -175,8 +189,8 @@ func (f *reachFeed) of(ref mesh.Ref) peers.Reach {
 }
 
 func (f *reachFeed) set(next peers.Reach) {
-	row := f.rows[next.Object]
-	if row != nil && row.Version == next.Version && row.Concerned == next.Concerned && row.Confirmed == next.Confirmed && slices.Equal(row.Refused, next.Refused) {
+	was := f.of(next.Object)
+	if was.Version == next.Version && was.Concerned == next.Concerned && was.Confirmed == next.Confirmed && slices.Equal(was.Refused, next.Refused) {
 		return
 	}
 	f.last++
