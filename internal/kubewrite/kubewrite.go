@@ -60,7 +60,7 @@ type Config struct {
 	Beat  time.Duration // how often Leases are renewed; 0: 5 s
 	Log   *slog.Logger
 
-	// Judge returns what tells what there is to say of objects; it is asked for when this replica leads. nil: no status is written.
+	// Judge returns what tells what there is to say of objects; it is asked for while the writer runs. nil: no status is written.
 	Judge   func() Judge
 	Objects dynamic.Interface // where their status is written
 	Refused string            // code of problems that proxies have with an object, which is applied nevertheless

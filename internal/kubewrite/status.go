@@ -23,6 +23,8 @@ type Judge interface {
 	News(all bool) []mesh.Ref
 	// Judge returns what there is to say of one, nil where there is none of the name. Not ready: there will be something soon.
 	Judge(ref mesh.Ref) (j *mesh.Judged, ready bool)
+	// Rest tells it, again and again, that nobody asks: the next one asks for all.
+	Rest()
 }
 
 // Bounds of how often a status is written.
@@ -70,6 +72,7 @@ func (s *statuses) run(ctx context.Context) error {
 			s.began = time.Time{}
 			clear(s.written)
 			s.pace.due(false)
+			s.c.Judge().Rest()
 			return
 		}
 		judge, first := s.c.Judge(), s.began.IsZero()

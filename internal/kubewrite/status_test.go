@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +25,12 @@ type judge struct {
 
 	mu   sync.Mutex
 	seen map[mesh.Ref]mesh.Judged
+
+	rests atomic.Int64
 }
+
+// Rest counts.
+func (j *judge) Rest() { j.rests.Add(1) }
 
 // News lists all rules, and returns those that have changed.
 func (j *judge) News(all bool) []mesh.Ref {
@@ -106,8 +112,10 @@ func TestStatusIsWrittenOnce(t *testing.T) {
 		return true
 	}
 	await(t, "all have a status", written)
-	a.stop()
 	b := c.replica(t, "b", calm)
+	rests := c.judge.rests.Load()
+	await(t, "one that does not lead lets its judge rest", func() bool { return c.judge.rests.Load() > rests })
+	a.stop()
 	await(t, "the next one leads", b.Leading)
 	c.rule(t, "last", "x")
 	await(t, "it writes", func() bool { return c.status(t, "last") == "1 False " })

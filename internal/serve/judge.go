@@ -74,6 +74,15 @@ func (j *Judge) News(all bool) []mesh.Ref {
 	return slices.SortedFunc(maps.Keys(moved), mesh.Ref.Compare)
 }
 
+// Rest forgets which objects there may be something else to say of, for as long as nobody asks: whoever asks again asks for all.
+func (j *Judge) Rest() {
+	j.feed.rest()
+	j.feed.source.Moved()
+	if j.plane.peers != nil {
+		j.plane.peers.ReachMoved()
+	}
+}
+
 // lookUp looks up what is wrong now, and adds the objects of which that is something else.
 func (j *Judge) lookUp(moved map[mesh.Ref]bool) {
 	j.mu.Lock()

@@ -103,6 +103,13 @@ func (f *reachFeed) moved() map[mesh.Ref]bool {
 	return recent
 }
 
+// rest forgets what was told of differently.
+func (f *reachFeed) rest() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.recent)
+}
+
 // row returns how far an object is here.
 func (f *reachFeed) row(ref mesh.Ref) (peers.Reach, bool) {
 	f.mu.Lock()

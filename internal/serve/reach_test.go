@@ -143,3 +143,20 @@ func TestRowsOfWhatIsGoneAreBounded(t *testing.T) {
 		t.Errorf("%d rows are kept", n)
 	}
 }
+
+// While nobody asks, no names are kept.
+func TestNoNamesAreKeptForNobody(t *testing.T) {
+	t.Parallel()
+	f := newFeed(t)
+	j := &Judge{plane: &Plane{}, feed: f.reachFeed}
+	f.has(true, "a")
+	f.source.moved = f.source.seen
+	f.told()
+	if n := len(f.recent); n != 1 {
+		t.Fatalf("%d names are kept", n)
+	}
+	j.Rest()
+	if n := len(f.recent) + len(f.source.moved); n != 0 {
+		t.Errorf("%d names are kept", n)
+	}
+}
