@@ -33,6 +33,7 @@ const (
 	mostWrites  = 20               // at each beat
 	countsLast  = 3 * time.Second  // a number of proxies has lasted
 	countsPause = 15 * time.Second // between two writes for numbers of proxies
+	bareBeats   = 12               // beats of the Writer, after which a kind without a status is tried again
 )
 
 // statuses keeps the status of objects.
@@ -42,7 +43,8 @@ type statuses struct {
 	pace    *pace[mesh.Ref]
 	events  *events
 
-	forbidden bool // the last status could not be written since Lateen may not
+	forbidden bool                 // the last status could not be written since Lateen may not
+	bare      map[string]time.Time // kinds that have no status, as the cluster has them, and when they are tried again; it was told
 
 	began   time.Time // when this replica began to lead; zero: it does not
 	written map[mesh.Ref]written
@@ -57,7 +59,7 @@ type written struct {
 
 func newStatuses(c Config, leading func() bool) *statuses {
 	return &statuses{
-		c: c, leading: leading, pace: newPace(mesh.Ref.Compare), events: newEvents(c), written: map[mesh.Ref]written{},
+		c: c, leading: leading, pace: newPace(mesh.Ref.Compare), events: newEvents(c), written: map[mesh.Ref]written{}, bare: map[string]time.Time{},
 	}
 }
 
@@ -131,7 +133,7 @@ func (s *statuses) keep(ctx context.Context, judge Judge, ref mesh.Ref) (wrote b
 		last.since = now
 		s.written[ref] = last
 	}
-	if wait := s.patience(difference, last).Sub(now); wait > 0 {
+	if wait := latest(s.patience(difference, last), s.bare[j.Plural]).Sub(now); wait > 0 {
 		s.pace.lookIn(ref, wait)
 		return false, nil
 	}
@@ -139,11 +141,16 @@ func (s *statuses) keep(ctx context.Context, judge Judge, ref mesh.Ref) (wrote b
 	fresh := last.at.IsZero() || v.compare(last.verdict) != same
 	err = s.write(ctx, j, v)
 	if err == nil {
+		delete(s.bare, j.Plural)
 		s.written[ref] = written{verdict: v, at: now}
 		s.events.tell(ctx, j, there, v)
 	}
-	if apierrors.IsNotFound(err) {
-		return true, nil // it is gone, or its kind has no status
+	if apierrors.IsNotFound(err) { // it is gone, or its kind has no status
+		if !s.hasStatus(ctx, j) {
+			s.lacks(j)
+			s.pace.look(ref)
+		}
+		return true, nil
 	}
 	if apierrors.IsConflict(err) { // somebody has written it meanwhile, and it is looked at when that is seen
 		fresh, err = false, nil
@@ -154,6 +161,26 @@ func (s *statuses) keep(ctx context.Context, judge Judge, ref mesh.Ref) (wrote b
 	}
 	s.forbidden = forbidden
 	return true, err
+}
+
+// hasStatus tells whether the kind of an object has a status, as the cluster has it; so it does where that cannot be found out.
+func (s *statuses) hasStatus(ctx context.Context, j *mesh.Judged) bool {
+	ctx, cancel := context.WithTimeout(ctx, callBound)
+	defer cancel()
+	var kinds metav1.APIResourceList
+	err := s.c.Client.Discovery().RESTClient().Get().AbsPath("/apis/" + j.APIVersion).Do(ctx).Into(&kinds)
+	has := func(name string) bool {
+		return slices.ContainsFunc(kinds.APIResources, func(r metav1.APIResource) bool { return r.Name == name })
+	}
+	return err != nil || !has(j.Plural) || has(j.Plural+"/status")
+}
+
+// lacks notes that a kind has no status, as when its definition is an old one that was kept, and tells it once.
+func (s *statuses) lacks(j *mesh.Judged) {
+	if _, told := s.bare[j.Plural]; !told {
+		s.c.Log.Warn("the status of objects cannot be written: their kind, as the cluster has it, has none; lateen install mends that", "kind", j.Object.Kind)
+	}
+	s.bare[j.Plural] = time.Now().Add(bareBeats * s.c.Beat)
 }
 
 // patience returns when a difference is to be written. How far objects are is not told while proxies come back to a control plane that

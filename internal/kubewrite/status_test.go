@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -69,15 +70,21 @@ func (j *judge) Judge(ref mesh.Ref) (*mesh.Judged, bool) {
 func withRules(t *testing.T) *cluster {
 	t.Helper()
 	c := newCluster(t)
-	text, err := os.ReadFile("../../deploy/chart/templates/crds.yaml")
-	must(t, err)
-	c.server.Kubectl(t, string(text), "apply", "--server-side", "-f", "-")
+	c.define(t)
 	c.server.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crds", "--all")
 	objects, err := dynamic.NewForConfig(configOf(t, c.server.Kubeconfig, nil))
 	must(t, err)
 	version := schema.GroupVersionResource{Group: "config.istio.io", Version: "v1alpha2", Resource: "routerules"}
 	c.judge = &judge{t: t, rules: objects.Resource(version), seen: map[mesh.Ref]mesh.Judged{}}
 	return c
+}
+
+// define has the cluster know the kinds as they are now.
+func (c *cluster) define(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/chart/templates/crds.yaml")
+	must(t, err)
+	c.server.Kubectl(t, string(text), "apply", "--server-side", "--force-conflicts", "-f", "-")
 }
 
 func (c *cluster) rule(t *testing.T, name, precedence string) {
@@ -177,6 +184,31 @@ func TestNoFightForAStatus(t *testing.T) {
 	await(t, "another object has a status", func() bool { return c.status(t, "two") == "1 True 1 of 1" })
 	await(t, "it has its status again", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
 	if n := strings.Count(a.log.String(), "does not last"); n != 1 {
+		t.Errorf("it is told %d times:\n%s", n, a.log)
+	}
+}
+
+// Where a kind has no status, as its definition is an old one, that is told once, and all is written when that is mended.
+func TestKindWithoutStatus(t *testing.T) {
+	t.Parallel()
+	c := withRules(t)
+	c.rule(t, "one", "1")
+	c.rule(t, "two", "2")
+	c.server.Kubectl(t, "", "patch", "crd", "routerules.config.istio.io", "--type=json", "-p", `[{"op": "remove", "path": "/spec/versions/0/subresources"}]`)
+	await(t, "it has none", func() bool {
+		_, err := c.judge.rules.Namespace("default").Patch(t.Context(), "one", "application/merge-patch+json", []byte("{}"), metav1.PatchOptions{}, "status")
+		return apierrors.IsNotFound(err) && !strings.Contains(c.server.Kubectl(t, "", "get", "--raw", "/apis/config.istio.io/v1alpha2"), "routerules/status")
+	})
+	const told = "lateen install mends that"
+	a := c.replica(t, "a", time.Second)
+	await(t, "it is told", func() bool { return strings.Contains(a.log.String(), told) })
+	c.rule(t, "three", "3")
+	await(t, "it is tried again", func() bool { return a.states.Load() > 1 })
+	c.define(t)
+	await(t, "all have a status", func() bool {
+		return c.status(t, "one") == "1 True 1 of 1" && c.status(t, "two") == "1 True 1 of 1" && c.status(t, "three") == "1 True 1 of 1"
+	})
+	if n := strings.Count(a.log.String(), told); n != 1 {
 		t.Errorf("it is told %d times:\n%s", n, a.log)
 	}
 }
