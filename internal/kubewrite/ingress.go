@@ -3,6 +3,7 @@ package kubewrite
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,12 +34,18 @@ type ingressStatuses struct {
 	control   []cache.Controller
 	wake      chan struct{}
 
-	taken map[string]string // what was written over what somebody else had written, by object
-	fail  bool              // told once
+	taken map[string]taken // by object
+	fail  bool             // told once
+}
+
+// taken is what was written over what somebody else had written.
+type taken struct {
+	text string
+	lost string // version of the object in which somebody else has it again; "": nobody
 }
 
 func newIngressStatuses(c Config, leading func() bool) *ingressStatuses {
-	s := &ingressStatuses{c: c, leading: leading, wake: make(chan struct{}, 1), taken: map[string]string{}}
+	s := &ingressStatuses{c: c, leading: leading, wake: make(chan struct{}, 1), taken: map[string]taken{}}
 	stir := func(any) { s.stir() }
 	handler := cache.ResourceEventHandlerFuncs{AddFunc: stir, UpdateFunc: func(_, _ any) { s.stir() }, DeleteFunc: stir}
 	var control cache.Controller
@@ -120,6 +127,10 @@ func (s *ingressStatuses) write(ctx context.Context) {
 		}
 		failure = cmp.Or(s.keep(ctx, o, want), failure)
 	}
+	maps.DeleteFunc(s.taken, func(name string, _ taken) bool {
+		_, there, err := s.ingresses.GetByKey(name)
+		return err == nil && !there
+	})
 	if failed := failure != nil && ctx.Err() == nil; failed != s.fail {
 		s.fail = failed
 		if failed {
@@ -164,15 +175,19 @@ func (s *ingressStatuses) keep(ctx context.Context, o *networkingv1.Ingress, wan
 	if len(want) == 0 && len(o.ManagedFields) == 0 || len(want) > 0 && same {
 		return nil
 	}
+	name, text := o.Namespace+"/"+o.Name, textOf(want)
+	if s.taken[name] == (taken{text, o.ResourceVersion}) {
+		return nil
+	}
 	err := s.apply(ctx, o, want, false)
 	if !apierrors.IsConflict(err) {
 		return ignoreGone(err)
 	}
-	name, text := o.Namespace+"/"+o.Name, textOf(want)
-	if s.taken[name] == text {
+	if s.taken[name].text == text {
+		s.taken[name] = taken{text, o.ResourceVersion}
 		return nil
 	}
-	s.taken[name] = text
+	s.taken[name] = taken{text: text}
 	s.c.Log.Info("the status of an Ingress was somebody else's: it is written over once", "object", name, "addresses", text)
 	return ignoreGone(s.apply(ctx, o, want, true))
 }

@@ -72,11 +72,23 @@ func TestIngressStatus(t *testing.T) {
 	if got := status("moved"); got != "192.0.2.9" {
 		t.Errorf("what somebody has written a second time is %q", got)
 	}
+	// And it is not tried again with each event of another object.
+	next := func(name string) {
+		c.server.Kubectl(t, ingress(name, "lateen"), "create", "-n", ns, "-f", "-")
+		is(name, "192.0.2.2")
+	}
+	next("one")
+	refused := r.refused.Load()
+	next("two")
+	next("three")
+	if n := r.refused.Load() - refused; n != 0 {
+		t.Errorf("what somebody has is tried %d times more", n)
+	}
 	before := r.status.Load()
 	balance(corev1.LoadBalancerIngress{IP: "192.0.2.3"})
 	is("ours", "192.0.2.3")
 	is("moved", "192.0.2.3")
-	if writes := r.status.Load() - before; writes > 8 {
+	if writes := r.status.Load() - before; writes > 11 {
 		t.Errorf("%d writes", writes)
 	}
 

@@ -131,6 +131,7 @@ type replica struct {
 	cut     atomic.Bool                          // nothing comes through, as when it was killed
 	writes  atomic.Int64                         // of ConfigMaps
 	status  atomic.Int64                         // writes of the status of an Ingress object
+	refused atomic.Int64                         // those of them that were a conflict
 	states  atomic.Int64                         // writes of the status of objects of ours
 	ingress atomic.Pointer[mesh.IngressSettings] // that the replica knows; nil: none yet
 	held    atomic.Pointer[held]
@@ -176,7 +177,11 @@ func (r *replica) wrap(next http.RoundTripper) http.RoundTripper {
 		if q.Method == http.MethodPatch && strings.HasSuffix(q.URL.Path, "/status") {
 			r.status.Add(1)
 		}
-		return next.RoundTrip(q)
+		answer, err := next.RoundTrip(q)
+		if err == nil && answer.StatusCode == http.StatusConflict && strings.HasSuffix(q.URL.Path, "/status") {
+			r.refused.Add(1)
+		}
+		return answer, err
 	})
 }
 
