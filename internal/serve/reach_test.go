@@ -59,7 +59,7 @@ func newFeed(t *testing.T) *feed {
 	return f
 }
 
-// has has the cluster have these rules. The source has seen them when the store has them, or sees none.
+// has gives the cluster these rules and no others. The source has seen them when the store has them, or sees none.
 func (f *feed) has(seen bool, names ...string) {
 	f.t.Helper()
 	var objects []config.Object
