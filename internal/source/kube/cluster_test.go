@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/transport"
+
 	"github.com/lateen-mesh/lateen/internal/cache"
 	"github.com/lateen-mesh/lateen/internal/dialect/ingress"
 	"github.com/lateen-mesh/lateen/internal/dialect/v1alpha2"
@@ -72,6 +74,7 @@ type options struct {
 	namespaces []string
 	cache      *cache.Cache
 	patience   time.Duration
+	through    transport.WrapperFunc // what its requests go through; nil: nothing
 }
 
 // watch runs a source until the test ends or it is stopped.
@@ -80,6 +83,9 @@ func watch(t *testing.T, o options) *rig {
 	cluster, err := kubeclient.Load(kubeclient.Options{Kubeconfig: o.kubeconfig})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if o.through != nil {
+		cluster.Config.Wrap(o.through)
 	}
 	r := &rig{t: t, fake: meshtest.NewFakeMesh(t, push.Config{})}
 	log := slog.New(slog.NewTextHandler(r, nil))

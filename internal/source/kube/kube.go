@@ -10,8 +10,8 @@
 // time before ([Config.Cache]), and of the registry what the sink has kept. Nothing is removed until the API server has said so.
 //
 // An endpoint whose pod is not known yet is none: nobody could tell how to call it. Of two pods with one address the newest has it.
-// Of Secrets those are read, each by its name, that hold a certificate and that an Ingress names which counts; one that is broken is
-// known by what it held before.
+// Of Secrets those are read, each by its name, that hold a certificate and that an Ingress names which counts, within bounds; one that is
+// broken is known by what it held before, and one that cannot be read holds up nothing.
 package kube
 
 import (
@@ -87,7 +87,7 @@ func New(c Config) (*Source, error) {
 	}
 	s := &Source{
 		config: c, registryAwake: make(chan struct{}, 1), objectsAwake: make(chan struct{}, 1),
-		secretsAwake: make(chan struct{}, 1), secrets: secrets{dirty: true, watched: map[name]*secret{}},
+		secretsAwake: make(chan struct{}, 1), secrets: secrets{dirty: true, watched: map[name]*secret{}, lists: make(chan struct{}, secretLists)},
 		model: newModel(c.Realm), objects: newObjects(),
 	}
 	s.model.part = len(c.Namespaces) > 0

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,20 +31,33 @@ const (
 // tlsSecrets selects the Secrets that hold certificates. Others are never read.
 const tlsSecrets = "type=kubernetes.io/tls"
 
+// Bounds of what Ingress objects may have read: whoever may write one could else have the API server asked for ever.
+const (
+	maxSecretsOfOne = 100
+	maxSecrets      = 5000
+	secretLists     = 8 // at the same time
+)
+
 // secrets are the certificates that Ingress objects name. Each Secret is read by its name alone.
 type secrets struct {
 	settings *mesh.Settings // that say which Ingress objects count; nil: nobody has said so yet
 	dirty    bool           // other Secrets may be named than before
 	named    map[name][]use
+	over     []mesh.Problem // of names that are over the bounds
 	watched  map[name]*secret
-	told     bool // certificates were handed over: those of Secrets that are new are added when they are known
+	heard    time.Time     // when anything was last known of one that was waited for, or waiting began
+	told     bool          // certificates were handed over: those of Secrets that are new are added when they are known
+	lists    chan struct{} // has a value for each list under way
 }
 
 // use is where an Ingress names a Secret.
 type use struct {
 	object *config.Object
-	field  string
+	secret name
+	item   int // of its tls
 }
+
+func (u use) field() string { return config.Item("spec.tls", u.item) + ".secretName" }
 
 // secret is what is known of a Secret.
 type secret struct {
@@ -50,8 +65,15 @@ type secret struct {
 	settled     bool                    // it was looked for, or it is known why it cannot be
 	certificate *mesh.SealedCertificate // the last good one; nil: there is none
 	wrong       string                  // what is wrong with it now
-	unreadable  bool                    // that is that it may not be read
+	why         string                  // it cannot be read; "": it can
+	since       time.Time               // of answers that are not believed at once
 }
+
+// readable notes that the API server tells what there is.
+func (w *secret) readable() { w.why, w.since = "", time.Time{} }
+
+// unread notes why it cannot be read, and that it is not waited for.
+func (w *secret) unread(why string) { w.settled, w.why = true, why }
 
 // TakeSettings takes the settings of the mesh, by which Ingress objects count or not. Before, no Secret is read.
 func (s *Source) TakeSettings(set mesh.Settings) {
@@ -69,7 +91,7 @@ func (s *Source) otherSecrets() {
 	wake(s.secretsAwake)
 }
 
-// namesIn returns the Secrets that an object names, one for each item of its tls.
+// namesIn returns the Secrets that an object names, one for each item of its tls, up to the first that is one too many.
 func (s *Source) namesIn(o *object) []name {
 	kind := s.config.Kinds.Find(o.APIVersion, o.Kind)
 	if !o.good || kind == nil || kind.Name != ingressKind {
@@ -77,9 +99,14 @@ func (s *Source) namesIn(o *object) []name {
 	}
 	meaning, _ := kind.Translate(&o.Object)
 	var all []name
+	different := map[name]bool{}
 	for _, tls := range meaning.DoorTLS {
+		if len(different) > maxSecretsOfOne {
+			break
+		}
 		namespace, secret, _ := strings.Cut(tls.Secret, "/")
-		all = append(all, name{namespace, secret})
+		n := name{namespace, secret}
+		different[n], all = true, append(all, n)
 	}
 	return all
 }
@@ -90,15 +117,21 @@ func (s *Source) tellSecrets(ctx context.Context) {
 	defer running.Wait()
 	var told *mesh.Registry
 	var logged map[mesh.Problem]bool
+	var silent <-chan time.Time
 	pause := firstPause
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.secretsAwake:
+		case <-silent:
 		}
 		s.mu.Lock()
 		s.nameSecrets(ctx, func(ctx context.Context, f *feed) { running.Go(func() { f.run(ctx) }) })
+		silent = nil
+		if wait := s.giveUp(time.Now()); wait > 0 {
+			silent = time.After(wait)
+		}
 		now := s.certificates()
 		s.mu.Unlock()
 		if now == nil || (told != nil && reflect.DeepEqual(now, told)) {
@@ -125,7 +158,7 @@ func (s *Source) nameSecrets(ctx context.Context, start func(context.Context, *f
 	if len(settings.Ingress.Classes) == 0 {
 		settings.Ingress.Classes = s.model.settings().Ingress.Classes
 	}
-	named := map[name][]use{}
+	var all []use
 	for ref, o := range s.objects.rows {
 		if ref.Kind != ingressKind || len(o.secrets) == 0 {
 			continue
@@ -134,24 +167,93 @@ func (s *Source) nameSecrets(ctx context.Context, start func(context.Context, *f
 			continue
 		}
 		for i, n := range o.secrets {
-			named[n] = append(named[n], use{&o.Object, config.Item("spec.tls", i) + ".secretName"})
+			if n.name != "" {
+				all = append(all, use{&o.Object, n, i})
+			}
 		}
 	}
-	s.secrets.named = named
+	named, over := bounded(all, maxSecretsOfOne, maxSecrets)
+	s.secrets.named, s.secrets.over = named, over
 	for n, watched := range s.secrets.watched {
 		if named[n] == nil {
 			watched.stop()
 			delete(s.secrets.watched, n)
 		}
 	}
+	if !s.awaited() {
+		s.secrets.heard = time.Now()
+	}
 	for n := range named {
-		if s.secrets.watched[n] == nil && n.name != "" {
-			bounded, stop := context.WithCancel(ctx)
+		if s.secrets.watched[n] == nil {
+			ctx, stop := context.WithCancel(ctx)
 			watched := &secret{stop: stop}
 			s.secrets.watched[n] = watched
-			start(bounded, s.secretFeed(n, watched))
+			start(ctx, s.secretFeed(n, watched))
 		}
 	}
+}
+
+// bounded returns the Secrets that are read, at most so many of one Ingress and in all, and what is left out, told once at each
+// Ingress. The first ones of each Ingress go before the second ones of any: one that names many takes little from others.
+func bounded(all []use, ofOne, inAll int) (map[name][]use, []mesh.Problem) {
+	slices.SortFunc(all, func(a, b use) int { return cmp.Or(cmp.Compare(a.item, b.item), a.object.Ref.Compare(b.object.Ref)) })
+	named := map[name][]use{}
+	own := map[mesh.Ref]map[name]bool{}
+	out := map[mesh.Ref]bool{}
+	var over []mesh.Problem
+	leave := func(u use, format string, most int) {
+		if ref := u.object.Ref; !out[ref] {
+			out[ref] = true
+			over = append(over, u.object.Problem(config.CodeTooLarge, u.field(), format+": this one is not read, nor are further ones", most))
+		}
+	}
+	for _, u := range all {
+		if own[u.object.Ref] == nil {
+			own[u.object.Ref] = map[name]bool{}
+		}
+		mine := own[u.object.Ref]
+		switch {
+		case mine[u.secret]: // it is told once what is wrong with it
+		case len(mine) == ofOne:
+			leave(u, "more than %d secrets are named here", ofOne)
+		case named[u.secret] == nil && len(named) == inAll:
+			leave(u, "Ingress objects name more than %d secrets", inAll)
+		default:
+			mine[u.secret] = true
+			named[u.secret] = append(named[u.secret], u)
+		}
+	}
+	return named, over
+}
+
+// awaited tells whether Secrets are waited for. The lock is held.
+func (s *Source) awaited() bool {
+	for _, watched := range s.secrets.watched {
+		if !watched.settled {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp waits no more for Secrets when for as long as is waited nothing was heard of any, though the API server answers, and
+// returns how long to wait until then; 0: none is waited for. The lock is held.
+func (s *Source) giveUp(now time.Time) time.Duration {
+	if !s.awaited() {
+		return 0
+	}
+	if !s.away.IsZero() { // what was known before counts
+		s.secrets.heard = now
+	}
+	if left := s.config.Patience - now.Sub(s.secrets.heard); left > 0 {
+		return left
+	}
+	for _, watched := range s.secrets.watched {
+		if !watched.settled {
+			watched.unread("the API server does not tell")
+		}
+	}
+	return 0
 }
 
 // looked tells whether nothing is to be waited for any more in some states. The lock is held.
@@ -165,13 +267,22 @@ func (s *Source) secretFeed(n name, watched *secret) *feed {
 	own := "metadata.name=" + n.name + "," + tlsSecrets
 	change := func(f func()) {
 		s.mu.Lock()
-		f()
+		before := watched.settled
+		if f(); watched.settled != before {
+			s.secrets.heard = time.Now()
+		}
 		s.mu.Unlock()
 		wake(s.secretsAwake)
 	}
 	return &feed{
 		lister: lister{
 			list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+				select {
+				case s.secrets.lists <- struct{}{}:
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+				defer func() { <-s.secrets.lists }()
 				o.FieldSelector = own
 				list, err := resource.List(ctx, o)
 				if err != nil {
@@ -191,7 +302,8 @@ func (s *Source) secretFeed(n name, watched *secret) *feed {
 			}
 			certificate, wrong := s.readSecret(n, u)
 			change(func() {
-				if watched.wrong, watched.unreadable = wrong, false; wrong == "" {
+				watched.readable()
+				if watched.wrong = wrong; wrong == "" {
 					watched.certificate = certificate
 				}
 			})
@@ -199,19 +311,25 @@ func (s *Source) secretFeed(n name, watched *secret) *feed {
 		remove: func(metav1.Object) { change(func() { watched.certificate, watched.wrong = nil, "" }) },
 		only: func(seen map[name]bool) {
 			change(func() {
+				watched.readable()
 				watched.settled = true
 				if !seen[n] {
 					watched.certificate, watched.wrong = nil, ""
 				}
 			})
 		},
-		answers: func(err error) {
-			if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-				change(func() {
-					watched.settled, watched.unreadable, watched.wrong = true, true, fmt.Sprintf("it cannot be read: %.300s", err.Error())
-				})
-			}
-		},
+		answers: func(err error) { change(func() { s.secretAnswered(watched, err, time.Now()) }) },
+	}
+}
+
+// secretAnswered notes what the API server said: nil, or why a Secret cannot be read. The lock is held.
+func (s *Source) secretAnswered(watched *secret, err error, now time.Time) {
+	switch {
+	case err == nil:
+		watched.readable()
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err),
+		apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && s.stands(&watched.since, now):
+		watched.unread(fmt.Sprintf("%.300s", err.Error()))
 	}
 }
 
@@ -248,21 +366,22 @@ func (s *Source) certificates() *mesh.Registry {
 		if watched.certificate != nil {
 			r.Certificates = append(r.Certificates, *watched.certificate)
 		}
-		if watched.wrong == "" {
+		code, wrong := config.CodeInvalidValue, watched.wrong
+		if watched.why != "" {
+			code, wrong = CodeNotReadable, "it cannot be read: "+watched.why
+		}
+		if wrong == "" {
 			continue
 		}
 		for _, u := range s.secrets.named[n] {
-			code := config.CodeInvalidValue
-			if watched.unreadable {
-				code = CodeNotReadable
-			}
-			p := u.object.Problem(code, u.field, "the secret %s is not good: %s", n, watched.wrong)
+			p := u.object.Problem(code, u.field(), "the secret %s is not good: %s", n, wrong)
 			if watched.certificate != nil {
 				p.Message += "; what it held before is shown on"
 			}
 			r.Problems = append(r.Problems, p)
 		}
 	}
+	r.Problems = append(r.Problems, s.secrets.over...)
 	mesh.SortProblems(r.Problems)
 	s.secrets.told = true
 	return r

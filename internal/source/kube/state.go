@@ -50,14 +50,14 @@ func (s *Source) listed(st *state) {
 		s.objects.whole = true // kept ones do not count any more
 	}
 	s.mu.Unlock()
-	s.otherSecretsIf(st)
+	s.otherSecretsIf(st.kind)
 	wake(s.objectsAwake)
 	wake(s.registryAwake)
 }
 
-// otherSecretsIf notes that other Secrets may be named, when a state is about what says so.
-func (s *Source) otherSecretsIf(st *state) {
-	if st.kind.object == ingressKind || st.kind.word == classesWord {
+// otherSecretsIf notes that other Secrets may be named, when a kind is one that says so.
+func (s *Source) otherSecretsIf(k *kind) {
+	if k.object == ingressKind || k.word == classesWord {
 		s.otherSecrets()
 	}
 }
@@ -79,12 +79,12 @@ func (s *Source) answered(st *state, err error) {
 		st.refused(err)
 	case apierrors.IsNotFound(err):
 		s.back()
-		if gone = s.stands(st, now) || (!st.known && !s.objects.kept.has(st)); gone {
+		if gone = s.stands(&st.since, now) || (!st.known && !s.objects.kept.has(st)); gone {
 			st.phase, st.known, st.why = absent, false, ""
 		}
 	case apierrors.ReasonForError(err) != metav1.StatusReasonUnknown: // it answers, and fails to read this kind
 		s.back()
-		if s.stands(st, now) {
+		if s.stands(&st.since, now) {
 			st.refused(err)
 		}
 	default:
@@ -97,7 +97,7 @@ func (s *Source) answered(st *state, err error) {
 	if gone {
 		st.kind.only(st.namespace, nil)
 	}
-	s.otherSecretsIf(st)
+	s.otherSecretsIf(st.kind)
 	wake(s.objectsAwake)
 	wake(s.registryAwake)
 }
@@ -107,12 +107,12 @@ func (st *state) refused(err error) {
 	st.phase, st.why = unreadable, fmt.Sprintf("%.300s", err.Error())
 }
 
-// stands tells whether the API server has said for long enough what one that starts says for a moment.
-func (s *Source) stands(st *state, now time.Time) bool {
-	if st.since.IsZero() {
-		st.since = now
+// stands tells whether the API server has said for long enough, since when is noted, what one that starts says for a moment.
+func (s *Source) stands(since *time.Time, now time.Time) bool {
+	if since.IsZero() {
+		*since = now
 	}
-	return now.Sub(st.since) >= s.config.Patience
+	return now.Sub(*since) >= s.config.Patience
 }
 
 // back notes that the API server answers. The lock is held.
