@@ -115,6 +115,7 @@ func rows[O metav1.Object, T any](s *Source, t *table[T], k kind, slim func(O) *
 		s.mu.Lock()
 		f()
 		s.mu.Unlock()
+		s.otherSecretsIf(&k)
 		wake(s.registryAwake)
 	}
 	k.put = func(o runtime.Object) {

@@ -133,3 +133,25 @@ func TestSecrets(t *testing.T) {
 	s.Kubectl(t, "", "delete", "secret", "theirs", "-n", ns)
 	is("theirs", "none")
 }
+
+// A class that comes or goes says anew which Ingress objects count, and so which Secrets are read.
+func TestSecretsFollowClasses(t *testing.T) {
+	t.Parallel()
+	s := kubetest.Start(t)
+	install(t, s)
+	ns := s.Namespace(t)
+	certificate, key := pair(t, "a.example.com")
+	s.Kubectl(t, tlsSecret("kubernetes.io/tls", "a", certificate, key)+tlsSecret("kubernetes.io/tls", "b", certificate, key)+
+		tlsIngress("a", "lateen", "a")+tlsIngress("b", ns, "b"), "create", "-n", ns, "-f", "-")
+	r := watch(t, options{kubeconfig: s.Kubeconfig, namespaces: []string{ns}})
+	r.source.TakeSettings(mesh.Settings{})
+	known := func(name string) bool { return r.Snapshot().Certificate(ns+"/"+name) != nil }
+	r.await("the first one is known", func() bool { return r.ready() && known("a") })
+	if known("b") {
+		t.Error("a secret is known of an Ingress of no class")
+	}
+	s.Kubectl(t, fmt.Sprintf("{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: %s}, spec: {controller: lateen.dev/ingress-controller}}", ns), "create", "-f", "-")
+	r.await("the class comes", func() bool { return known("b") })
+	s.Kubectl(t, "", "delete", "ingressclass", ns)
+	r.await("the class goes", func() bool { return !known("b") })
+}
