@@ -162,8 +162,11 @@ func findEnvoy(ctx context.Context) (string, error) {
 	return agent.FindEnvoy(ctx, agent.Lookup{Env: os.Getenv("LATEEN_ENVOY"), Dir: filepath.Dir(self), Path: os.Getenv("PATH")})
 }
 
+// askAgain is when an Envoy is asked once more that did not answer, as one that is under load or starts.
+const askAgain = 500 * time.Millisecond
+
 // runDrain is for the kubelet to run when it begins to end a pod: only when the application has ended, or this command, does it ask
-// the agent to.
+// the agent to. So it waits also where Envoy does not answer: others send meanwhile as if it did.
 func runDrain(ctx context.Context, args []string, o Output) error {
 	var dir string
 	var wait time.Duration
@@ -173,16 +176,22 @@ func runDrain(ctx context.Context, args []string, o Output) error {
 	}); err != nil {
 		return err
 	}
-	if err := agent.AskToGo(ctx, dir); err != nil {
-		return err
-	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	for {
+		err := agent.AskToGo(ctx, dir)
+		var again <-chan time.Time
+		if err != nil {
+			again = time.After(askAgain)
+		}
+		select {
+		case <-timer.C:
+			return err
+		case <-ctx.Done():
+			return err
+		case <-again:
+		}
 	}
-	return nil
 }
 
 func runCapture(ctx context.Context, args []string, o Output) error {

@@ -1,8 +1,16 @@
 package sidecar_test
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/sidecar"
 )
@@ -42,5 +50,64 @@ func TestCommands(t *testing.T) {
 				t.Errorf("%q: printed %q, want %q", test.args, got, want)
 			}
 		}
+	}
+}
+
+// A drain waits also while Envoy does not answer as it should, asks it again meanwhile, and fails if it never does.
+func TestDrainAsksUntilItIsAnswered(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		what    string
+		answers []int // of Envoy, the last ones for ever
+		code    int
+	}{
+		{"at once", []int{http.StatusOK}, 0},
+		{"later", []int{http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK}, 0},
+		{"never", []int{http.StatusServiceUnavailable, http.StatusServiceUnavailable}, 1},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", filepath.Join(dir, "admin.sock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked atomic.Int32
+			answered := make(chan struct{})
+			envoy := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.RequestURI != "/drain_listeners?graceful" {
+					t.Errorf("asked for %s", r.RequestURI)
+				}
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				n := int(asked.Add(1))
+				fmt.Fprintf(conn, "HTTP/1.1 %d what\r\nContent-Length: 0\r\n\r\n", test.answers[min(n, len(test.answers))-1])
+				_, _ = io.Copy(io.Discard, conn) // until it has read the answer
+				if n == len(test.answers) {
+					close(answered)
+				}
+			})}
+			go func() { _ = envoy.Serve(listener) }()
+			defer envoy.Close()
+			ctx, end := context.WithCancel(t.Context())
+			ended := make(chan int, 1)
+			var said strings.Builder
+			go func() {
+				ended <- sidecar.Main(ctx, []string{"drain", "--dir", dir, "--wait", "10m"}, sidecar.Output{Out: io.Discard, Err: &said})
+			}()
+			select {
+			case code := <-ended:
+				t.Fatalf("it ended with %d before it had waited: %s", code, said.String())
+			case <-answered:
+			}
+			end()
+			if code := <-ended; code != test.code {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, said.String())
+			}
+		})
 	}
 }
