@@ -122,7 +122,9 @@ type Plane struct {
 	registry *mesh.Registry // of the registry file; nil: there is none
 	told     *mesh.Settings // that were logged last
 
-	badSettings bool // the document with the settings is not good now; belongs to who reads it
+	// Of who reads the document with the settings.
+	badSettings    bool // it is not good now
+	handedSettings bool // the attached sources were told settings
 }
 
 // New puts a control plane together. It starts nothing.

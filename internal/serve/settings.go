@@ -54,11 +54,10 @@ func (p *Plane) takeSettings(ctx context.Context, t SettingsText) error {
 	}
 	if bad {
 		p.badSettings = true
+		p.handKeptSettings()
 		return nil
 	}
-	for _, source := range p.attached {
-		source.TakeSettings(set)
-	}
+	p.handSettings(set)
 	if _, err := p.store.SetRegistry(ctx, settingsSource, mesh.Registry{Settings: &set}); err != nil {
 		return err
 	}
@@ -67,4 +66,22 @@ func (p *Plane) takeSettings(ctx context.Context, t SettingsText) error {
 		p.badSettings = false
 	}
 	return nil
+}
+
+// handSettings tells the attached sources which settings are in force.
+func (p *Plane) handSettings(set mesh.Settings) {
+	p.handedSettings = true
+	for _, source := range p.attached {
+		source.TakeSettings(set)
+	}
+}
+
+// handKeptSettings tells the attached sources what was good last before the start, which will be in force, unless they know better.
+func (p *Plane) handKeptSettings() {
+	if p.handedSettings {
+		return
+	}
+	if kept, _, err := p.store.Kept(settingsSource); err == nil && kept.Settings != nil {
+		p.handSettings(*kept.Settings)
+	}
 }

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/dialect/meshconfig"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
@@ -158,14 +160,25 @@ func TestBrokenSettingsAtTheStart(t *testing.T) {
 	place.wants(plane, mesh.AuthMutualTLS, 1, "")
 }
 
-// TestSettingsOutliveTheControlPlane wants what was good last to count after a restart, where the document is broken meanwhile.
+// hearer is a source that knows nothing and hears the settings.
+type hearer struct{ heard []mesh.AuthPolicy }
+
+func (h *hearer) Objects() []config.Object       { return nil }
+func (h *hearer) TakeSettings(set mesh.Settings) { h.heard = append(h.heard, set.AuthPolicy) }
+func (h *hearer) Run(ctx context.Context) error  { <-ctx.Done(); return nil }
+
+// TestSettingsOutliveTheControlPlane wants what was good last to count after a restart, where the document is broken meanwhile, also
+// for the sources beside it.
 func TestSettingsOutliveTheControlPlane(t *testing.T) {
 	t.Parallel()
 	place := newSettingsPlace(t)
 	dir := t.TempDir()
 	life := func(text string) {
 		ctx, stop := context.WithCancel(t.Context())
-		config := serve.Config{StateDir: dir}
+		source := &hearer{}
+		config := serve.Config{
+			StateDir: dir, Attached: []serve.Attached{{New: func(serve.Attachment) (serve.Source, error) { return source, nil }}},
+		}
 		place.watched(&config)
 		p, err := serve.New(config)
 		if err != nil {
@@ -174,6 +187,9 @@ func TestSettingsOutliveTheControlPlane(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- p.Run(ctx) }()
 		place.text(text)
+		if want := []mesh.AuthPolicy{mesh.AuthMutualTLS}; !slices.Equal(source.heard, want) {
+			t.Errorf("%q: the source heard %q, want %q", text, source.heard, want)
+		}
 		client := api.NewClient(filepath.Join(dir, api.SocketName))
 		meshtest.Await(t, "the API", func() bool { _, err := client.PutRegistry(ctx, mesh.Registry{}); return err == nil })
 		meshtest.Await(t, "settings", func() bool { status, err := client.Status(ctx); return err == nil && status.Ready })

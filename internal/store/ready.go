@@ -48,7 +48,7 @@ func (s *Store) goOn() {
 func (s *Store) standIn(f *fold) error {
 	f.silence.waited = true
 	for _, source := range f.silent() {
-		last, saved, err := s.kept(source)
+		last, saved, err := s.Kept(source)
 		if refused, ok := errors.AsType[*cache.Refused](err); ok {
 			f.silence.refused[source] = refused.Problem()
 		}
@@ -110,8 +110,9 @@ func (f *fold) standIns() []Stale {
 // partOf is the name under which the registry of a source is kept.
 func partOf(source string) string { return "registry-" + source }
 
-// kept returns what is kept of a source, and since when.
-func (s *Store) kept(source string) (mesh.Registry, time.Time, error) {
+// Kept returns what is kept of a source, and since when. The error is [fs.ErrNotExist] when that is nothing, and a [*cache.Refused]
+// when it must not be used.
+func (s *Store) Kept(source string) (mesh.Registry, time.Time, error) {
 	var r mesh.Registry
 	if s.last == nil {
 		return r, time.Time{}, fs.ErrNotExist
