@@ -84,3 +84,14 @@ func (p *EgressPatterns) Find(h Host) *EgressRule {
 	}
 	return nil
 }
+
+// For returns the rule with the destination itself, or nil.
+func (p *EgressPatterns) For(destination Host) *EgressRule {
+	if p == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(p.Rules, func(r *EgressRule) bool { return r.Destination == destination }); i >= 0 {
+		return p.Rules[i]
+	}
+	return nil
+}

@@ -90,6 +90,18 @@ func TestCapturedEgress(t *testing.T) {
 		m.Delete("EgressRule", "www")
 		ask(plain, "www.outside.test", "/abort", 200, "plain HTTP/1.1")
 		ask(plain, "a.wild.test", "/abort", 418, "")
+
+		// A rule for everything holds for every name for which there is no narrower one, a name without a dot too.
+		m.Apply(egress("all", "*", plain, "http"))
+		m.Apply(abortedOutside("all", "*"))
+		meshtest.Await(t, "the proxy has the routes for everything", func() bool {
+			status, _, _ := sendOut(t, caller, "GET", fmt.Sprintf("http://198.51.100.7:%d/abort", plain), "", "host", "other.test")
+			return status == 418
+		})
+		for _, host := range []string{"other.test", "intranet", "reviews"} {
+			ask(plain, host, "/", 200, "plain HTTP/1.1 "+host)
+			ask(plain, host, "/abort", 418, "")
+		}
 		wantAlike(t, m, nil, caller)
 	})
 }

@@ -94,11 +94,14 @@ func cluster(v view.Cluster) Cluster {
 	switch {
 	case v.Protocol.IsHTTP2():
 		p.Speak = SpeakHTTP2
-	case !v.Protocol.IsHTTP() && v.Outside == nil:
+	case v.Outside == nil && (v.Subset.Original || !v.Protocol.IsHTTP()):
 		p.Speak = SpeakSame
 	}
 	if v.Balancer != "" {
 		p.Balancer = v.Balancer
+	}
+	if v.Subset.Original { // also when the rule has gone: routes lead here until the proxy has confirmed others
+		p.Find = FindOriginal
 	}
 	if v.Outside == nil {
 		return p
@@ -106,7 +109,6 @@ func cluster(v view.Cluster) Cluster {
 	host := string(v.Subset.Host)
 	switch _, err := netip.ParseAddr(host); {
 	case v.Subset.Original:
-		p.Find = FindOriginal
 	case err == nil:
 		p.Find = FindAddress
 	default:

@@ -65,14 +65,14 @@ func (r *reader) cluster(c Caller, name string) View {
 	}
 	settings := r.settings()
 	v := Cluster{Subset: subset, Protocol: mesh.HTTP, ConnectTimeout: settings.ConnectTimeout}
-	if svc := r.service(subset.Host); svc != nil {
+	if svc := r.service(subset.Host); svc != nil && !subset.Original {
 		if port, ok := svc.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
 		}
 		if !c.Plain {
 			v.Mutual = r.mutual(subset)
 		}
-	} else if rule := r.egress(subset.Host); rule != nil {
+	} else if rule := r.allows(subset); rule != nil {
 		if port, ok := rule.Port(subset.Port); ok {
 			v.Protocol = port.Protocol
 			v.Outside = &Outside{Rule: rule}
@@ -86,6 +86,14 @@ func (r *reader) cluster(c Caller, name string) View {
 	}
 	v.decide(r.policiesFor(subset.Host))
 	return v
+}
+
+// allows returns the rule that allows calls to a subset outside the mesh, or nil.
+func (r *reader) allows(s mesh.Subset) *mesh.EgressRule {
+	if s.Original {
+		return r.egressFor(s.Host)
+	}
+	return r.egress(s.Host)
 }
 
 // mutual returns how callers with an identity speak to a subset. Where no identity is accepted there is nobody to speak to.

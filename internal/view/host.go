@@ -152,6 +152,16 @@ func (r *reader) egress(h mesh.Host) *mesh.EgressRule {
 	return r.snapshot.EgressPatterns().Find(h)
 }
 
+// egressFor returns the rule whose destination is written so, whatever it takes, or nil.
+func (r *reader) egressFor(destination mesh.Host) *mesh.EgressRule {
+	r.note(mesh.KindEgress, string(destination))
+	if rule := r.snapshot.Egress(destination); rule != nil {
+		return rule
+	}
+	r.note(mesh.KindEgress, "")
+	return r.snapshot.EgressPatterns().For(destination)
+}
+
 // rules returns the rules of hosts that the caller meets, up to the first one that takes every request.
 func (r *reader) rules(c Caller, hosts ...mesh.Host) []*mesh.RouteRule {
 	c = r.asSource(c)
