@@ -37,14 +37,15 @@ func (p Port) TakesRequests() bool { return p.Protocol.IsHTTP() || p.Protocol ==
 
 // indexOutside makes the parts anew that follow from egress rules which the draft changes.
 func (d *Draft) indexOutside() {
-	before, after := map[*EgressRule]bool{}, []*EgressRule{}
+	// Rules are known by their destinations: a part may hold an equal rule that is another object.
+	before, after := map[Host]bool{}, []*EgressRule{}
 	next := map[int][]*EgressRule{} // of the ports that may change
 	for k, now := range d.changed {
 		if k.Kind != KindEgress {
 			continue
 		}
 		for _, rule := range egressRules(d.base.shards[k.shard()][k]) {
-			before[rule] = true
+			before[rule.Destination] = true
 			d.outsideOf(rule, next)
 		}
 		for _, rule := range egressRules(now) {
@@ -57,7 +58,7 @@ func (d *Draft) indexOutside() {
 	}
 	ports := d.base.OutsidePorts()
 	for number, rules := range next {
-		rules = slices.DeleteFunc(rules, func(r *EgressRule) bool { return before[r] })
+		rules = slices.DeleteFunc(rules, func(r *EgressRule) bool { return before[r.Destination] })
 		for _, rule := range after {
 			if p, ok := rule.Port(number); ok && p.TakesRequests() {
 				rules = append(rules, rule)

@@ -39,6 +39,12 @@ func TestOutsideFollows(t *testing.T) {
 			"requests become bytes", func(d *Draft) { d.SetEgress("a.test", rule("a.test", port(8080, TCP))) },
 			"80: *.test b.test", "outside , outside 443, outside 8080",
 		},
+		{"an equal rule beside one that changes", func(d *Draft) {
+			d.SetEgressPatterns(NewEgressPatterns([]*EgressRule{rule("*.test", port(80, HTTP)), rule("192.0.2.0/24", port(7001, TCP))}))
+		}, "80: *.test b.test", ""},
+		{"that rule changes", func(d *Draft) {
+			d.SetEgressPatterns(NewEgressPatterns([]*EgressRule{rule("*.test", port(80, HTTP2)), rule("192.0.2.0/24", port(7001, TCP))}))
+		}, "80: *.test b.test", "outside 80"},
 		{"all go", func(d *Draft) { d.SetEgress("a.test", nil); d.SetEgress("b.test", nil); d.SetEgressPatterns(nil) }, "", "outside , outside 80"},
 	} {
 		d := s.Edit()
