@@ -40,6 +40,9 @@ const (
 	// bytesChain begins the names of the filter chains for bytes; a network follows.
 	bytesChain = "bytes "
 
+	// othersChain is that of bytes to whom the mesh does not know, where they do not pass.
+	othersChain = bytesChain + "others"
+
 	originalDst   = "envoy.filters.listener.original_dst"
 	httpInspector = "envoy.filters.listener.http_inspector"
 )
@@ -104,6 +107,15 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 	if l.FilterChains, err = networkChains(l.FilterChains, p, 0, requests, bytes); err != nil {
 		return nil, err
 	}
+	if p.Others == "" {
+		l.DefaultFilterChain, err = passedOn(p)
+	} else {
+		l.FilterChains, err = knownOnly(l.FilterChains, p, requests, bytes)
+		l.DefaultFilterChain = &listenerv3.FilterChain{Name: othersChain} // it ends connections at once
+	}
+	if err != nil {
+		return nil, err
+	}
 	for _, way := range p.Outside {
 		// Envoy looks at ports first, so what holds for the networks is said for this port as well.
 		if l.FilterChains, err = networkChains(l.FilterChains, p, way.Port, requests, bytes); err != nil {
@@ -119,20 +131,6 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 				DestinationPort: portValue(way.Port), TransportProtocol: "raw_buffer", ApplicationProtocols: requestProtocols,
 			},
 		})
-	}
-	if p.Others == "" {
-		l.DefaultFilterChain, err = passedOn(p)
-	} else {
-		var others []*listenerv3.Filter
-		others, err = otherRequests(p)
-		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
-			Name: "requests", Filters: others,
-			FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: requestProtocols},
-		})
-		l.DefaultFilterChain = &listenerv3.FilterChain{Name: "bytes", Filters: bytes}
-	}
-	if err != nil {
-		return nil, err
 	}
 	if !p.NoLog {
 		log, err := outboundLog(p)
@@ -157,47 +155,38 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 	return l, nil
 }
 
-// networkChains adds a chain for each network, of connections to one port or, with 0, to all.
+// networkChains adds the chains for the networks of the mesh, of connections to one port or, with 0, to all.
 func networkChains(chains []*listenerv3.FilterChain, p plan.CapturedOutbound, port int, requests, bytes []*listenerv3.Filter) ([]*listenerv3.FilterChain, error) {
-	add := func(name, network string, filters []*listenerv3.Filter, protocols []string) error {
-		match, err := matchNetwork(network)
+	chains, err := addChains(chains, "requests ", p.Requests, port, requests, requestProtocols)
+	if err != nil {
+		return nil, err
+	}
+	return addChains(chains, bytesChain, p.Bytes, port, bytes, nil)
+}
+
+// addChains adds a chain for each network, of connections to one port or, with 0, to all. Its name begins as told.
+func addChains(chains []*listenerv3.FilterChain, name string, networks []string, port int, filters []*listenerv3.Filter, protocols []string) ([]*listenerv3.FilterChain, error) {
+	for _, network := range networks {
+		chain, err := networksChain(name+network, []string{network}, port, filters, protocols)
 		if err != nil {
-			return err
-		}
-		if name += network; port != 0 {
-			name, match.DestinationPort = fmt.Sprintf("%s:%d", name, port), portValue(port)
-		}
-		match.ApplicationProtocols = protocols
-		chains = append(chains, &listenerv3.FilterChain{Name: name, Filters: filters, FilterChainMatch: match})
-		return nil
-	}
-	for _, network := range p.Requests {
-		if err := add("requests ", network, requests, requestProtocols); err != nil {
 			return nil, err
 		}
-	}
-	for _, network := range p.Bytes {
-		if err := add(bytesChain, network, bytes, nil); err != nil {
-			return nil, err
-		}
+		chains = append(chains, chain)
 	}
 	return chains, nil
 }
 
-// outsideRequests steers requests to a port outside the mesh by the hosts that they name.
-func outsideRequests(p plan.CapturedOutbound, routes string) (*listenerv3.Filter, error) {
-	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+// networksChain is one chain for several networks.
+func networksChain(name string, networks []string, port int, filters []*listenerv3.Filter, protocols []string) (*listenerv3.FilterChain, error) {
+	match, err := matchNetworks(networks)
 	if err != nil {
 		return nil, err
 	}
-	takeConnect(hcm)
-	hcm.HttpProtocolOptions = oldHTTP()
-	hcm.RouteSpecifier = askedRoutes(routes)
-	if hcm.HttpFilters, err = httpFilters(steering...); err != nil {
-		return nil, err
+	if port != 0 {
+		name, match.DestinationPort = fmt.Sprintf("%s:%d", name, port), portValue(port)
 	}
-	config, err := pack(hcm)
-	return &listenerv3.Filter{Name: httpManager, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}, err
+	match.ApplicationProtocols = protocols
+	return &listenerv3.FilterChain{Name: name, Filters: filters, FilterChainMatch: match}, nil
 }
 
 // closed ends connections to a port at once.
@@ -212,16 +201,20 @@ func portValue(port int) *wrapperspb.UInt32Value {
 	return wrapperspb.UInt32(uint32(port)) //nolint:gosec // ports are checked where they enter the mesh
 }
 
-// matchNetwork matches connections that were going to a network. All say what carries them, which is always the same: Envoy looks
-// no further when it has found one chain that does.
-func matchNetwork(text string) (*listenerv3.FilterChainMatch, error) {
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		return nil, err
+// matchNetworks matches connections that were going to one of the networks. All say what carries them, which is always the same: Envoy
+// looks no further when it has found one chain that does.
+func matchNetworks(texts []string) (*listenerv3.FilterChainMatch, error) {
+	match := &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"}
+	for _, text := range texts {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		match.PrefixRanges = append(match.PrefixRanges, &corev3.CidrRange{
+			AddressPrefix: network.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(network.Bits())), //nolint:gosec // 0 to 128
+		})
 	}
-	return &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", PrefixRanges: []*corev3.CidrRange{{
-		AddressPrefix: network.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(network.Bits())), //nolint:gosec // 0 to 128
-	}}}, nil
+	return match, nil
 }
 
 // capturedRequests steers requests by the routes of the scope that their address has.
@@ -256,18 +249,6 @@ func capturedRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
 	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mutation,
 	}}
-	return steered(hcm)
-}
-
-// otherRequests steers requests to whom the mesh does not know by what they say in Host.
-func otherRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
-	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
-	if err != nil {
-		return nil, err
-	}
-	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
-	hcm.HttpProtocolOptions = oldHTTP()
-	hcm.RouteSpecifier = askedRoutes(p.Others)
 	return steered(hcm)
 }
 
@@ -320,18 +301,23 @@ func outboundBytes(p plan.CapturedOutbound) *tcpproxyv3.TcpProxy {
 	}
 }
 
-// outboundLog is one for the bytes of all filter chains.
+// outboundLog is one for the bytes of all filter chains. Only those of the mesh, and of networks that are named, have a cluster that says
+// whose they are.
 func outboundLog(p plan.CapturedOutbound) (*accesslogv3.AccessLog, error) {
-	passedOn := "xds.filter_chain_name == '" + p.Passthrough + "'"
+	rest := p.Passthrough
+	if p.Others != "" {
+		rest = othersChain
+	}
+	unknown := "xds.filter_chain_name == '" + rest + "'"
 	return connectionLog(logFormat{
 		"source":      p.Workload,
-		"destination": "%CEL(" + passedOn + " ? destination.address : xds.cluster_metadata.filter_metadata['lateen']['host'])%",
+		"destination": "%CEL(" + unknown + " ? destination.address : xds.cluster_metadata.filter_metadata['lateen']['host'])%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
 		"peer":        "%UPSTREAM_PEER_URI_SAN%",
 		"tls":         "%UPSTREAM_TLS_VERSION%",
 		"rule":        "%METADATA(UPSTREAM_HOST:lateen:rule)%",
 		"details":     "%RESPONSE_CODE_DETAILS%",
-	}, passedOn+" || xds.filter_chain_name.startsWith('"+bytesChain+"')")
+	}, unknown+" || xds.filter_chain_name.startsWith('"+bytesChain+"')")
 }
 
 // capturedInbound hands connections to the listeners of their ports, and passes the others on.

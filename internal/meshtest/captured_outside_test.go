@@ -52,6 +52,20 @@ func TestCapturedOnlyKnown(t *testing.T) {
 		check("usually", true)
 		only(true)
 		check("without a rule", false)
+		awaitEntry(t, caller, map[string]any{"source": string(caller.ID()), "destination": outside + ":9090", "path": nil, "bytes_in": 0.0})
+
+		// A rule for a network holds for its ports: requests to others are told by name.
+		m.Apply("apiVersion: config.istio.io/v1alpha2\nkind: EgressRule\nmetadata: {name: anywhere}\n" +
+			"spec: {destination: {service: 0.0.0.0/0}, ports: [{port: 9090, protocol: tcp}]}\n")
+		if got := firstLine(t, caller.Pod(), outside+":9090"); got != "outside to "+caller.Address {
+			t.Errorf("bytes by a rule for everything: %q", got)
+		}
+		if status, body, _ := sendOut(t, caller, "GET", "http://"+outside+":8080/", ""); status == 200 || !strings.Contains(body, "EgressRule") {
+			t.Errorf("a request to another port: %d %q", status, body)
+		}
+		m.Delete("EgressRule", "anywhere")
+		check("without that rule", false)
+
 		const rule = "apiVersion: config.istio.io/v1alpha2\nkind: EgressRule\nmetadata: {name: outside}\n" +
 			"spec: {destination: {service: " + outside + "/32}, ports: [{port: 8080, protocol: tcp}, {port: 9090, protocol: tcp}]}\n"
 		m.Apply(rule)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ type CapturedOutbound struct {
 	Dialled     string        `json:"dialled"`  // begins the name of that cluster; the address follows, port included
 	Outside     []OutsideWay  `json:"outside,omitempty"`
 	Passthrough string        `json:"passthrough"`      // cluster for everything else
-	Others      string        `json:"others,omitempty"` // routes, by what they say in Host, of requests to others; their bytes go like Bytes then. "": all of that passes
+	Others      string        `json:"others,omitempty"` // routes, by what they say in Host, of requests to others, whose bytes are not taken then. "": all of that passes
+	Named       []NamedWay    `json:"named,omitempty"`  // with Others, sorted by port
 	WaitTimeout mesh.Duration `json:"waitTimeout"`      // for routes or a cluster that must be asked for
 	Idle        mesh.Duration `json:"idle"`             // of bytes: without one in either direction
 	NoLog       bool          `json:"noLog,omitempty"`
@@ -30,6 +32,12 @@ type CapturedOutbound struct {
 type OutsideWay struct {
 	Port   int    `json:"port"`
 	Routes string `json:"routes"`
+}
+
+// NamedWay says which networks outside the mesh take what comes to a port: that goes like Bytes.
+type NamedWay struct {
+	Port     int      `json:"port"`
+	Networks []string `json:"networks"` // sorted
 }
 
 // CapturedInbound takes every connection that is made to a captured workload. Those for Ports go to their listeners. Others are
@@ -115,19 +123,41 @@ func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 		Passthrough: view.Passthrough,
 		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
 	}
-	if v.OnlyKnown {
-		p.Others = view.OutboundRoutes
-	}
-	for _, port := range v.Outside {
-		p.Outside = append(p.Outside, OutsideWay{Port: port, Routes: view.OutsideRoutesOf(port).Name})
-	}
 	p.Bytes = append(p.Bytes, services...)
-	for _, network := range networks(slices.Concat(v.Mesh, v.Named)) {
+	for _, network := range networks(v.Mesh) {
 		if !withinNetworks(network, services) {
 			p.Bytes = append(p.Bytes, network)
 		}
 	}
+	if v.OnlyKnown {
+		p.Others, p.Named = view.OutboundRoutes, namedWays(v.Named, p.Bytes)
+	}
+	for _, port := range v.Outside {
+		if !isCapturePort(port) {
+			p.Outside = append(p.Outside, OutsideWay{Port: port, Routes: view.OutsideRoutesOf(port).Name})
+		}
+	}
 	return p
+}
+
+// isCapturePort tells whether a port is the proxy's own, to which nothing goes that is captured.
+func isCapturePort(port int) bool { return port == mesh.OutboundPort || port == mesh.InboundPort }
+
+// namedWays orders networks outside the mesh by port. Those that lie in networks of the mesh are left out: what is said of these holds.
+func namedWays(named []view.Named, inside []string) []NamedWay {
+	at := map[int][]string{}
+	for _, n := range named {
+		for _, port := range n.Ports {
+			if !isCapturePort(port) && !withinNetworks(n.Network, inside) {
+				at[port] = append(at[port], n.Network)
+			}
+		}
+	}
+	var ways []NamedWay
+	for _, port := range slices.Sorted(maps.Keys(at)) {
+		ways = append(ways, NamedWay{Port: port, Networks: networks(at[port])})
+	}
+	return ways
 }
 
 // networks returns those that are networks, each once as it is written, sorted: a proxy refuses two that are the same.

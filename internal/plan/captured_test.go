@@ -7,6 +7,19 @@ import (
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
+// What EgressRules say of the proxy's own ports does not open them.
+func TestCapturedOwnPorts(t *testing.T) {
+	t.Parallel()
+	p := capturedOutbound(view.CapturedOutbound{Outside: []int{80, 15001, 15006}})
+	if len(p.Outside) != 1 || p.Outside[0].Port != 80 {
+		t.Errorf("chains for %v", p.Outside)
+	}
+	p = capturedOutbound(view.CapturedOutbound{OnlyKnown: true, Named: []view.Named{{Network: "0.0.0.0/0", Ports: []int{80, 15001, 15006}}}})
+	if len(p.Named) != 1 || p.Named[0].Port != 80 {
+		t.Errorf("chains for %v", p.Named)
+	}
+}
+
 // A network for which a listener has a chain stands in it once, however often and however it is said, and what is none not at all.
 func TestCapturedNetworks(t *testing.T) {
 	t.Parallel()

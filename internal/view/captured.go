@@ -17,9 +17,15 @@ type CapturedOutbound struct {
 	Services  []string `json:"services"`            // networks in which services have their addresses, and nobody else has
 	Mesh      []string `json:"mesh"`                // networks in which endpoints and workloads are
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass
-	Named     []string `json:"named,omitempty"`     // with OnlyKnown: networks that EgressRules name
+	Named     []Named  `json:"named,omitempty"`     // with OnlyKnown, the narrowest first
 	Outside   []int    `json:"outside,omitempty"`   // without it: ports for which there are [OutsideRoutes]
 	NoLog     bool     `json:"noLog,omitempty"`
+}
+
+// Named is a network outside the mesh as an EgressRule names it.
+type Named struct {
+	Network string `json:"network"`
+	Ports   []int  `json:"ports"` // sorted
 }
 
 // Scope tells captured workloads by which routes requests to one address and port of a service are steered.

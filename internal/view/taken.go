@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -139,25 +140,44 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
 	}
-	if len(v.Services) > 0 {
+	if len(v.Services) > 0 && !v.OnlyKnown {
 		return v
 	}
 	r.note(mesh.KindServiceAddresses, "")
 	if known := r.snapshot.ServiceAddresses(); known != nil {
-		v.Services = known.Networks
+		v.Services = alsoOf(v.Services, known.Networks)
 	}
 	return v
 }
 
+// alsoOf returns networks, and of others those that lie in none of them.
+func alsoOf(networks, others []string) []string {
+	all := slices.Clone(networks)
+	for _, text := range others {
+		if other, err := netip.ParsePrefix(text); err == nil && !slices.ContainsFunc(networks, func(text string) bool {
+			network, err := netip.ParsePrefix(text)
+			return err == nil && network.Contains(other.Addr())
+		}) {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
 // networksOutside returns the networks that EgressRules name.
-func (r *reader) networksOutside() []string {
+func (r *reader) networksOutside() []Named {
 	r.note(mesh.KindEgress, "")
-	var all []string
+	var all []Named
 	if patterns := r.snapshot.EgressPatterns(); patterns != nil {
 		for _, rule := range patterns.Rules {
-			if rule.IsNetwork() {
-				all = append(all, string(rule.Destination))
+			if !rule.IsNetwork() {
+				continue
 			}
+			named := Named{Network: string(rule.Destination)}
+			for _, p := range rule.Ports {
+				named.Ports = append(named.Ports, p.Number)
+			}
+			all = append(all, named)
 		}
 	}
 	return all
