@@ -409,7 +409,7 @@ func originalCluster(p plan.OriginalCluster) (*clusterv3.Cluster, error) {
 			return nil, err
 		}
 	}
-	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{}, nil)
+	c.TypedExtensionProtocolOptions, err = protocolOptions(speak, poolBounds{idle: duration(p.IdleTimeout)}, nil)
 	return c, err
 }
 

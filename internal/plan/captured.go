@@ -61,6 +61,7 @@ type OriginalCluster struct {
 	Requests       bool          `json:"requests,omitempty"` // as the caller speaks them; else bytes
 	TLS            bool          `json:"tls,omitempty"`      // with Requests: in TLS, whatever certificate is shown
 	ConnectTimeout mesh.Duration `json:"connectTimeout"`
+	IdleTimeout    mesh.Duration `json:"idleTimeout,omitempty"` // with Requests: of a connection without any
 }
 
 // DialledEndpoints lists the places behind an address that captured workloads dial.
@@ -206,6 +207,9 @@ func originalCluster(v view.OriginalCluster) OriginalCluster {
 		p.Requests = true
 	case view.SecureProbes:
 		p.Requests, p.TLS = true, true
+	}
+	if p.Requests {
+		p.IdleTimeout = serverIdleTimeout
 	}
 	return p
 }

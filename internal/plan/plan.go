@@ -113,9 +113,9 @@ const (
 	beginTimeout = mesh.Duration(15 * time.Second)
 	// idleTimeout ends a stream on which nothing moved, in either direction, for so long.
 	idleTimeout = mesh.Duration(time.Hour)
-	// applicationIdleTimeout is shorter than what common servers keep an idle connection open for (Node.js: 5 s), so
-	// that a request never meets a connection that its application is just closing.
-	applicationIdleTimeout = mesh.Duration(2 * time.Second)
+	// serverIdleTimeout is shorter than what common servers keep an idle connection open for (Node.js: 5 s), so
+	// that a request never meets a connection that its server is just closing.
+	serverIdleTimeout = mesh.Duration(2 * time.Second)
 )
 
 // Endpoints lists the addresses of a subset.
@@ -230,7 +230,7 @@ func inboundListener(v view.InboundListener) InboundListener {
 
 func inboundCluster(v view.InboundCluster) InboundCluster {
 	c := InboundCluster{
-		Name: v.Name, HTTP2: v.Serving.Protocol.IsHTTP2(), ConnectTimeout: connectTimeout, IdleTimeout: applicationIdleTimeout,
+		Name: v.Name, HTTP2: v.Serving.Protocol.IsHTTP2(), ConnectTimeout: connectTimeout, IdleTimeout: serverIdleTimeout,
 	}
 	if v.Captured {
 		c.Sources = fromProxy(v.Addresses)
