@@ -248,6 +248,9 @@ func (s *static) addListener(name string, l *listenerv3.Listener) {
 		l.Address = &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 			Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: s.ports},
 		}}}
+		for _, further := range l.AdditionalAddresses { // two of them may have the same, which belong to different pods
+			further.Address.GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: s.ports}
+		}
 	}
 	s.boot.StaticResources.Listeners = append(s.boot.StaticResources.Listeners, l)
 }
