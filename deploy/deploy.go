@@ -27,6 +27,7 @@ type Options struct {
 	Tag        string // of the images
 	Replicas   int    // of the control plane, 1 to [MaxReplicas]
 	MeshConfig string // settings of the mesh, in YAML; "": those of the cluster are left as they are
+	NoIngress  bool   // the ingress is left out, and with it its load balancer
 }
 
 // Bounds of options.
@@ -73,6 +74,7 @@ func Manifests(o Options) ([]byte, error) {
 	}
 	values := map[string]any{"Values": map[string]any{
 		"hub": o.Hub, "tag": o.Tag, "replicas": o.Replicas, "meshConfig": o.MeshConfig, "namespace": true,
+		"ingress": map[string]any{"enabled": !o.NoIngress},
 	}}
 	var out bytes.Buffer
 	for _, name := range order() {

@@ -111,6 +111,26 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// Without an ingress nothing of it is there, and everything else is.
+func TestNoIngress(t *testing.T) {
+	t.Parallel()
+	o := usual()
+	o.NoIngress = true
+	without := byName(objects(t, render(t, o)))
+	var missing []string
+	for _, o := range objects(t, render(t, usual())) {
+		if without[o.name()] == nil {
+			missing = append(missing, o.name())
+		}
+	}
+	want := []string{
+		"ServiceAccount/lateen-ingress", "IngressClass/lateen", "Service/lateen-ingress", "PodDisruptionBudget/lateen-ingress", "Deployment/lateen-ingress",
+	}
+	if !slices.Equal(missing, want) {
+		t.Errorf("left out: %v, want %v", missing, want)
+	}
+}
+
 // No rule has a wildcard, lets somebody become more than he is, or lets Lateen do more with Secrets that are not its own than watch
 // for certificates; each says what it is for. Every kind can be read.
 func TestRights(t *testing.T) {

@@ -56,6 +56,7 @@ func TestHelmMakesTheSame(t *testing.T) {
 			"all", "{namespace: true, hub: registry.example/a, tag: v2.1, replicas: 3, meshConfig: \"authPolicy: NONE\\n# \\\"{{ x }}\\\"\\n\"}",
 			Options{Hub: "registry.example/a", Tag: "v2.1", Replicas: 3, MeshConfig: "authPolicy: NONE\n# \"{{ x }}\"\n"},
 		},
+		{"without an ingress", "{namespace: true, ingress: {enabled: false}}", Options{Tag: "dev", Replicas: DefaultReplicas, NoIngress: true}},
 	} {
 		got, err := helm(t, c.values)
 		if err != nil {
@@ -80,7 +81,7 @@ func TestHelmValues(t *testing.T) {
 	if diff := cmp.Diff(want, byName(got)); diff != "" {
 		t.Errorf("(-install +helm):\n%s", diff)
 	}
-	for _, values := range []string{"tag: a b", "replicas: 0", "replicas: two", "hub: a/", "colour: red"} {
+	for _, values := range []string{"tag: a b", "replicas: 0", "replicas: two", "hub: a/", "ingress: {enabled: often}", "colour: red"} {
 		if _, err := helm(t, values); err == nil {
 			t.Errorf("the chart takes %s", values)
 		}

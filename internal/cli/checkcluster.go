@@ -58,10 +58,10 @@ func unanswered(t target, err error) (checkup.Report, error) {
 }
 
 // rendered renders the manifests of this version.
-func rendered(hub, tag string, replicas int) ([]byte, error) {
-	o := deploy.Options{Hub: hub, Tag: tag, Replicas: replicas}
+func rendered(hub, tag string, replicas int, noIngress bool) ([]byte, error) {
+	o := deploy.Options{Hub: hub, Tag: tag, Replicas: replicas, NoIngress: noIngress}
 	if o.Check() != nil { // somebody has an image of another form
-		o = deploy.Options{Tag: "dev", Replicas: 1}
+		o = deploy.Options{Tag: "dev", Replicas: 1, NoIngress: noIngress}
 	}
 	return deploy.Manifests(o)
 }

@@ -55,6 +55,7 @@ With --dry-run the manifests are printed and no cluster is asked: they are for `
 	f.StringVar(&i.options.Hub, "hub", "", "where the images are, such as registry.example.com/mesh (default: the nodes have them)")
 	f.StringVar(&i.options.Tag, "tag", "", "tag of the images (default: the version of this program)")
 	f.IntVar(&i.options.Replicas, "replicas", i.options.Replicas, "how many control planes run")
+	f.BoolVar(&i.options.NoIngress, "no-ingress", false, "leave out the ingress and its load balancer; one that is there stays")
 	f.StringVar(&i.settings, "mesh-config", "", "`file` with settings of the mesh (MeshConfig)")
 	f.BoolVar(&i.dry, "dry-run", false, "print the manifests; ask no cluster")
 	f.StringVarP(&i.output, "output", "o", "", "yaml, with --dry-run")
@@ -100,7 +101,11 @@ func (i *installation) run(cmd *cobra.Command) error {
 	if err := c.Await(ctx, manifests, func(missing string) { say(missing + " …") }); err != nil {
 		return err
 	}
-	say("control plane and ingress are ready")
+	if i.options.NoIngress {
+		say("the control plane is ready")
+	} else {
+		say("control plane and ingress are ready")
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "lateen: next: `lateen inject -f app.yaml | kubectl apply -f -` gives the pods of an application their proxies\n")
 	return nil
 }

@@ -91,7 +91,12 @@ func look(ctx context.Context, c Config) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.manifests, err = c.Manifests(f.options()); err != nil {
+	noIngress, err := f.noIngress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hub, tag, replicas := f.options()
+	if f.manifests, err = c.Manifests(hub, tag, replicas, noIngress); err != nil {
 		return nil, err
 	}
 	namespaces, err := f.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
@@ -242,6 +247,21 @@ func (f *facts) lookAtPods(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// noIngress tells whether the ingress was left out of what is installed: neither its Deployment nor its Service is there.
+func (f *facts) noIngress(ctx context.Context) (bool, error) {
+	if f.deployment == nil {
+		return false, nil
+	}
+	_, err := f.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = f.client.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
+	}
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return apierrors.IsNotFound(err), nil
+	}
+	return false, err
 }
 
 // options returns those with which the Deployment was rendered, as far as it says: where the images are, their tag, and the

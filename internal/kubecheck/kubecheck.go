@@ -24,8 +24,8 @@ import (
 // Config says where to look, and for what.
 type Config struct {
 	Cluster kubeclient.Cluster
-	// Manifests renders what this version applies, for images below hub with a tag, and so many replicas.
-	Manifests func(hub, tag string, replicas int) ([]byte, error)
+	// Manifests renders what this version applies, for images below hub with a tag, and so many replicas, with an ingress or without.
+	Manifests func(hub, tag string, replicas int, noIngress bool) ([]byte, error)
 	Version   string // of this program
 	// Plane asks the control plane; nil: it is not asked.
 	Plane *api.Client
