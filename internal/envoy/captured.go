@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -121,12 +122,12 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 		if l.FilterChains, err = networkChains(l.FilterChains, p, way.Port, requests, bytes); err != nil {
 			return nil, err
 		}
-		filter, err := outsideRequests(p, way.Routes)
+		filters, err := outsideRequests(p, way.Routes)
 		if err != nil {
 			return nil, err
 		}
 		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
-			Name: fmt.Sprintf("outside %d", way.Port), Filters: []*listenerv3.Filter{filter},
+			Name: fmt.Sprintf("outside %d", way.Port), Filters: filters,
 			FilterChainMatch: &listenerv3.FilterChainMatch{
 				DestinationPort: portValue(way.Port), TransportProtocol: "raw_buffer", ApplicationProtocols: requestProtocols,
 			},
@@ -249,13 +250,13 @@ func capturedRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
 	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mutation,
 	}}
-	return steered(hcm)
+	return steered(hcm, onDemandFilter)
 }
 
-// steered completes what takes requests that are steered by routes which come on demand.
-func steered(hcm *hcmv3.HttpConnectionManager) ([]*listenerv3.Filter, error) {
+// steered completes what takes requests that are steered by the addresses too which they come from and go to. Further filters come first.
+func steered(hcm *hcmv3.HttpConnectionManager, further ...string) ([]*listenerv3.Filter, error) {
 	var err error
-	if hcm.HttpFilters, err = httpFilters(append([]string{onDemandFilter}, steering...)...); err != nil {
+	if hcm.HttpFilters, err = httpFilters(slices.Concat(further, steering)...); err != nil {
 		return nil, err
 	}
 	state, err := setState([]stateValue{

@@ -52,11 +52,11 @@ func otherRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
 	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
 	hcm.HttpProtocolOptions = oldHTTP()
 	hcm.RouteSpecifier = askedRoutes(p.Others)
-	return steered(hcm)
+	return steered(hcm, onDemandFilter)
 }
 
 // outsideRequests steers requests to a port outside the mesh by the hosts that they name.
-func outsideRequests(p plan.CapturedOutbound, routes string) (*listenerv3.Filter, error) {
+func outsideRequests(p plan.CapturedOutbound, routes string) ([]*listenerv3.Filter, error) {
 	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
 	if err != nil {
 		return nil, err
@@ -64,9 +64,5 @@ func outsideRequests(p plan.CapturedOutbound, routes string) (*listenerv3.Filter
 	takeConnect(hcm)
 	hcm.HttpProtocolOptions = oldHTTP()
 	hcm.RouteSpecifier = askedRoutes(routes)
-	if hcm.HttpFilters, err = httpFilters(steering...); err != nil {
-		return nil, err
-	}
-	config, err := pack(hcm)
-	return &listenerv3.Filter{Name: httpManager, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}, err
+	return steered(hcm)
 }

@@ -56,6 +56,23 @@ func TestCapturedEgress(t *testing.T) {
 			ask(plain, host, "/abort", 200, "plain HTTP/1.1 "+host)
 		}
 
+		// Rules may ask for addresses too: that of the caller, and the one where the request goes.
+		for i, match := range []string{
+			"sourceSubnet: [198.51.100.0/24]", "destinationSubnet: [203.0.113.0/24]",
+			"sourceSubnet: [" + caller.Address + "/32], destinationSubnet: [198.51.100.7/32]",
+		} {
+			m.Apply(fmt.Sprintf("apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: by-address-%d}\n"+
+				"spec: {destination: {service: www.outside.test}, precedence: %d, match: {tcp: {%s}}, httpFault: {abort: {percent: 100, httpStatus: %d}}}\n", i, 9-i, match, 430+i))
+		}
+		meshtest.Await(t, "the proxy has the routes by address", func() bool {
+			status, _, _ := sendOut(t, caller, "GET", fmt.Sprintf("http://198.51.100.7:%d/", plain), "", "host", "www.outside.test")
+			return status != 200
+		})
+		ask(plain, "www.outside.test", "/", 432, "")
+		for i := range 3 {
+			m.Delete("RouteRule", fmt.Sprintf("by-address-%d", i))
+		}
+
 		// What Lateen says of such requests is what Envoy does.
 		for host, route := range map[string]string{"www.outside.test": "default/www", "a.b.wild.test": "default/wild", "other.test": "<passed-on>"} {
 			d, err := m.API.Decide(t.Context(), api.Decide{Proxy: caller.ID(), URL: fmt.Sprintf("http://%s:%d/abort", host, plain)})

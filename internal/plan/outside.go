@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"net/netip"
-
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
 )
@@ -30,13 +28,14 @@ func (o OutsideRoutes) Needs() []mesh.Subset {
 	return needs(all)
 }
 
-// Host returns the virtual host that a request to a name meets: the exact one, else that of the longest wildcard.
+// Host returns the virtual host that a request to a name meets, or to an address: the exact one, else that of the longest wildcard, of
+// which an address meets only the one for everything.
 func (o OutsideRoutes) Host(name mesh.Host) VirtualHost {
 	var found VirtualHost
 	for _, h := range o.Hosts {
 		rule := mesh.EgressRule{Destination: mesh.Host(h.Domain)}
 		exact := mesh.Host(h.Domain) == name
-		if exact || (rule.Takes(name) && len(h.Domain) > len(found.Domain)) {
+		if exact || ((rule.Takes(name) || h.Domain == anyHost) && len(h.Domain) > len(found.Domain)) {
 			found = h
 		}
 		if exact {
@@ -57,7 +56,7 @@ func outsideRoutes(v view.OutsideRoutes) OutsideRoutes {
 		}
 		p.Hosts = append(p.Hosts, VirtualHost{
 			Name: string(h.Egress.Destination), Domain: string(h.Egress.Destination), Host: h.Egress.Destination,
-			Routes: r.routes(dial(h.Rules, netip.Addr{})),
+			Routes: r.routes(h.Rules),
 		})
 	}
 	if rest {
