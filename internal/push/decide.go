@@ -95,27 +95,39 @@ func captured(s *mesh.Snapshot, w *mesh.Workload, r explain.Request) (view.ID, e
 	if r.Scheme == "https" || r.Method == http.MethodConnect {
 		return view.ID{}, r, fmt.Errorf("what a captured workload sends to %s over TLS are bytes to its proxy, not requests", r.Authority)
 	}
+	var scope view.Scope
 	scopes := view.ScopesCalled(s, w.Namespace, r.Authority)
-	if len(scopes) == 0 {
-		if id, steered := view.OutsideCalled(s, r.Authority); steered {
-			return id, r, nil
+	if len(scopes) > 0 {
+		v, _ := view.Cut(s, view.Caller{}, scopes[0])
+		scope, _ = v.(view.Scope)
+	}
+	if scope.Name == "" {
+		id, outside := view.OutsideCalled(s, w.Namespace, r.Authority)
+		switch {
+		case id.Name != "":
+			host, _ := view.Called(r.Authority)
+			address, _ := netip.ParseAddr(string(host))
+			return id, dialling(w, r, address), nil
+		case outside || len(scopes) == 0:
+			return id, r, fmt.Errorf("no service has an address and port for %s: what goes there is not steered by requests, but "+
+				"passed on to the place that it names", r.Authority)
 		}
-		return view.ID{}, r, fmt.Errorf("no service has an address and port for %s: what goes there is not steered by requests, but "+
-			"passed on to the place that it names", r.Authority)
-	}
-	at, err := netip.ParseAddrPort(scopes[0].Name)
-	if err == nil && !r.Source.IsValid() {
-		r.Source, _ = netip.ParseAddr(mesh.AddressLike(at.Addr(), w.Addresses()...))
-	}
-	v, _ := view.Cut(s, view.Caller{}, scopes[0])
-	scope, ok := v.(view.Scope)
-	if !ok {
 		return scopes[0], r, nil
 	}
-	if err == nil && !r.Dialled.IsValid() {
-		r.Dialled = at.Addr()
+	at, _ := netip.ParseAddrPort(scope.Name)
+	return view.ID{Kind: view.KindRoutes, Name: scope.Routes}, dialling(w, r, at.Addr()), nil
+}
+
+// dialling returns the request with the addresses that a captured workload's has on the way to one, which may not be known: those that
+// the request does not say.
+func dialling(w *mesh.Workload, r explain.Request, address netip.Addr) explain.Request {
+	if !r.Dialled.IsValid() {
+		r.Dialled = address
 	}
-	return view.ID{Kind: view.KindRoutes, Name: scope.Routes}, r, nil
+	if !r.Source.IsValid() {
+		r.Source, _ = netip.ParseAddr(mesh.AddressLike(r.Dialled, w.Addresses()...))
+	}
+	return r
 }
 
 // toSidecar returns the request as a workload sends it to its sidecar, and the routes that it meets there.

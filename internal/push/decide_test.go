@@ -122,10 +122,47 @@ func TestDecideCaptured(t *testing.T) {
 		}
 	}
 	for _, r := range []explain.Request{
-		{Method: "GET", Scheme: "http", Authority: "nobody:80", Path: "/"}, {Method: "GET", Scheme: "https", Authority: "svc-001:80", Path: "/"},
+		{Method: "GET", Scheme: "http", Authority: "nobody:80", Path: "/"}, {Method: "GET", Scheme: "http", Authority: "198.51.100.7:80", Path: "/"}, {Method: "GET", Scheme: "https", Authority: "svc-001:80", Path: "/"},
 	} {
 		if d, err := w.Engine.Decide("caller-000.default", r); err == nil {
 			t.Errorf("%s %s: %+v, want an error that says what becomes of it", r.Scheme, r.Authority, d)
 		}
 	}
+}
+
+// A request of a captured workload to whom the mesh does not know is decided by the rules for its port, names and addresses alike, or where
+// only what is known is reached by the virtual host that it names.
+func TestDecideOutside(t *testing.T) {
+	t.Parallel()
+	w := scopedMesh(t, push.Config{}, 3, 1)
+	rule := func(name string, port mesh.Port) *mesh.EgressRule {
+		return &mesh.EgressRule{Object: mesh.Ref{Kind: "EgressRule", Namespace: "default", Name: name}, Destination: mesh.Host(name), Ports: []mesh.Port{port}}
+	}
+	w.Edit(func(d *mesh.Draft) {
+		d.SetEgress("www.test", rule("www.test", mesh.Port{Number: 80, Protocol: mesh.HTTP}))
+		d.SetRules("www.test", mesh.NewRuleSet("www.test", []*mesh.RouteRule{{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "own"}, Destination: "www.test", TCP: &mesh.TCPMatch{Sources: []string{capturedAddress(0) + "/32"}},
+		}}))
+	})
+	check := func(when string, want map[string]string) {
+		t.Helper()
+		for authority, name := range want {
+			d, err := w.Engine.Decide("caller-000.default", explain.Request{Method: "GET", Scheme: "http", Authority: authority, Path: "/"})
+			if err != nil || d.Route == nil || d.Route.Name != name {
+				t.Errorf("%s, %s: %+v decides, %v; want %s", when, authority, d.Route, err, name)
+			}
+		}
+	}
+	check("all passes", map[string]string{"www.test": "default/own", "other.test": "<passed-on>", "198.51.100.7": "<passed-on>", "nobody": "<passed-on>", "svc-001": "<default>"})
+	w.Edit(func(d *mesh.Draft) {
+		d.SetEgressPatterns(mesh.NewEgressPatterns([]*mesh.EgressRule{rule("*", mesh.Port{Number: 80, Protocol: mesh.HTTP})}))
+	})
+	check("with a rule for everything", map[string]string{"www.test": "default/own", "198.51.100.7": "default/*", "nobody": "default/*", "svc-001": "<default>"})
+	w.Edit(func(d *mesh.Draft) {
+		d.SetEgressPatterns(nil)
+		d.SetSettings(&mesh.Settings{OnlyKnown: true})
+	})
+	check("only what is known", map[string]string{
+		"www.test": "default/own", "other.test": "<no-egress>", "198.51.100.7:99": "<no-egress>", "nobody": "<no-service>", "svc-001": "<default>",
+	})
 }

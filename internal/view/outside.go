@@ -1,6 +1,8 @@
 package view
 
 import (
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,12 +31,35 @@ const outsidePrefix = "outside|" // routes of captured workloads to a port outsi
 // OutsideRoutesOf names the routes of captured workloads to a port outside the mesh.
 func OutsideRoutesOf(port int) ID { return ID{KindRoutes, outsidePrefix + strconv.Itoa(port)} }
 
-// OutsideCalled names the routes that a request meets which a captured workload sends to an authority outside the mesh, or false where
-// no egress rule has it read as a request.
-func OutsideCalled(s *mesh.Snapshot, authority string) (ID, bool) {
+// OutsideCalled tells whether an authority that a captured workload in a namespace calls is not the mesh's, and names the resource that
+// a request to it meets; none where it is not read as a request.
+func OutsideCalled(s *mesh.Snapshot, namespace, authority string) (id ID, outside bool) {
 	host, port, ok := splitAuthority(authority)
-	r := &reader{snapshot: s, keys: map[mesh.Key]struct{}{}}
-	return OutsideRoutesOf(port), ok && r.isForeign(mesh.Host(host)) && s.Outside(port) != nil
+	switch {
+	case !ok || isInside(s, namespace, host):
+		return ID{}, false
+	case s.Settings().OnlyKnown:
+		return VirtualHostOf(authority), true
+	case s.Outside(port) != nil:
+		return OutsideRoutesOf(port), true
+	}
+	return ID{}, true
+}
+
+// isInside tells whether a name, as a workload in a namespace spells it, or an address is the mesh's.
+func isInside(s *mesh.Snapshot, namespace, host string) bool {
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return slices.ContainsFunc(mesh.Candidates(host, namespace, s.Domain()), func(h mesh.Host) bool { return s.Service(h) != nil })
+	}
+	inside := s.Settings().ServiceRanges
+	if ranges := s.Ranges(); ranges != nil {
+		inside = slices.Concat(inside, ranges.Networks)
+	}
+	return slices.ContainsFunc(inside, func(text string) bool {
+		network, err := netip.ParsePrefix(text)
+		return err == nil && network.Contains(address)
+	})
 }
 
 // Called returns the host and port that an authority names.
