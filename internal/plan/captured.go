@@ -80,29 +80,25 @@ type Group struct {
 
 // fromProxy returns the sources of what a proxy hands to the application beside it, by which it is told from what is to be captured: one
 // for each family of the workload's addresses.
-func fromProxy(addresses []string) []string {
-	return ofFamilies(addresses, mesh.FromProxyIPv4, mesh.FromProxyIPv6)
+func fromProxy(families []view.Family) []string {
+	return ofFamilies(families, mesh.FromProxyIPv4, mesh.FromProxyIPv6)
 }
 
 // anyAddress returns what is listened on to take connections whatever address they were made to: of families that the workload has no
 // address of nothing comes, and its host may not know them.
-func anyAddress(addresses []string) []string { return ofFamilies(addresses, "0.0.0.0", "::") }
+func anyAddress(families []view.Family) []string { return ofFamilies(families, "0.0.0.0", "::") }
 
-// ofFamilies returns what stands for each family that some addresses are of; of IPv4 where there is none.
-func ofFamilies(addresses []string, v4, v6 string) []string {
-	has := map[bool]bool{}
-	for _, text := range addresses {
-		if a, err := netip.ParseAddr(text); err == nil {
-			has[a.Unmap().Is4()] = true
+// ofFamilies returns what stands for each family.
+func ofFamilies(families []view.Family, v4, v6 string) []string {
+	var all []string
+	for _, f := range families {
+		if f == view.IPv4 {
+			all = append(all, v4)
+		} else {
+			all = append(all, v6)
 		}
 	}
-	switch {
-	case !has[false]:
-		return []string{v4}
-	case !has[true]:
-		return []string{v6}
-	}
-	return []string{v4, v6}
+	return all
 }
 
 // Needs returns nothing: routes and clusters are asked for.
@@ -120,7 +116,7 @@ func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	services := networks(v.Services)
 	p := CapturedOutbound{
-		Name: v.Name, Workload: v.Workload, Addresses: anyAddress(v.Addresses), Port: mesh.OutboundPort, Requests: services, Dialled: view.DialledPrefix,
+		Name: v.Name, Workload: v.Workload, Addresses: anyAddress(v.Families), Port: mesh.OutboundPort, Requests: services, Dialled: view.DialledPrefix,
 		Passthrough: view.Passthrough,
 		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
 	}
@@ -188,7 +184,7 @@ func withinNetworks(network string, others []string) bool {
 }
 
 func capturedInbound(v view.CapturedInbound) CapturedInbound {
-	listen := anyAddress(v.Addresses)
+	listen := anyAddress(v.Families)
 	return CapturedInbound{
 		InboundListener: InboundListener{
 			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: listen[0], Further: listen[1:], Port: mesh.InboundPort, Cluster: view.Inbound,
@@ -199,7 +195,7 @@ func capturedInbound(v view.CapturedInbound) CapturedInbound {
 }
 
 func originalCluster(v view.OriginalCluster) OriginalCluster {
-	p := OriginalCluster{Name: v.Name, Sources: fromProxy(v.Addresses), ConnectTimeout: connectTimeout}
+	p := OriginalCluster{Name: v.Name, Sources: fromProxy(v.Families), ConnectTimeout: connectTimeout}
 	switch v.Name {
 	case view.Passthrough:
 		p.Sources, p.ConnectTimeout, p.Requests = nil, passTimeout, true

@@ -233,7 +233,7 @@ func inboundCluster(v view.InboundCluster) InboundCluster {
 		Name: v.Name, HTTP2: v.Serving.Protocol.IsHTTP2(), ConnectTimeout: connectTimeout, IdleTimeout: serverIdleTimeout,
 	}
 	if v.Captured {
-		c.Sources = fromProxy(v.Addresses)
+		c.Sources = fromProxy(v.Families)
 	}
 	if !v.Serving.Protocol.IsHTTP() {
 		return c

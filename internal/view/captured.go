@@ -13,7 +13,7 @@ import (
 type CapturedOutbound struct {
 	Name      string   `json:"name"`
 	Workload  string   `json:"workload"`
-	Addresses []string `json:"addresses"`           // of the workload
+	Families  []Family `json:"families"`            // of the workload's addresses
 	Services  []string `json:"services"`            // networks in which services have their addresses, and nobody else has
 	Mesh      []string `json:"mesh"`                // networks in which endpoints and workloads are
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass

@@ -24,7 +24,8 @@ type InboundCluster struct {
 	Serving mesh.Serving `json:"serving"`
 	// Captured tells that what goes to the application must be told from what is captured on the way to it.
 	Captured bool `json:"captured,omitempty"`
-	// Addresses are, with Captured, those of the workload.
+	// Families are, with Captured, those of the workload's addresses; these are there for requests only.
+	Families  []Family `json:"families,omitempty"`
 	Addresses []string `json:"addresses,omitempty"`
 }
 

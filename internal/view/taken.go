@@ -15,7 +15,7 @@ type CapturedInbound struct {
 	Name        string         `json:"name"`
 	Workload    string         `json:"workload"`
 	Version     string         `json:"version,omitempty"`
-	Addresses   []string       `json:"addresses"`       // of the workload
+	Families    []Family       `json:"families"`        // of the workload's addresses
 	Ports       []int          `json:"ports,omitempty"` // that have a listener of their own, sorted
 	NoLog       bool           `json:"noLog,omitempty"`
 	Accept      mesh.Transport `json:"accept"`
@@ -25,8 +25,33 @@ type CapturedInbound struct {
 
 // OriginalCluster leads to where a captured connection was going to.
 type OriginalCluster struct {
-	Name      string   `json:"name"`      // [Passthrough], [Inbound], [Probes] or [SecureProbes]
-	Addresses []string `json:"addresses"` // of the workload
+	Name     string   `json:"name"`               // [Passthrough], [Inbound], [Probes] or [SecureProbes]
+	Families []Family `json:"families,omitempty"` // of the workload's addresses, but for [Passthrough]
+}
+
+// Family is a family of IP addresses.
+type Family string
+
+// The families.
+const (
+	IPv4 Family = "IPv4"
+	IPv6 Family = "IPv6"
+)
+
+// families returns of which families the addresses of a workload are, sorted; IPv4 where it has none.
+func families(w *mesh.Workload) []Family {
+	has := map[Family]bool{}
+	for _, text := range w.Addresses() {
+		if a, err := netip.ParseAddr(text); err == nil && a.Unmap().Is4() {
+			has[IPv4] = true
+		} else if err == nil {
+			has[IPv6] = true
+		}
+	}
+	if len(has) == 0 {
+		has[IPv4] = true
+	}
+	return slices.Sorted(maps.Keys(has))
 }
 
 func (CapturedInbound) view() {}
@@ -103,7 +128,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 		return r.capturedOutbound(w)
 	case ID{KindListener, Inbound}:
 		v := CapturedInbound{
-			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Addresses: w.Addresses(), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
+			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Families: families(w), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
 			Accept: mesh.Plain,
 		}
 		if !c.Plain {
@@ -111,8 +136,10 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 			v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
 		}
 		return v
-	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, SecureProbes}, ID{KindCluster, Passthrough}:
-		return OriginalCluster{Name: id.Name, Addresses: w.Addresses()}
+	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, SecureProbes}:
+		return OriginalCluster{Name: id.Name, Families: families(w)}
+	case ID{KindCluster, Passthrough}:
+		return OriginalCluster{Name: id.Name}
 	}
 	for _, listen := range takenPorts(w) {
 		if id.Name != inboundName(listen) {
@@ -120,7 +147,11 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 		}
 		s := takenAt(w, listen)
 		if id.Kind == KindCluster {
-			return InboundCluster{Name: id.Name, Serving: s, Captured: true, Addresses: w.Addresses()}
+			v := InboundCluster{Name: id.Name, Serving: s, Captured: true, Families: families(w)}
+			if s.Protocol.IsHTTP() {
+				v.Addresses = w.Addresses()
+			}
+			return v
 		}
 		return r.capturedPort(c, w, s)
 	}
@@ -128,7 +159,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 }
 
 func (r *reader) capturedOutbound(w *mesh.Workload) View {
-	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Addresses: w.Addresses(), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
+	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Families: families(w), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
 	if r.settings().OnlyKnown {
 		v.OnlyKnown, v.Named = true, r.networksOutside()
 	} else {

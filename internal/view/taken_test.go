@@ -146,3 +146,38 @@ func TestNobodyIsTooEarly(t *testing.T) {
 		}
 	}
 }
+
+// What leads to where a connection was going to is the same for all pods whose addresses are of the same families, so that it is made once.
+func TestOriginalClustersAreShared(t *testing.T) {
+	t.Parallel()
+	pods := []*mesh.Workload{
+		{Name: "one", Address: "10.244.0.2"}, {Name: "two", Address: "10.244.0.3"},
+		{Name: "both", Address: "10.244.0.4", Further: []string{"fd00:244::4"}},
+	}
+	d := mesh.NewSnapshot("cluster.local").Edit()
+	for _, w := range pods {
+		w.Namespace, w.Type, w.Account, w.Capture = "default", mesh.Sidecar, "a", true
+		w.Serves = []mesh.Serving{{Host: "db.default.svc.cluster.local", Port: 80, Protocol: mesh.TCP, Listen: 8080}}
+		d.SetWorkload(w.ID(), w)
+	}
+	snapshot, _ := d.Done()
+	made := map[view.ID]map[string]bool{}
+	for _, w := range pods {
+		for _, id := range view.Own(w) {
+			if v, _ := view.Cut(snapshot, view.CallerOf(w).Project(id), id); v != nil && id.Kind == view.KindCluster {
+				if made[id] == nil {
+					made[id] = map[string]bool{}
+				}
+				made[id][view.Hash(v)] = true
+			}
+		}
+	}
+	if len(made[view.ID{Kind: view.KindCluster, Name: view.Passthrough}]) != 1 || len(made[view.ID{Kind: view.KindCluster, Name: view.Inbound}]) != 2 {
+		t.Errorf("of so many pods' own clusters there are so many: %v", made)
+	}
+	for id, views := range made {
+		if len(views) > 2 {
+			t.Errorf("%s: %d for two families", id, len(views))
+		}
+	}
+}
