@@ -151,7 +151,8 @@ func TestNobodyIsTooEarly(t *testing.T) {
 func TestOriginalClustersAreShared(t *testing.T) {
 	t.Parallel()
 	pods := []*mesh.Workload{
-		{Name: "one", Address: "10.244.0.2"}, {Name: "two", Address: "10.244.0.3"},
+		{Name: "one", Address: "10.244.0.2"},
+		{Name: "two", Address: "10.244.0.3"},
 		{Name: "both", Address: "10.244.0.4", Further: []string{"fd00:244::4"}},
 	}
 	d := mesh.NewSnapshot("cluster.local").Edit()
