@@ -196,7 +196,7 @@ func (s *Source) nameSecrets(ctx context.Context, start func(context.Context, *f
 // bounded returns the Secrets that are read, at most so many of one Ingress and in all, and what is left out, told once at each
 // Ingress. The first ones of each Ingress go before the second ones of any: one that names many takes little from others.
 func bounded(all []use, ofOne, inAll int) (map[name][]use, []mesh.Problem) {
-	slices.SortFunc(all, func(a, b use) int { return cmp.Or(cmp.Compare(a.item, b.item), a.object.Ref.Compare(b.object.Ref)) })
+	slices.SortFunc(all, func(a, b use) int { return cmp.Or(cmp.Compare(a.item, b.item), a.object.Compare(b.object.Ref)) })
 	named := map[name][]use{}
 	own := map[mesh.Ref]map[name]bool{}
 	out := map[mesh.Ref]bool{}
