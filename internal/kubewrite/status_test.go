@@ -153,7 +153,8 @@ func TestStatusOfWhatChangesMeanwhile(t *testing.T) {
 	await(t, "it has the status of the change", func() bool { return c.status(t, "one") == "2 False " })
 	c.rule(t, "one", "3")
 	await(t, "it is good again", func() bool { return c.status(t, "one") == "3 True 1 of 1" })
-	if said := a.log.String(); strings.Contains(said, "WARN") {
+	// A busy machine may hold the first writing for longer than one may take, which is told, and is no conflict.
+	if said := a.log.String(); strings.Contains(said, "WARN") && !strings.Contains(said, "context deadline exceeded") {
 		t.Errorf("said is\n%s", said)
 	}
 	events := c.server.Kubectl(t, "", "get", "events", "-n", "default", "--field-selector=involvedObject.name=one", "-o", `jsonpath={range .items[*]}{.type} {.reason}: {.message}{"\n"}{end}`)
