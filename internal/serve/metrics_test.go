@@ -255,7 +255,11 @@ spec: {destination: {name: nowhere}}
 // what there is.
 func TestMetricsKeepToTheRules(t *testing.T) {
 	t.Parallel()
-	p := startPlane(t, nil)
+	p := startPlane(t, func(c *serve.Config) { // as one that an API server asks
+		c.Shared.Answers = func() map[serve.Answer]uint64 {
+			return map[serve.Answer]uint64{{Path: "/mutate", Result: "patched"}: 1}
+		}
+	})
 	p.callers(1)
 	text := p.fetch("/metrics")
 	problems, err := promlint.New(strings.NewReader(text)).Lint()

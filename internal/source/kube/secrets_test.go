@@ -137,7 +137,7 @@ func TestSecrets(t *testing.T) {
 // A class that comes or goes says anew which Ingress objects count, and so which Secrets are read.
 func TestSecretsFollowClasses(t *testing.T) {
 	t.Parallel()
-	s := kubetest.Start(t)
+	s := kubetest.StartOwn(t) // a class belongs to no namespace
 	install(t, s)
 	ns := s.Namespace(t)
 	certificate, key := pair(t, "a.example.com")
