@@ -154,8 +154,10 @@ func TestStatusOfWhatChangesMeanwhile(t *testing.T) {
 	c.rule(t, "one", "3")
 	await(t, "it is good again", func() bool { return c.status(t, "one") == "3 True 1 of 1" })
 	// A busy machine may hold the first writing for longer than one may take, which is told, and is no conflict.
-	if said := a.log.String(); strings.Contains(said, "WARN") && !strings.Contains(said, "context deadline exceeded") {
-		t.Errorf("said is\n%s", said)
+	for line := range strings.Lines(a.log.String()) {
+		if strings.Contains(line, "WARN") && !strings.Contains(line, "context deadline exceeded") {
+			t.Errorf("said is %s", line)
+		}
 	}
 	events := c.server.Kubectl(t, "", "get", "events", "-n", "default", "--field-selector=involvedObject.name=one", "-o", `jsonpath={range .items[*]}{.type} {.reason}: {.message}{"\n"}{end}`)
 	if want := "Warning WrongType: spec.precedence: x is no number\nNormal Accepted: it is good again: it is applied\n"; events != want {
