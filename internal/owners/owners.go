@@ -51,22 +51,14 @@ type Owners struct {
 var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 
 // makers are the kinds that make pods, or what makes them.
-func makers() map[schema.GroupKind]schema.GroupVersionResource {
-	apps := func(resource string) schema.GroupVersionResource {
-		return schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: resource}
-	}
-	batch := func(resource string) schema.GroupVersionResource {
-		return schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: resource}
-	}
-	return map[schema.GroupKind]schema.GroupVersionResource{
-		{Group: "apps", Kind: "Deployment"}:  apps("deployments"),
-		{Group: "apps", Kind: "ReplicaSet"}:  apps("replicasets"),
-		{Group: "apps", Kind: "StatefulSet"}: apps("statefulsets"),
-		{Group: "apps", Kind: "DaemonSet"}:   apps("daemonsets"),
-		{Group: "batch", Kind: "Job"}:        batch("jobs"),
-		{Group: "batch", Kind: "CronJob"}:    batch("cronjobs"),
-		{Kind: "ReplicationController"}:      {Version: "v1", Resource: "replicationcontrollers"},
-	}
+var makers = map[schema.GroupKind]schema.GroupVersionResource{
+	{Group: "apps", Kind: "Deployment"}:  {Group: "apps", Version: "v1", Resource: "deployments"},
+	{Group: "apps", Kind: "ReplicaSet"}:  {Group: "apps", Version: "v1", Resource: "replicasets"},
+	{Group: "apps", Kind: "StatefulSet"}: {Group: "apps", Version: "v1", Resource: "statefulsets"},
+	{Group: "apps", Kind: "DaemonSet"}:   {Group: "apps", Version: "v1", Resource: "daemonsets"},
+	{Group: "batch", Kind: "Job"}:        {Group: "batch", Version: "v1", Resource: "jobs"},
+	{Group: "batch", Kind: "CronJob"}:    {Group: "batch", Version: "v1", Resource: "cronjobs"},
+	{Kind: "ReplicationController"}:      {Version: "v1", Resource: "replicationcontrollers"},
 }
 
 // New returns what knows a cluster. It asks nobody yet.
@@ -77,7 +69,7 @@ func New(config *rest.Config, log *slog.Logger) (*Owners, error) {
 	}
 	o := &Owners{client: client, stores: map[schema.GroupVersionResource]cache.SharedIndexInformer{}, log: log}
 	resources := []schema.GroupVersionResource{namespaces}
-	for _, r := range makers() {
+	for _, r := range makers {
 		resources = append(resources, r)
 	}
 	for _, r := range resources {
@@ -130,7 +122,7 @@ func (o *Owners) Around(ctx context.Context, namespace string, of []metav1.Owner
 		if owner == nil {
 			break
 		}
-		resource, known := makers()[schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()]
+		resource, known := makers[schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()]
 		if !known {
 			break
 		}
