@@ -220,31 +220,32 @@ func (a *Authority) checkTraces(ctx context.Context) error {
 			"where", trace.Where, "sha256", trace.Fingerprint)
 		return nil
 	}
-	return a.lost(&marker{Roots: []string{trace.Fingerprint}}, fmt.Errorf("it is not there, and %s trusts it", trace.Where))
+	var also []string
+	if trace.Where != a.storage.Where(MarkPart) {
+		also = append(also, trace.Where)
+	}
+	return a.lost(&marker{Roots: []string{trace.Fingerprint}}, fmt.Errorf("it is not there, and %s trusts it", trace.Where), also...)
 }
 
-// lost says that the root is not there, and what can be done.
-func (a *Authority) lost(known *marker, why error) error {
+// lost says that the root is not there, and what can be done; also is what else tells of the root.
+func (a *Authority) lost(known *marker, why error, also ...string) error {
 	which := ""
 	if known != nil {
 		which = fmt.Sprintf(" (SHA-256 %s)", known.Roots[0])
 	}
+	anew := begin(append([]string{a.storage.Where(RootPart), a.storage.Where(MarkPart)}, also...)...)
 	u := &Unusable{
 		Message: fmt.Sprintf("the root of the mesh%s cannot be read from %s: %v", which, a.storage.Where(RootPart), why),
-		Advice:  "put it back from a copy; if there is none, " + a.begin(RootPart, MarkPart),
+		Advice:  "put it back from a copy; if there is none, " + anew,
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](why); ok && invalid.Reason == x509.Expired {
-		u.Advice = "look at the clock of this machine; if it is right, " + a.begin(RootPart, MarkPart)
+		u.Advice = "look at the clock of this machine; if it is right, " + anew
 	}
 	return u
 }
 
-// begin says how to begin with a new root.
-func (a *Authority) begin(parts ...Part) string {
-	var where []string
-	for _, part := range parts {
-		where = append(where, a.storage.Where(part))
-	}
+// begin says how to begin with a new root, when these are removed.
+func begin(where ...string) string {
 	return fmt.Sprintf("stop the whole mesh, remove %s, and start it again: all workloads get certificates of a new root",
 		strings.Join(where, " and "))
 }
@@ -252,13 +253,13 @@ func (a *Authority) begin(parts ...Part) string {
 func (a *Authority) renamed(known *marker) error {
 	return &Unusable{
 		Message: fmt.Sprintf("the root of the mesh is of the trust domain %s, not of %s", known.TrustDomain, a.c.TrustDomain),
-		Advice:  fmt.Sprintf("go on with %s, or %s", known.TrustDomain, a.begin(RootPart, MarkPart)),
+		Advice:  fmt.Sprintf("go on with %s, or %s", known.TrustDomain, begin(a.storage.Where(RootPart), a.storage.Where(MarkPart))),
 	}
 }
 
 func (a *Authority) unplugged(known *marker) error {
 	return &Unusable{
 		Message: fmt.Sprintf("the mesh has run with an authority that was plugged in (root SHA-256 %s), and none is given now", known.Roots[0]),
-		Advice:  "give its files again; to change to a root of Lateen's own, " + a.begin(MarkPart),
+		Advice:  "give its files again; to change to a root of Lateen's own, " + begin(a.storage.Where(MarkPart)),
 	}
 }

@@ -136,8 +136,8 @@ func (f *facts) previous() (string, []checkup.Finding) {
 	}
 	if roots := slices.Sorted(maps.Keys(f.roots)); len(roots) > 0 && !f.hasKey {
 		severity, then := checkup.Warning, "a control plane would make another, and what trusts these would trust nobody for a while"
-		if f.roots[mesh.SystemNamespace] != "" {
-			severity, then = checkup.Error, "a control plane would make no other while that of "+mesh.SystemNamespace+" is there"
+		if proof := slices.DeleteFunc(slices.Clone(roots), func(n string) bool { return !mesh.ProvesRoot(n) }); len(proof) > 0 {
+			severity, then = checkup.Error, "a control plane would make no other while that of "+listed(proof)+" is there"
 		}
 		findings = append(findings, checkup.Finding{
 			Severity: severity, Code: LeftOver, Subject: "ConfigMap " + mesh.RootConfigMap, Count: len(roots),

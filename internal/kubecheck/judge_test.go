@@ -157,6 +157,9 @@ func TestJudgements(t *testing.T) {
 		{"a root of its own without a key", facts{roots: map[string]string{mesh.SystemNamespace: "x"}}, (*facts).previous, "1 object of Lateen, without a control plane", []string{
 			"error left-over ConfigMap lateen-root: roots of an earlier installation are left in lateen-system, and their key is gone: a control plane would make no other while that of lateen-system is there",
 		}},
+		{"Lateen's namespace was deleted", facts{roots: map[string]string{"kube-system": "x", "a": "x"}}, (*facts).previous, "2 objects of Lateen, without a control plane", []string{
+			"error left-over ConfigMap lateen-root: roots of an earlier installation are left in a, kube-system, and their key is gone: a control plane would make no other while that of kube-system is there",
+		}},
 		{
 			"a kind of somebody else",
 			facts{found: []install.Found{{Kind: definitionKind, Name: "routerules.config.istio.io"}, {Kind: definitionKind, Name: "x", Ours: true}}},

@@ -50,7 +50,15 @@ const (
 	RootKey = "root-cert.pem"
 	// TokenAudience is the audience of the ServiceAccount tokens by which agents prove their pods.
 	TokenAudience = "lateen"
+	// ClusterNamespace is that of the cluster's own components.
+	ClusterNamespace = "kube-system"
 )
+
+// ProvesRoot tells whether the ConfigMap [RootConfigMap] of a namespace proves that somebody trusts the root in it: only those who
+// may command the mesh or the cluster can have put it there.
+func ProvesRoot(namespace string) bool {
+	return namespace == SystemNamespace || namespace == ClusterNamespace
+}
 
 // Names of the sidecar in a pod.
 const (

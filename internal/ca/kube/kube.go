@@ -5,8 +5,9 @@
 // The mark is in the ConfigMap lateen-root of the same namespace. All replicas of the control plane share both: of those that
 // start together the first makes the root and the others take it, since the API server creates an object once.
 //
-// When the Secret is gone, and the mark too, the root in that ConfigMap still tells that proxies trust one. Nothing is made then.
-// What stands in other namespaces proves nothing: it is only told.
+// When the Secret is gone, and the mark too, the root in that ConfigMap still tells that proxies trust one, and so does that of
+// kube-system, into which only those who may command the cluster can write. Nothing is made then. What stands in other namespaces
+// proves nothing: it is only told.
 package kube
 
 import (
@@ -211,8 +212,9 @@ func isSomebodys(text []byte) bool {
 	return err == nil && (len(root.URIs) != 1 || root.URIs[0].Scheme != "spiffe")
 }
 
-// Trusted implements [ca.Traced]. What stands in Lateen's own namespace is proof; the ConfigMaps of others may be anybody's, whoever
-// may write in one namespace, and nobody can be kept from starting by them.
+// Trusted implements [ca.Traced]. What stands in Lateen's own namespace is proof, and what stands in that of the cluster, which is
+// still there when somebody has deleted Lateen's with all that was in it. The ConfigMaps of other namespaces may be anybody's, whoever
+// may write in one, and nobody can be kept from starting by them.
 func (s *Storage) Trusted(ctx context.Context) (ca.Trace, error) {
 	own, err := s.marked(ctx)
 	if err == nil {
@@ -223,9 +225,19 @@ func (s *Storage) Trusted(ctx context.Context) (ca.Trace, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return ca.Trace{}, err
 	}
+	trace, err := s.traceOf(ctx, mesh.ClusterNamespace)
+	if err != nil || trace.Fingerprint != "" {
+		trace.Proof = true
+		return trace, err
+	}
+	return s.traceOf(ctx, metav1.NamespaceAll)
+}
+
+// traceOf looks for a root that a namespace, or any of all, tells of.
+func (s *Storage) traceOf(ctx context.Context, namespace string) (ca.Trace, error) {
 	var list *corev1.ConfigMapList
-	err = call(ctx, func(ctx context.Context) error {
-		list, err = s.client.CoreV1().ConfigMaps(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+	err := call(ctx, func(ctx context.Context) (err error) {
+		list, err = s.client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{
 			FieldSelector: "metadata.name=" + mesh.RootConfigMap, Limit: mostTraces,
 		})
 		return err
