@@ -114,7 +114,7 @@ func tell(title string, ways []*hopWay, to *hopWay) {
 	for _, w := range ways {
 		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.0f\t%.1f\t%.3f\t%.3f\t", w.name,
 			w.median(rateOf), w.median(p50Of), w.median(p99Of), w.median(cpuFor), w.ratio(to, rateOf), w.ratio(to, p50Of))
-		if len(w.procs) > 0 {
+		if len(w.procs) > 0 && len(to.procs) > 0 {
 			fmt.Fprintf(table, "%.3f", w.ratio(to, cpuFor))
 		}
 		fmt.Fprint(table, "\t\n")

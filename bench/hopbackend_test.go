@@ -14,6 +14,18 @@ import (
 // hopServers starts the applications of the hop and returns their addresses by protocol.
 func hopServers(b *testing.B) map[string]string {
 	b.Helper()
+	return hopServersOn(b, func(string) net.Listener {
+		l, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		return l
+	})
+}
+
+// hopServersOn starts them where they are told to listen, by protocol.
+func hopServersOn(b *testing.B, listen func(protocol string) net.Listener) map[string]string {
+	b.Helper()
 	body := make([]byte, hopBody)
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -27,16 +39,19 @@ func hopServers(b *testing.B) map[string]string {
 		}
 		return stream.SendMsg(wrapperspb.Bytes(body))
 	}))
-	http := hopServer(b, plain.Serve, func() { plain.Close() })
-	return map[string]string{"http": http, "http2": http, "grpc": hopServer(b, rpc.Serve, rpc.Stop)}
+	addresses := map[string]string{}
+	for protocol, serve := range map[string]func(net.Listener) error{"http": plain.Serve, "http2": plain.Serve, "grpc": rpc.Serve} {
+		stop := func() { plain.Close() }
+		if protocol == "grpc" {
+			stop = rpc.Stop
+		}
+		addresses[protocol] = hopServer(b, listen(protocol), serve, stop)
+	}
+	return addresses
 }
 
-func hopServer(b *testing.B, serve func(net.Listener) error, stop func()) (address string) {
+func hopServer(b *testing.B, l net.Listener, serve func(net.Listener) error, stop func()) (address string) {
 	b.Helper()
-	l, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = serve(l) })
 	b.Cleanup(func() {

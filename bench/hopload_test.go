@@ -39,9 +39,15 @@ type hopLoad struct {
 // newHopLoad opens the connections of a load on an address, for an authority behind it.
 func newHopLoad(b *testing.B, protocol, address, authority string) *hopLoad {
 	b.Helper()
+	return dialledHopLoad(b, protocol, authority, func() (net.Conn, error) { return new(net.Dialer).DialContext(b.Context(), "tcp", address) })
+}
+
+// dialledHopLoad opens connections that somebody dials.
+func dialledHopLoad(b *testing.B, protocol, authority string, dial func() (net.Conn, error)) *hopLoad {
+	b.Helper()
 	l := &hopLoad{took: make([][]time.Duration, hopConnections)}
 	for range hopConnections {
-		conn, err := new(net.Dialer).DialContext(b.Context(), "tcp", address)
+		conn, err := dial()
 		if err != nil {
 			b.Fatal(err)
 		}

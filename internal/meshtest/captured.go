@@ -27,7 +27,7 @@ const (
 
 // NewCaptured starts a control plane on a network of pods, and a mesh whose services have addresses. It must run in a network
 // namespace of its own ([netns.Run]). Instances with [Spec.Capture] run in pods.
-func NewCaptured(t *testing.T, config Config) *Mesh {
+func NewCaptured(t testing.TB, config Config) *Mesh {
 	t.Helper()
 	config.Version, config.network = cmp.Or(config.Version, "test"), netns.NewNetwork(t)
 	if len(config.Families) == 0 {

@@ -17,10 +17,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,24 +40,36 @@ const noExitSleep = "GORACE=atexit_sleep_ms=0"
 // runs in a namespace cannot call Run again.
 func Run(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
+	run(t, []string{"-test.run=" + only(t.Name())}, func() { f(t) })
+}
+
+// RunBenchmark is [Run] for a benchmark, whose function runs once. What it reports is printed by the process in the namespace.
+func RunBenchmark(b *testing.B, f func(b *testing.B)) {
+	b.Helper()
+	run(b, []string{"-test.run=^$", "-test.bench=" + only(b.Name()), "-test.benchtime=1x"}, func() { f(b) })
+}
+
+// run runs f in the namespace, of a process with these flags.
+func run(t testing.TB, flags []string, f func()) {
+	t.Helper()
 	switch inside := os.Getenv(variable); inside {
 	case "":
-		outside(t)
+		outside(t, flags)
 	case t.Name():
 		if err := loopbackUp(); err != nil {
 			t.Fatalf("netns: bring up the loopback interface: %v", err)
 		}
-		f(t)
+		f()
 	default:
 		t.Fatalf("netns: %s runs in the namespace of %s already", t.Name(), inside)
 	}
 }
 
 // outside runs the test t in a namespace and reports what became of it.
-func outside(t *testing.T) {
+func outside(t testing.TB, flags []string) {
 	t.Helper()
 	ctx, inner := t.Context(), time.Duration(0)
-	if deadline, ok := t.Deadline(); ok {
+	if deadline, ok := deadlineOf(t); ok {
 		// The test inside gives up first, since it can say where it hangs.
 		left := time.Until(deadline)
 		inner = left - min(left/4, 10*time.Second)
@@ -64,9 +78,12 @@ func outside(t *testing.T) {
 		defer cancel()
 	}
 	log := readLog{path: t.TempDir() + "/read"}
-	out := &filter{t: t}
+	out := &filter{t: t, out: t.Output()}
+	if _, ok := t.(*testing.B); ok {
+		out.out = os.Stdout // of what a benchmark logs only the beginning is shown
+	}
 	defer out.Close()
-	err := start(ctx, out, t.Name(), arguments(t.Name(), inner, log.path))
+	err := start(ctx, out, t.Name(), slices.Concat(flags, arguments(inner, log.path)))
 	out.Close()
 	switch {
 	case errors.Is(err, errNoNamespace):
@@ -84,16 +101,26 @@ func outside(t *testing.T) {
 	log.replay()
 }
 
-// arguments are the flags with which the test's binary runs only the named test. The program's own flags are handed on.
-func arguments(name string, timeout time.Duration, readLog string) []string {
+// deadlineOf returns when a test is killed. Benchmarks are not told.
+func deadlineOf(t testing.TB) (time.Time, bool) {
+	if t, ok := t.(*testing.T); ok {
+		return t.Deadline()
+	}
+	return time.Time{}, false
+}
+
+// only is a pattern that only the named test matches.
+func only(name string) string {
 	elements := strings.Split(name, "/")
 	for i, element := range elements {
 		elements[i] = "^" + regexp.QuoteMeta(element) + "$"
 	}
-	args := []string{
-		"-test.run=" + strings.Join(elements, "/"), "-test.v", "-test.count=1", "-test.paniconexit0",
-		"-test.timeout=" + timeout.String(), "-test.testlogfile=" + readLog,
-	}
+	return strings.Join(elements, "/")
+}
+
+// arguments are the other flags of the test's binary in the namespace. The program's own flags are handed on.
+func arguments(timeout time.Duration, readLog string) []string {
+	args := []string{"-test.v", "-test.count=1", "-test.paniconexit0", "-test.timeout=" + timeout.String(), "-test.testlogfile=" + readLog}
 	flag.Visit(func(f *flag.Flag) {
 		if !strings.HasPrefix(f.Name, "test.") {
 			args = append(args, fmt.Sprintf("-%s=%s", f.Name, f.Value))
@@ -151,7 +178,8 @@ func asUser() *syscall.SysProcAttr {
 // filter takes the output of the test in the namespace, hands the lines on that the test outside does not print itself,
 // and reads the verdict.
 type filter struct {
-	t              *testing.T
+	t              testing.TB
+	out            io.Writer
 	rest           []byte
 	passed, failed bool
 }
@@ -180,6 +208,9 @@ func (f *filter) Close() {
 // verdict is how package testing ends a test.
 var verdict = regexp.MustCompile(`^ *--- (PASS|FAIL|SKIP): (\S+) \(`)
 
+// result is how it ends a benchmark that has not failed.
+var result = regexp.MustCompile(`^(Benchmark\S*?)(-\d+)?\s+\d+\s`)
+
 func (f *filter) line(line string) {
 	if end := verdict.FindStringSubmatch(line); end != nil {
 		if end[2] == f.t.Name() {
@@ -189,7 +220,10 @@ func (f *filter) line(line string) {
 			return
 		}
 	}
+	if end := result.FindStringSubmatch(line); end != nil && end[1] == f.t.Name() {
+		f.passed = true
+	}
 	if !strings.HasPrefix(line, "=== ") && line != "PASS" && line != "FAIL" {
-		fmt.Fprintln(f.t.Output(), line)
+		fmt.Fprintln(f.out, line)
 	}
 }

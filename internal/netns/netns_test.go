@@ -268,3 +268,32 @@ func TestReadLog(t *testing.T) {
 		t.Errorf("the log names %s %d times:\n%s", deedVariable, n, text)
 	}
 }
+
+// BenchmarkDeed does as it is told, by TestBenchmarkVerdict.
+func BenchmarkDeed(b *testing.B) {
+	RunBenchmark(b, func(b *testing.B) {
+		links, err := net.Interfaces()
+		if err != nil || len(links) != 1 {
+			b.Fatalf("the interfaces are %v: %v", links, err)
+		}
+		if os.Getenv(deedVariable) == "fail" {
+			b.Fatal("sunk")
+		}
+		b.ReportMetric(7, "knots")
+	})
+}
+
+// A benchmark in a namespace runs there once, tells what it has measured, and fails outside when it fails there.
+func TestBenchmarkVerdict(t *testing.T) {
+	for deed, want := range map[string]string{"none": " 7.000 knots", "fail": "sunk"} {
+		t.Run(deed, func(t *testing.T) {
+			t.Parallel()
+			cmd := again(t, "^$", deedVariable+"="+deed)
+			cmd.Args = append(cmd.Args, "-test.bench=^BenchmarkDeed$", "-test.benchtime=1x")
+			out, err := cmd.CombinedOutput()
+			if passed := err == nil; passed != (deed == "none") || !strings.Contains(string(out), want) {
+				t.Errorf("ended with %v, want %q:\n%s", err, want, out)
+			}
+		})
+	}
+}

@@ -27,13 +27,13 @@ const (
 // Network joins pods by a bridge, as a node of Kubernetes does. The test's own namespace is that node: it has
 // [NodeAddress] and [NodeAddress6], and all pods lead there what they send to addresses that they do not know.
 type Network struct {
-	t    *testing.T
+	t    testing.TB
 	pods int
 }
 
 // NewNetwork makes a network without pods in the namespace of a test that runs in [Run]. It ends with the test. There is one
 // in a namespace at most. It takes root and `ip` of iproute2.
-func NewNetwork(t *testing.T) *Network {
+func NewNetwork(t testing.TB) *Network {
 	t.Helper()
 	if os.Getenv(variable) == "" {
 		t.Fatal("netns: NewNetwork: only a test that runs in netns.Run has a network to itself")

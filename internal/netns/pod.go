@@ -25,7 +25,7 @@ type Pod struct {
 	Address   string   // on the network, the first one
 	Addresses []string // all of them
 
-	t       *testing.T
+	t       testing.TB
 	network *os.File    // the network namespace
 	work    chan func() // for the thread that starts processes
 }
