@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // confined runs a program as a container of the injected pod does: its user, no rights but $CAPABILITIES, and a file system that
@@ -43,16 +42,7 @@ type beside struct {
 }
 
 // output collects what a program prints.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(text []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(text)
-}
+type output struct{ testkit.Output }
 
 // pipe returns an end of a pipe that belongs to the proxy's user, as runc makes it.
 func (o *output) pipe(t *testing.T) *os.File {
@@ -70,12 +60,6 @@ func (o *output) pipe(t *testing.T) *os.File {
 		from.Close()
 	})
 	return to
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // capture redirects a pod's traffic, as the pod's init container does.

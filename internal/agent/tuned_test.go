@@ -1,35 +1,16 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
-
-// logged is a log that is read while it is written.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *logged) contains(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
 
 // Envoy has as many threads as it was given, and its messages are told from the level on that was asked for.
 func TestTuned(t *testing.T) {
@@ -44,7 +25,7 @@ func TestTuned(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log logged
+			var log testkit.Output
 			p := newProxy(t, http.NotFoundHandler())
 			p.config.Concurrency, p.config.ProxyLogLevel = c.threads, c.level
 			p.config.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: p.config.LogLevel()}))
@@ -71,7 +52,7 @@ func TestTuned(t *testing.T) {
 			if err := json.Unmarshal(body, &info); err != nil || info.Options.Concurrency != c.want || info.Options.LogLevel != c.tells {
 				t.Errorf("Envoy has %+v (%v), want %d threads and level %s", info.Options, err, c.want, c.tells)
 			}
-			if log.contains("level=DEBUG") != c.debug {
+			if log.Contains("level=DEBUG") != c.debug {
 				t.Errorf("messages for debugging are told: %v, want %v", !c.debug, c.debug)
 			}
 		})

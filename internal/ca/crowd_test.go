@@ -19,6 +19,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca/enrol"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // closed lets nobody through until it is opened.
@@ -65,7 +66,7 @@ func TestThousandAgents(t *testing.T) {
 			}
 		})
 	}
-	await(t, "all agents wait", func() bool { return r.Status().Waiting == agents })
+	testkit.Await(t, "all agents wait", func() bool { return r.Status().Waiting == agents })
 	if used := heap() - before; used > agents*perEach {
 		t.Errorf("while all wait, %d KiB are used for each", used/agents>>10)
 	} else {

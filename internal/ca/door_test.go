@@ -21,6 +21,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
 	"github.com/lateen-mesh/lateen/internal/places/placestest"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // house is a server behind a door with other bounds. Whoever gets in is told so, whatever it asks.
@@ -93,13 +94,13 @@ func TestGuestsAreBounded(t *testing.T) {
 	for range most {
 		idle = append(idle, shake())
 	}
-	await(t, "they are in", func() bool { return door.Guests() == most })
+	testkit.Await(t, "they are in", func() bool { return door.Guests() == most })
 	last := shake()
 	if _, err := last.Read(make([]byte, 1)); err == nil {
 		t.Error("one more is let in")
 	}
 	must(t, last.Close())
-	await(t, "it is counted", func() bool { return r.Status().Refused[ca.ReasonBusy] == 1 })
+	testkit.Await(t, "it is counted", func() bool { return r.Status().Refused[ca.ReasonBusy] == 1 })
 	held := r.leafFor(t, identitytest.Peer(domain, "reviews", ""))
 	if err := dial(t, address, &held).Invoke(t.Context(), "/a/b", new(emptypb.Empty), new(emptypb.Empty)); status.Code(err) != codes.Aborted {
 		t.Errorf("a workload meanwhile: %v", err)
@@ -107,7 +108,7 @@ func TestGuestsAreBounded(t *testing.T) {
 	for _, c := range idle {
 		must(t, c.Close())
 	}
-	await(t, "they are gone", func() bool { return door.Guests() == 0 })
+	testkit.Await(t, "they are gone", func() bool { return door.Guests() == 0 })
 }
 
 // A guest that only holds its connection is shown out.
@@ -125,7 +126,7 @@ func TestGuestsLeave(t *testing.T) {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		t.Error("it is still there after 5 minutes")
 	}
-	await(t, "it is gone", func() bool { return door.Guests() == 0 })
+	testkit.Await(t, "it is gone", func() bool { return door.Guests() == 0 })
 }
 
 // The door of a mesh with an authority that is plugged in shows those between it and the root.
@@ -175,7 +176,7 @@ func TestGuestsHaveShares(t *testing.T) {
 	for range 3 {
 		from(t, "127.1.1.1", address, nil)
 	}
-	await(t, "they are in", func() bool { return door.Guests() == 3 })
+	testkit.Await(t, "they are in", func() bool { return door.Guests() == 3 })
 	for range 5 {
 		if !turnedAway(from(t, "127.1.1.1", address, nil)) {
 			t.Error("one more is let in")
@@ -210,7 +211,7 @@ func TestHandshakesHaveShares(t *testing.T) {
 	for range 2 {
 		silent()
 	}
-	await(t, "they shake hands", func() bool { return door.Shaking() == 3 })
+	testkit.Await(t, "they shake hands", func() bool { return door.Shaking() == 3 })
 	if !turnedAway(silent()) {
 		t.Error("one more may shake hands")
 	}
@@ -218,7 +219,7 @@ func TestHandshakesHaveShares(t *testing.T) {
 		t.Error("another one may not")
 	}
 	must(t, first.Close())
-	await(t, "one has gone", func() bool { return door.Shaking() == 2 })
+	testkit.Await(t, "one has gone", func() bool { return door.Shaking() == 2 })
 	if turnedAway(from(t, "127.1.1.1", address, nil)) {
 		t.Error("it may not come back")
 	}
@@ -232,7 +233,7 @@ func TestWorkloadsHaveShares(t *testing.T) {
 	greedy, other := r.leafFor(t, identitytest.Peer(domain, "greedy", "")), r.leafFor(t, identitytest.Peer(domain, "other", ""))
 	first := from(t, "127.1.1.1", address, &greedy)
 	from(t, "127.1.1.2", address, &greedy)
-	await(t, "both are in", func() bool { return door.Members() == 2 })
+	testkit.Await(t, "both are in", func() bool { return door.Members() == 2 })
 	if !turnedAway(from(t, "127.1.1.3", address, &greedy)) {
 		t.Error("one more is let in")
 	}
@@ -240,7 +241,7 @@ func TestWorkloadsHaveShares(t *testing.T) {
 		t.Error("another workload is not let in")
 	}
 	must(t, first.Close())
-	await(t, "one has gone", func() bool { return door.Members() == 2 })
+	testkit.Await(t, "one has gone", func() bool { return door.Members() == 2 })
 	if turnedAway(from(t, "127.1.1.3", address, &greedy)) {
 		t.Error("it is not let in again")
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/attest"
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // files are those of an authority to plug in.
@@ -175,7 +176,7 @@ func TestWhatCannotBePluggedIn(t *testing.T) {
 			t.Parallel()
 			plugged := test.files.write(t)
 			dir := filepath.Join(t.TempDir(), "state")
-			_, err := ca.Open(ca.Config{State: dir, TrustDomain: domain, Plugged: plugged, Log: new(said).log()})
+			_, err := ca.Open(ca.Config{State: dir, TrustDomain: domain, Plugged: plugged, Log: new(testkit.Output).Log()})
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret words") {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
@@ -191,7 +192,7 @@ func TestWhatCannotBePluggedIn(t *testing.T) {
 	} {
 		some := plugged
 		change(&some)
-		if _, err := ca.Open(ca.Config{State: t.TempDir(), TrustDomain: domain, Plugged: some, Log: new(said).log()}); err == nil {
+		if _, err := ca.Open(ca.Config{State: t.TempDir(), TrustDomain: domain, Plugged: some, Log: new(testkit.Output).Log()}); err == nil {
 			t.Errorf("%s: it is taken", name)
 		}
 	}

@@ -1,7 +1,6 @@
 package ca_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -9,7 +8,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -29,6 +27,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
 	"github.com/lateen-mesh/lateen/internal/places/placestest"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 const domain = "cluster.local"
@@ -60,41 +59,19 @@ func (c *clock) move(by time.Duration) {
 	c.now = c.now.Add(by)
 }
 
-// said is a log that tests read.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
-func (s *said) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
 // rig is an authority with its clock and log, in a folder where it can be opened again.
 type rig struct {
 	*ca.Authority
 	config ca.Config
 	clock  *clock
-	log    *said
+	log    *testkit.Output
 }
 
 // newRig opens an authority at its first start.
 func newRig(t testing.TB, change ...func(*ca.Config)) *rig {
 	t.Helper()
-	r := &rig{clock: newClock(), log: new(said)}
-	r.config = ca.Config{State: filepath.Join(t.TempDir(), "state"), TrustDomain: domain, Now: r.clock.Now, Log: r.log.log()}
+	r := &rig{clock: newClock(), log: new(testkit.Output)}
+	r.config = ca.Config{State: filepath.Join(t.TempDir(), "state"), TrustDomain: domain, Now: r.clock.Now, Log: r.log.Log()}
 	for _, c := range change {
 		c(&r.config)
 	}
@@ -233,20 +210,6 @@ func (r *rig) call(t testing.TB, address string, client *tls.Certificate, in *ca
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	return capb.NewCertificateAuthorityClient(connection).Sign(ctx, in)
-}
-
-// await waits until something holds, 5 minutes at most: the machine may be busy.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
-	for deadline := time.After(5 * time.Minute); !holds(); {
-		select {
-		case <-look.C:
-		case <-deadline:
-			t.Fatalf("after 5 minutes it does not hold that %s", what)
-		}
-	}
 }
 
 // write writes a file into a folder of the test and returns its path.

@@ -28,6 +28,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca/enrol"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // A workload joins with a token, and renews with its certificate. It knows the root by the token, then by itself.
@@ -304,7 +305,7 @@ func TestPlainText(t *testing.T) {
 	if status.Code(err) != codes.Unavailable || out != nil {
 		t.Errorf("it is %v, %v", out, err)
 	}
-	await(t, "it is counted and told", func() bool {
+	testkit.Await(t, "it is counted and told", func() bool {
 		return r.Status().Refused[ca.ReasonHandshake] > 0 && strings.Contains(r.log.String(), "a connection to the control plane is refused")
 	})
 }

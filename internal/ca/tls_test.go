@@ -18,6 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca/enrol"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/identity/identitytest"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // handshake has a client and the authority's listener shake hands, and returns what both see. In TLS 1.3 the client does not
@@ -233,7 +234,7 @@ func TestExpiredCertificateDoesNotRenew(t *testing.T) {
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("without a clock: %v", err)
 	}
-	await(t, "it is counted and told", func() bool {
+	testkit.Await(t, "it is counted and told", func() bool {
 		return r.Status().Refused[ca.ReasonHandshake] == 1 && strings.Contains(r.log.String(), "expired")
 	})
 	if s := r.Status(); s.Issued[attest.ByCertificate] != 0 {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/cache"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // part is what the tests keep.
@@ -220,26 +221,8 @@ func TestSavesAtOnce(t *testing.T) {
 type running struct {
 	*cache.Cache
 	dir  string
-	log  text
+	log  testkit.Output
 	stop func()
-}
-
-// text is a buffer that is read while it is written.
-type text struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *text) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(data)
-}
-
-func (b *text) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 func run(t *testing.T) *running {

@@ -24,6 +24,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/serve"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 	"github.com/lateen-mesh/lateen/internal/xds"
 )
 
@@ -43,26 +44,8 @@ type sharing struct {
 	name string
 	dir  string
 	api  *api.Client
-	log  *said
+	log  *testkit.Output
 	stop func()
-}
-
-// said is a log that tests read.
-type said struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 func newShared(t *testing.T, callers int) *shared {
@@ -98,7 +81,7 @@ func (c *shared) start(name string) *sharing {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	r := &sharing{name: name, dir: dir, api: api.NewClient(filepath.Join(dir, api.SocketName)), log: new(said)}
+	r := &sharing{name: name, dir: dir, api: api.NewClient(filepath.Join(dir, api.SocketName)), log: new(testkit.Output)}
 	secure, err := new(net.ListenConfig).Listen(c.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)

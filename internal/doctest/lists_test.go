@@ -220,7 +220,7 @@ spec:
 // value of.
 func (s *session) given(instance string) []string {
 	var all []string
-	for line := range strings.Lines(s.behind.output.lines()) {
+	for line := range strings.Lines(s.behind.output.Lines()) {
 		pair, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), instance+" | ")
 		name, _, isPair := strings.Cut(pair, "=")
 		if ok && isPair && !slices.Contains(s.env, pair) && name != "PWD" && !slices.Contains(all, name) {

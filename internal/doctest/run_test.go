@@ -1,7 +1,6 @@
 package doctest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/cli"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
 	"github.com/lateen-mesh/lateen/internal/netns"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 const (
@@ -184,27 +183,7 @@ type background struct {
 	cmd    *exec.Cmd
 	ended  chan struct{}
 	err    error // set before ended is closed
-	output *output
-}
-
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(text []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(text)
-}
-
-// lines returns the whole lines so far.
-func (o *output) lines() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	text := o.text.String()
-	return text[:strings.LastIndexByte(text, '\n')+1]
+	output *testkit.Output
 }
 
 // start runs a block whose last command goes on, and waits for the output.
@@ -213,7 +192,7 @@ func (s *session) start(at string, b block, want *block) {
 	lines := strings.Split(strings.TrimSpace(b.text), "\n")
 	lines[len(lines)-1] = "exec " + lines[len(lines)-1] // so that it gets the signals itself
 	cmd := s.shell(strings.Join(lines, "\n"))
-	p := &background{cmd: cmd, ended: make(chan struct{}), output: &output{}}
+	p := &background{cmd: cmd, ended: make(chan struct{}), output: &testkit.Output{}}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("%s: %v", at, err)
@@ -229,13 +208,13 @@ func (s *session) start(at string, b block, want *block) {
 	timer, ticker := time.NewTimer(startTime), time.NewTicker(tick)
 	defer timer.Stop()
 	defer ticker.Stop()
-	for !pattern(want.text + "…\n").MatchString(p.output.lines()) {
+	for !pattern(want.text + "…\n").MatchString(p.output.Lines()) {
 		select {
 		case <-ticker.C:
 		case <-p.ended:
-			s.t.Fatalf("%s: ended: %v\n%s\nwant\n%s", at, p.err, p.output.lines(), want.text)
+			s.t.Fatalf("%s: ended: %v\n%s\nwant\n%s", at, p.err, p.output.Lines(), want.text)
 		case <-timer.C:
-			s.t.Fatalf("%s: no such output in time\n%s\nwant\n%s", at, p.output.lines(), want.text)
+			s.t.Fatalf("%s: no such output in time\n%s\nwant\n%s", at, p.output.Lines(), want.text)
 		}
 	}
 }
@@ -249,7 +228,7 @@ func (s *session) interrupt(want *block) {
 	}
 	s.behind = nil
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		s.t.Errorf("interrupt: %v\n%s", err, p.output.lines())
+		s.t.Errorf("interrupt: %v\n%s", err, p.output.Lines())
 	}
 	timer := time.NewTimer(endTime)
 	defer timer.Stop()
@@ -264,9 +243,9 @@ func (s *session) interrupt(want *block) {
 	}
 	switch {
 	case p.err != nil:
-		s.t.Errorf("it ended with %v\n%s", p.err, p.output.lines())
-	case want != nil && !pattern("…\n"+want.text+"…\n").MatchString(p.output.lines()):
-		s.t.Errorf("its output is\n%s\nwant at its end\n%s", p.output.lines(), want.text)
+		s.t.Errorf("it ended with %v\n%s", p.err, p.output.Lines())
+	case want != nil && !pattern("…\n"+want.text+"…\n").MatchString(p.output.Lines()):
+		s.t.Errorf("its output is\n%s\nwant at its end\n%s", p.output.Lines(), want.text)
 	}
 }
 

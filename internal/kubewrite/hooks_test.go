@@ -8,6 +8,8 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // hookRights are those that the control plane needs to tell the API server of its webhooks, with the objects for that.
@@ -62,7 +64,7 @@ func TestHooks(t *testing.T) {
 		return hooksNamed(*want.Load())()
 	}
 	a := c.replicaWith(t, "a", beat, told)
-	await(t, "it leads", a.Leading)
+	testkit.Await(t, "it leads", a.Leading)
 	b := c.replicaWith(t, "b", beat, hooksNamed("b.lateen.dev"))
 	api := c.admin.AdmissionregistrationV1()
 	names := func() string {
@@ -79,13 +81,13 @@ func TestHooks(t *testing.T) {
 		}
 		return strings.Join(all, " ")
 	}
-	await(t, "b knows who leads", func() bool { return b.Leader() == "a" })
+	testkit.Await(t, "b knows who leads", func() bool { return b.Leader() == "a" })
 	if got := names(); got != "" {
 		t.Errorf("before it is known what to tell there is %q", got)
 	}
 	for _, name := range []string{"one.lateen.dev", "two.lateen.dev", "three.lateen.dev"} {
 		want.Store(&name)
-		await(t, "it is told", func() bool { return names() == twice(name) })
+		testkit.Await(t, "it is told", func() bool { return names() == twice(name) })
 	}
 	version := func() string {
 		there, err := api.MutatingWebhookConfigurations().Get(t.Context(), "lateen", metav1.GetOptions{})
@@ -104,19 +106,19 @@ func TestHooks(t *testing.T) {
 	}
 	for range 4 {
 		spoil()
-		await(t, "it is put back", func() bool { return names() == twice("three.lateen.dev") })
+		testkit.Await(t, "it is put back", func() bool { return names() == twice("three.lateen.dev") })
 	}
-	await(t, "it is told that somebody changes it", func() bool { return strings.Contains(a.log.String(), "does not last") })
+	testkit.Await(t, "it is told that somebody changes it", func() bool { return strings.Contains(a.log.String(), "does not last") })
 	if version() == before {
 		t.Error("nothing was written")
 	}
 	must(t, api.MutatingWebhookConfigurations().Delete(t.Context(), "lateen", metav1.DeleteOptions{}))
-	await(t, "it is told that nobody asks", func() bool { return strings.Contains(a.log.String(), "does not ask which pods") })
+	testkit.Await(t, "it is told that nobody asks", func() bool { return strings.Contains(a.log.String(), "does not ask which pods") })
 	if _, err := api.MutatingWebhookConfigurations().Get(t.Context(), "lateen", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("what was deleted is there: %v", err)
 	}
 	c.server.Kubectl(t, hookRights, "apply", "-f", "-")
-	await(t, "it is told again", func() bool { return strings.HasPrefix(names(), "three.lateen.dev") })
+	testkit.Await(t, "it is told again", func() bool { return strings.HasPrefix(names(), "three.lateen.dev") })
 	a.stop()
-	await(t, "the next leader tells its own", func() bool { return names() == twice("b.lateen.dev") })
+	testkit.Await(t, "the next leader tells its own", func() bool { return names() == twice("b.lateen.dev") })
 }

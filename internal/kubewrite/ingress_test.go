@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // The leader writes the addresses of the load balancer into the Ingress objects that are for the ingress, takes them away where they are
@@ -34,7 +35,7 @@ func TestIngressStatus(t *testing.T) {
 	}
 	is := func(name, want string) {
 		t.Helper()
-		await(t, name+" has the addresses "+want, func() bool { return status(name) == want })
+		testkit.Await(t, name+" has the addresses "+want, func() bool { return status(name) == want })
 	}
 	set := func(manager, name, ip string) {
 		t.Helper()
@@ -52,7 +53,7 @@ func TestIngressStatus(t *testing.T) {
 	set("nginx", "theirs", "192.0.2.9")
 	set("nginx", "moved", "192.0.2.9")
 	r := c.replica(t, "a", beat)
-	await(t, "it leads", r.Leading)
+	testkit.Await(t, "it leads", r.Leading)
 	balance(corev1.LoadBalancerIngress{IP: "192.0.2.1"}, corev1.LoadBalancerIngress{Hostname: "lb.example.com"})
 	settings := func(s mesh.IngressSettings) { r.ingress.Store(&s) }
 	settings(mesh.IngressSettings{Classes: []string{"lateen"}})

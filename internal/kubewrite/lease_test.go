@@ -8,6 +8,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // Replicas find each other. Who stops is gone at once, who was killed when its Lease has expired, and who comes back is there.
@@ -15,20 +17,20 @@ func TestReplicas(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	a, b, d := c.replica(t, "a", beat), c.replica(t, "b", beat), c.replica(t, "d", beat)
-	await(t, "all see each other", func() bool { return a.sees("b", "d") && b.sees("a", "d") && d.sees("a", "b") })
+	testkit.Await(t, "all see each other", func() bool { return a.sees("b", "d") && b.sees("a", "d") && d.sees("a", "b") })
 	d.stop()
-	await(t, "one that has stopped is gone", func() bool { return a.sees("b") && b.sees("a") })
+	testkit.Await(t, "one that has stopped is gone", func() bool { return a.sees("b") && b.sees("a") })
 	if list, err := c.admin.CoordinationV1().Leases("lateen-system").List(t.Context(), metav1.ListOptions{LabelSelector: "lateen.dev/replica=true"}); err != nil || len(list.Items) != 2 {
 		t.Errorf("%d Leases are left, %v", len(list.Items), err)
 	}
 	b.cut.Store(true)
 	begun := time.Now()
-	await(t, "one that was killed is gone", func() bool { return a.sees() })
+	testkit.Await(t, "one that was killed is gone", func() bool { return a.sees() })
 	if took := time.Since(begun); took < beat {
 		t.Errorf("it was forgotten after %s", took)
 	}
 	b.cut.Store(false)
-	await(t, "it is back", func() bool { return a.sees("b") && b.sees("a") })
+	testkit.Await(t, "it is back", func() bool { return a.sees("b") && b.sees("a") })
 	if said := a.log.String(); strings.Count(said, "is gone") != 2 || strings.Count(said, "is there") != 3 {
 		t.Errorf("said is\n%s", said)
 	}
@@ -39,9 +41,9 @@ func TestServerAwayForgetsNobody(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	a, b := c.replica(t, "a", beat), c.replica(t, "b", beat)
-	await(t, "both see each other", func() bool { return a.sees("b") && b.sees("a") })
+	testkit.Await(t, "both see each other", func() bool { return a.sees("b") && b.sees("a") })
 	c.server.Stop(t)
-	await(t, "it is told", func() bool {
+	testkit.Await(t, "it is told", func() bool {
 		return strings.Contains(a.log.String(), "cannot be looked at") && strings.Contains(b.log.String(), "cannot be looked at")
 	})
 	away := time.After(10 * beat)
@@ -56,7 +58,7 @@ func TestServerAwayForgetsNobody(t *testing.T) {
 		}
 	}
 	c.server.Resume(t)
-	await(t, "both are told", func() bool {
+	testkit.Await(t, "both are told", func() bool {
 		if !a.sees("b") || !b.sees("a") {
 			t.Fatal("somebody is forgotten when it is back")
 		}
@@ -108,9 +110,9 @@ func TestOneLeads(t *testing.T) {
 			}
 		}
 	})
-	await(t, "one leads", func() bool { return leader() != nil })
+	testkit.Await(t, "one leads", func() bool { return leader() != nil })
 	first := leader()
-	await(t, "all know it", func() bool {
+	testkit.Await(t, "all know it", func() bool {
 		for _, r := range all {
 			if r.Leader() != first.name {
 				return false
@@ -119,16 +121,16 @@ func TestOneLeads(t *testing.T) {
 		return true
 	})
 	first.cut.Store(true)
-	await(t, "another one leads", func() bool { l := leader(); return l != nil && l != first })
+	testkit.Await(t, "another one leads", func() bool { l := leader(); return l != nil && l != first })
 	second := leader()
 	first.cut.Store(false)
-	await(t, "the first knows it", func() bool { return first.Leader() == second.name && !first.Leading() })
+	testkit.Await(t, "the first knows it", func() bool { return first.Leader() == second.name && !first.Leading() })
 	second.stop()
-	await(t, "a third one leads", func() bool { l := leader(); return l != nil && l != second })
+	testkit.Await(t, "a third one leads", func() bool { l := leader(); return l != nil && l != second })
 	c.server.Stop(t)
-	await(t, "nobody leads without the API server", func() bool { return leader() == nil })
+	testkit.Await(t, "nobody leads without the API server", func() bool { return leader() == nil })
 	c.server.Resume(t)
-	await(t, "one leads again", func() bool { return leader() != nil })
+	testkit.Await(t, "one leads again", func() bool { return leader() != nil })
 	close(done)
 	watching.Wait()
 }

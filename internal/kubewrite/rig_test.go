@@ -15,12 +15,11 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // beat is short, so that what takes three of them is soon over.
@@ -84,50 +83,14 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	s := kubetest.StartOwn(t)
 	s.Kubectl(t, rights, "apply", "-f", "-")
-	return &cluster{server: s, admin: client(t, s.Kubeconfig, nil), plane: s.User(t, "plane")}
-}
-
-func client(t *testing.T, kubeconfig string, wrap func(http.RoundTripper) http.RoundTripper) *kubernetes.Clientset {
-	t.Helper()
-	c, err := kubernetes.NewForConfig(configOf(t, kubeconfig, wrap))
-	must(t, err)
-	return c
-}
-
-func configOf(t *testing.T, kubeconfig string, wrap func(http.RoundTripper) http.RoundTripper) *rest.Config {
-	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	must(t, err)
-	config.QPS = -1
-	if wrap != nil {
-		config.Wrap(wrap)
-	}
-	return config
-}
-
-// said is a log that tests read.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
+	return &cluster{server: s, admin: kubetest.Clientset(t, s.Kubeconfig, nil), plane: s.User(t, "plane")}
 }
 
 // replica is a writer that runs.
 type replica struct {
 	*kubewrite.Writer
 	name    string
-	log     *said
+	log     *testkit.Output
 	cut     atomic.Bool                          // nothing comes through, as when it was killed
 	writes  atomic.Int64                         // of ConfigMaps
 	status  atomic.Int64                         // writes of the status of an Ingress object
@@ -204,9 +167,9 @@ type hooks = func() (*admissionv1.MutatingWebhookConfiguration, *admissionv1.Val
 // replicaWith starts one that has webhooks.
 func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, told hooks) *replica {
 	t.Helper()
-	r := &replica{name: name, log: new(said)}
+	r := &replica{name: name, log: new(testkit.Output)}
 	config := kubewrite.Config{
-		Client: client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Client: kubetest.Clientset(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Ingress: func() (mesh.IngressSettings, bool) {
 			s := r.ingress.Load()
 			if s == nil {
@@ -216,7 +179,7 @@ func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, tol
 		},
 	}
 	if c.judge != nil {
-		objects, err := dynamic.NewForConfig(configOf(t, c.plane, r.wrap))
+		objects, err := dynamic.NewForConfig(kubetest.Config(t, c.plane, r.wrap))
 		must(t, err)
 		config.Judge, config.Objects, config.Settle = func() kubewrite.Judge { return c.judge }, objects, time.Millisecond
 	}
@@ -234,20 +197,6 @@ func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, tol
 	})
 	t.Cleanup(r.stop)
 	return r
-}
-
-// await waits until something holds.
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for end := time.After(patience); !holds(); {
-		select {
-		case <-look.C:
-		case <-end:
-			t.Fatalf("it does not come about that %s", what)
-		}
-	}
 }
 
 // sees tells whether a replica sees exactly these others.

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // data returns what the ConfigMap of a namespace holds; nil: there is none.
@@ -25,7 +27,7 @@ func (c *cluster) data(t *testing.T, namespace string) map[string]string {
 
 func (c *cluster) awaitRoots(t *testing.T, namespace string, want map[string]string) {
 	t.Helper()
-	await(t, "the roots are in "+namespace, func() bool { return maps.Equal(c.data(t, namespace), want) })
+	testkit.Await(t, "the roots are in "+namespace, func() bool { return maps.Equal(c.data(t, namespace), want) })
 }
 
 // Every namespace has the roots: those that are there, those that come, and those where somebody has changed or removed them.
@@ -110,7 +112,7 @@ func TestManyNamespaces(t *testing.T) {
 	c := newCluster(t)
 	a := c.replica(t, "a", calm)
 	c.awaitRoots(t, "default", map[string]string{"root-cert.pem": "roots"})
-	await(t, "those that there were have them", func() bool { return a.writes.Load() == 5 }) // default, kube-*, lateen-system
+	testkit.Await(t, "those that there were have them", func() bool { return a.writes.Load() == 5 }) // default, kube-*, lateen-system
 	for i := range 20 {
 		_, err := c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i)}}, metav1.CreateOptions{})
 		must(t, err)

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lateen-mesh/lateen/internal/cache"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // What the leader saves a start finds at once. The others save nothing, and what one has is written when it becomes the leader.
@@ -18,7 +19,7 @@ func TestStances(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	a := c.replica(t, "a", calm)
-	await(t, "it leads", a.Leading)
+	testkit.Await(t, "it leads", a.Leading)
 	b := c.replica(t, "b", calm)
 	load := func() string {
 		var text string
@@ -32,7 +33,7 @@ func TestStances(t *testing.T) {
 	if got := load(); got != "nothing" {
 		t.Errorf("at first there is %q", got)
 	}
-	await(t, "it knows who leads", func() bool { return b.Leader() == "a" })
+	testkit.Await(t, "it knows who leads", func() bool { return b.Leader() == "a" })
 	must(t, b.Stances().Save("stances", "b1"))
 	if got := load(); got != "nothing" {
 		t.Errorf("one that does not lead has saved %q", got)
@@ -45,15 +46,15 @@ func TestStances(t *testing.T) {
 		}
 	}
 	a.Stances().Keep("stances", func() any { return "later" })
-	await(t, "what is kept is written", func() bool { return load() == "later" })
+	testkit.Await(t, "what is kept is written", func() bool { return load() == "later" })
 	a.stop()
-	await(t, "the next one writes what it has", func() bool { return load() == "b1" })
+	testkit.Await(t, "the next one writes what it has", func() bool { return load() == "b1" })
 	b.cut.Store(true)
 	if err := b.Stances().Save("stances", "b2"); err == nil {
 		t.Error("it cannot be saved, and nothing is said")
 	}
 	b.cut.Store(false)
-	await(t, "it is written later", func() bool { return load() == "b2" })
+	testkit.Await(t, "it is written later", func() bool { return load() == "b2" })
 	if err := b.Stances().Save("stances", rand.Text()+noise(2<<20)); err == nil || !strings.Contains(err.Error(), "more than an object") {
 		t.Errorf("too much: %v", err)
 	}
@@ -83,14 +84,14 @@ func TestNobodyLeads(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	a := c.replica(t, "a", calm)
-	await(t, "it leads", a.Leading)
+	testkit.Await(t, "it leads", a.Leading)
 	b := c.replica(t, "b", calm)
-	await(t, "the other knows that", func() bool { return b.Leader() == "a" })
+	testkit.Await(t, "the other knows that", func() bool { return b.Leader() == "a" })
 	a.cut.Store(true)
 	b.cut.Store(true)
-	await(t, "it does not lead any more", func() bool { return !a.Leading() })
+	testkit.Await(t, "it does not lead any more", func() bool { return !a.Leading() })
 	for name, r := range map[string]*replica{"the former leader": a, "the other": b} {
-		await(t, name+" knows of no leader", func() bool { return r.Stances().Save("stances", name) != nil })
+		testkit.Await(t, name+" knows of no leader", func() bool { return r.Stances().Save("stances", name) != nil })
 	}
 }
 
@@ -99,7 +100,7 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	a := c.replica(t, "a", beat)
-	await(t, "it leads", a.Leading)
+	testkit.Await(t, "it leads", a.Leading)
 	must(t, a.Stances().Save("stances", "a1"))
 	b := c.replica(t, "b", beat)
 	load := func() (text string) {
@@ -112,8 +113,8 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 	go func() { saved <- a.Stances().Save("stances", "a2") }()
 	<-h.came
 	a.cut.Store(true)
-	await(t, "the other leads", b.Leading)
-	await(t, "it saves", func() bool { return b.Stances().Save("stances", "b1") == nil })
+	testkit.Await(t, "the other leads", b.Leading)
+	testkit.Await(t, "it saves", func() bool { return b.Stances().Save("stances", "b1") == nil })
 	a.cut.Store(false)
 	close(h.on)
 	if err := <-saved; err == nil {
@@ -125,11 +126,11 @@ func TestFormerLeaderWritesNothing(t *testing.T) {
 	// Also where the Lease is removed, and with it what is known of former leaders, who leads can save.
 	leases := c.admin.CoordinationV1().Leases("lateen-system")
 	must(t, leases.Delete(t.Context(), "lateen-leader", metav1.DeleteOptions{}))
-	await(t, "somebody has a new Lease, and has renewed it", func() bool {
+	testkit.Await(t, "somebody has a new Lease, and has renewed it", func() bool {
 		l, err := leases.Get(t.Context(), "lateen-leader", metav1.GetOptions{})
 		return err == nil && l.Spec.RenewTime.After(l.Spec.AcquireTime.Time)
 	})
-	await(t, "one saves without the former Lease", func() bool {
+	testkit.Await(t, "one saves without the former Lease", func() bool {
 		for _, r := range []*replica{a, b} {
 			if r.Leading() && r.Stances().Save("stances", r.name+"3") == nil && load() == r.name+"3" {
 				return true

@@ -16,7 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // judge judges what an API server has: a RouteRule whose precedence is a text is bad, and any other one is in one of one proxies.
@@ -72,7 +74,7 @@ func withRules(t *testing.T) *cluster {
 	c := newCluster(t)
 	c.define(t)
 	c.server.Kubectl(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crds", "--all")
-	objects, err := dynamic.NewForConfig(configOf(t, c.server.Kubeconfig, nil))
+	objects, err := dynamic.NewForConfig(kubetest.Config(t, c.server.Kubeconfig, nil))
 	must(t, err)
 	version := schema.GroupVersionResource{Group: "config.istio.io", Version: "v1alpha2", Resource: "routerules"}
 	c.judge = &judge{t: t, rules: objects.Resource(version), seen: map[mesh.Ref]mesh.Judged{}}
@@ -118,14 +120,14 @@ func TestStatusIsWrittenOnce(t *testing.T) {
 		}
 		return true
 	}
-	await(t, "all have a status", written)
+	testkit.Await(t, "all have a status", written)
 	b := c.replica(t, "b", calm)
 	rests := c.judge.rests.Load()
-	await(t, "one that does not lead lets its judge rest", func() bool { return c.judge.rests.Load() > rests })
+	testkit.Await(t, "one that does not lead lets its judge rest", func() bool { return c.judge.rests.Load() > rests })
 	a.stop()
-	await(t, "the next one leads", b.Leading)
+	testkit.Await(t, "the next one leads", b.Leading)
 	c.rule(t, "last", "x")
-	await(t, "it writes", func() bool { return c.status(t, "last") == "1 False " })
+	testkit.Await(t, "it writes", func() bool { return c.status(t, "last") == "1 False " })
 	if n, m := a.states.Load(), b.states.Load(); n != many || m != 1 {
 		t.Errorf("%d objects: the first leader has written %d times, the next one %d", many+1, n, m)
 	}
@@ -150,9 +152,9 @@ func TestStatusOfWhatChangesMeanwhile(t *testing.T) {
 	<-h.came
 	c.rule(t, "one", "x")
 	close(h.on)
-	await(t, "it has the status of the change", func() bool { return c.status(t, "one") == "2 False " })
+	testkit.Await(t, "it has the status of the change", func() bool { return c.status(t, "one") == "2 False " })
 	c.rule(t, "one", "3")
-	await(t, "it is good again", func() bool { return c.status(t, "one") == "3 True 1 of 1" })
+	testkit.Await(t, "it is good again", func() bool { return c.status(t, "one") == "3 True 1 of 1" })
 	// A busy machine may hold the first writing for longer than one may take, which is told, and is no conflict.
 	for line := range strings.Lines(a.log.String()) {
 		if strings.Contains(line, "WARN") && !strings.Contains(line, "context deadline exceeded") {
@@ -171,7 +173,7 @@ func TestNoFightForAStatus(t *testing.T) {
 	c := withRules(t)
 	c.rule(t, "one", "1")
 	a := c.replica(t, "a", calm)
-	await(t, "it has a status", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
+	testkit.Await(t, "it has a status", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
 	before := a.states.Load()
 	pace := time.NewTicker(100 * time.Millisecond)
 	defer pace.Stop()
@@ -184,8 +186,8 @@ func TestNoFightForAStatus(t *testing.T) {
 		t.Errorf("in 12 s it is written %d times", n)
 	}
 	c.rule(t, "two", "1")
-	await(t, "another object has a status", func() bool { return c.status(t, "two") == "1 True 1 of 1" })
-	await(t, "it has its status again", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
+	testkit.Await(t, "another object has a status", func() bool { return c.status(t, "two") == "1 True 1 of 1" })
+	testkit.Await(t, "it has its status again", func() bool { return c.status(t, "one") == "1 True 1 of 1" })
 	if n := strings.Count(a.log.String(), "does not last"); n != 1 {
 		t.Errorf("it is told %d times:\n%s", n, a.log)
 	}
@@ -198,17 +200,17 @@ func TestKindWithoutStatus(t *testing.T) {
 	c.rule(t, "one", "1")
 	c.rule(t, "two", "2")
 	c.server.Kubectl(t, "", "patch", "crd", "routerules.config.istio.io", "--type=json", "-p", `[{"op": "remove", "path": "/spec/versions/0/subresources"}]`)
-	await(t, "it has none", func() bool {
+	testkit.Await(t, "it has none", func() bool {
 		_, err := c.judge.rules.Namespace("default").Patch(t.Context(), "one", "application/merge-patch+json", []byte("{}"), metav1.PatchOptions{}, "status")
 		return apierrors.IsNotFound(err) && !strings.Contains(c.server.Kubectl(t, "", "get", "--raw", "/apis/config.istio.io/v1alpha2"), "routerules/status")
 	})
 	const told = "lateen install mends that"
 	a := c.replica(t, "a", time.Second)
-	await(t, "it is told", func() bool { return strings.Contains(a.log.String(), told) })
+	testkit.Await(t, "it is told", func() bool { return strings.Contains(a.log.String(), told) })
 	c.rule(t, "three", "3")
-	await(t, "it is tried again", func() bool { return a.states.Load() > 1 })
+	testkit.Await(t, "it is tried again", func() bool { return a.states.Load() > 1 })
 	c.define(t)
-	await(t, "all have a status", func() bool {
+	testkit.Await(t, "all have a status", func() bool {
 		return c.status(t, "one") == "1 True 1 of 1" && c.status(t, "two") == "1 True 1 of 1" && c.status(t, "three") == "1 True 1 of 1"
 	})
 	if n := strings.Count(a.log.String(), told); n != 1 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // slowPlane is a control plane whose every revision is as far as a test says.
@@ -114,7 +115,7 @@ func TestPolicyChangesAreTold(t *testing.T) {
 		}
 	}
 
-	var out text
+	var out testkit.Output
 	release := make(chan bool)
 	f := follower{console: newConsole(Config{Stdout: &out, Stderr: &out}), inForce: func(ctx context.Context, _ int64) bool {
 		select {

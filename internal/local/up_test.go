@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/config"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/source/file"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 const patience = 30 * time.Second
@@ -34,8 +34,8 @@ type town struct {
 	config    Config
 	file      string
 	elsewhere string // address of something that runs without the mesh
-	out       *text
-	err       *text
+	out       *testkit.Output
+	err       *testkit.Output
 	stop      context.CancelFunc
 	done      chan error
 }
@@ -62,7 +62,7 @@ func newTown(t *testing.T, meshFile string) *town {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	w := &town{t: t, file: filepath.Join(dir, "mesh.yaml"), out: &text{}, err: &text{}}
+	w := &town{t: t, file: filepath.Join(dir, "mesh.yaml"), out: &testkit.Output{}, err: &testkit.Output{}}
 	w.elsewhere = elsewhere(t)
 	w.write(meshFile)
 	w.config = townConfig(dir)
@@ -172,7 +172,7 @@ func (w *town) await(what string, is func() bool) {
 	}
 }
 
-func (w *town) awaitText(in *text, want string) {
+func (w *town) awaitText(in *testkit.Output, want string) {
 	w.t.Helper()
 	w.await(strconv.Quote(want), func() bool { return strings.Contains(in.String(), want) })
 }
@@ -301,24 +301,6 @@ func survivors(mark string) []string {
 		}
 	}
 	return left
-}
-
-// text is a buffer for output that is read while it is written.
-type text struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *text) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(data)
-}
-
-func (b *text) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 // A control plane that cannot start since its root is lost says why once, and then only that it is so still.

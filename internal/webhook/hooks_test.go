@@ -16,7 +16,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lateen-mesh/lateen/internal/inject/policy"
 	"github.com/lateen-mesh/lateen/internal/kubetest"
@@ -38,18 +37,13 @@ type asking struct {
 func newAsking(t *testing.T) *asking {
 	t.Helper()
 	s := kubetest.StartOwn(t)
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
-	must(t, err)
-	config.QPS = -1
-	client, err := kubernetes.NewForConfig(config)
-	must(t, err)
-	around, err := owners.New(config, discard())
+	around, err := owners.New(kubetest.Config(t, s.Kubeconfig, nil), discard())
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = around.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	a := &asking{t: t, client: client, server: newServer(t, around, nil)}
+	a := &asking{t: t, client: kubetest.Clientset(t, s.Kubeconfig, nil), server: newServer(t, around, nil)}
 	web := httptest.NewUnstartedServer(a.server.Handler())
 	web.EnableHTTP2 = true
 	web.StartTLS()

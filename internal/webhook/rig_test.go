@@ -10,7 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"sync"
+	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -23,6 +23,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/owners"
 	"github.com/lateen-mesh/lateen/internal/serve"
 	"github.com/lateen-mesh/lateen/internal/source/kube"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 	"github.com/lateen-mesh/lateen/internal/webhook"
 )
 
@@ -49,27 +50,13 @@ func (a around) Around(_ context.Context, _ string, _ []metav1.OwnerReference, f
 
 var errAway = errors.New("the API server is away")
 
-// said is a log that tests read.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
 // lines returns the records whose message is one of those.
-func (s *said) lines(t testing.TB, message string) []map[string]any {
+func lines(t testing.TB, log *testkit.Output, message string) []map[string]any {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var all []map[string]any
-	for line := range bytes.Lines(s.text.Bytes()) {
+	for line := range strings.Lines(log.String()) {
 		record := map[string]any{}
-		must(t, json.Unmarshal(line, &record))
+		must(t, json.Unmarshal([]byte(line), &record))
 		if record["msg"] == message {
 			delete(record, "time")
 			all = append(all, record)

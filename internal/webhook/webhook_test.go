@@ -20,6 +20,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/inject/policy"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/owners"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 	"github.com/lateen-mesh/lateen/internal/webhook"
 )
 
@@ -72,11 +73,11 @@ func TestPods(t *testing.T) {
 // The log has a record for each pod, with the names that its values had in 2017.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	var log said
+	var log testkit.Output
 	s := newServer(t, around{says: owners.Around{NamespaceLabels: map[string]string{mesh.InjectionLabel: "enabled"}}}, &log)
 	ask(t, s, webhook.MutatePath, reviewOf("pods", podOf(t, nil, nil)))
 	ask(t, s, webhook.MutatePath, reviewOf("pods", podOf(t, map[string]any{"name": "alone", "annotations": map[string]any{mesh.InjectAnnotation: "no"}}, nil)))
-	got := append(log.lines(t, "sidecar injection policy for shop/web-"), log.lines(t, "skipping shop/alone due to policy check")...)
+	got := append(lines(t, &log, "sidecar injection policy for shop/web-"), lines(t, &log, "skipping shop/alone due to policy check")...)
 	want := []map[string]any{
 		{
 			"level": "INFO", "msg": "sidecar injection policy for shop/web-", "kind": "Pod", "namespace": "shop", "name": "web-", "namespacePolicy": "enabled",

@@ -20,7 +20,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lateen-mesh/lateen/internal/attest/kube"
 	"github.com/lateen-mesh/lateen/internal/identity"
@@ -34,17 +33,6 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// clientOf returns a client for whom a kubeconfig names.
-func clientOf(t testing.TB, kubeconfig string) *kubernetes.Clientset {
-	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	must(t, err)
-	config.QPS = -1
-	client, err := kubernetes.NewForConfig(config)
-	must(t, err)
-	return client
 }
 
 // rights are those that an attestor needs.
@@ -73,10 +61,10 @@ type cluster struct {
 
 func newCluster(t testing.TB, s *kubetest.Server, now func() time.Time) *cluster {
 	t.Helper()
-	c := &cluster{server: s, admin: clientOf(t, s.Kubeconfig), namespace: s.Namespace(t)}
+	c := &cluster{server: s, admin: kubetest.Clientset(t, s.Kubeconfig, nil), namespace: s.Namespace(t)}
 	name := "attestor-" + c.namespace // tests share the server
 	s.Kubectl(t, strings.ReplaceAll(rights, "NAME", name), "create", "-f", "-")
-	c.Attestor = kube.New(kube.Config{Client: clientOf(t, s.User(t, name)), TrustDomain: trustDomain, Now: now})
+	c.Attestor = kube.New(kube.Config{Client: kubetest.Clientset(t, s.User(t, name), nil), TrustDomain: trustDomain, Now: now})
 	return c
 }
 

@@ -18,7 +18,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/ca/catest"
@@ -79,24 +78,12 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	s := kubetest.StartOwn(t)
 	s.Kubectl(t, rights, "apply", "-f", "-")
-	return &cluster{server: s, admin: client(t, s.Kubeconfig, nil), plane: s.User(t, "plane")}
+	return &cluster{server: s, admin: kubetest.Clientset(t, s.Kubeconfig, nil), plane: s.User(t, "plane")}
 }
 
-// client returns a client whose requests go through what wrap makes; nil: as they are.
-func client(t *testing.T, kubeconfig string, wrap func(http.RoundTripper) http.RoundTripper) *kubernetes.Clientset {
-	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	must(t, err)
-	config.QPS = -1
-	if wrap != nil {
-		config.Wrap(wrap)
-	}
-	c, err := kubernetes.NewForConfig(config)
-	must(t, err)
-	return c
+func (c *cluster) storage(t *testing.T) *kube.Storage {
+	return kube.New(kubetest.Clientset(t, c.plane, nil))
 }
-
-func (c *cluster) storage(t *testing.T) *kube.Storage { return kube.New(client(t, c.plane, nil)) }
 
 // clear removes everything.
 func (c *cluster) clear(t *testing.T) {
@@ -215,7 +202,7 @@ func TestAnswersAreLost(t *testing.T) {
 	var lost atomic.Int32
 	lossy := func(every int32) *kube.Storage {
 		var n atomic.Int32
-		return kube.New(client(t, c.plane, func(r http.RoundTripper) http.RoundTripper {
+		return kube.New(kubetest.Clientset(t, c.plane, func(r http.RoundTripper) http.RoundTripper {
 			return losing{r, func(q *http.Request) bool {
 				if q.Method == http.MethodGet || n.Add(1)%every != 1%every {
 					return false
@@ -268,21 +255,23 @@ func (c *cluster) putRoot(t *testing.T, namespace string, root *identitytest.Aut
 	must(t, err)
 }
 
-// Nothing is made while Lateen's own namespace tells of a root of which nothing else is left.
+// Nothing is made while Lateen's own namespace, or that of the cluster, tells of a root of which nothing else is left.
 func TestProxiesTrustARoot(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	old := identitytest.New(t, catest.TrustDomain, time.Now())
-	c.putRoot(t, "lateen-system", old)
-	_, err := start(t, c.storage(t))
-	u, ok := errors.AsType[*ca.Unusable](err)
-	if !ok || !strings.Contains(u.Message, identity.Fingerprint(old.Cert)) || !strings.Contains(u.Hint(), "the ConfigMap lateen-root of namespace lateen-system") {
-		t.Fatalf("the error is %v", err)
+	for _, namespace := range []string{"lateen-system", "kube-system"} {
+		old := identitytest.New(t, catest.TrustDomain, time.Now())
+		c.putRoot(t, namespace, old)
+		_, err := start(t, c.storage(t))
+		u, ok := errors.AsType[*ca.Unusable](err)
+		if !ok || !strings.Contains(u.Message, identity.Fingerprint(old.Cert)) || !strings.Contains(u.Hint(), "the ConfigMap lateen-root of namespace "+namespace) {
+			t.Fatalf("%s: the error is %v", namespace, err)
+		}
+		if _, err := c.storage(t).Read(t.Context(), ca.RootPart); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a root was made: %v", namespace, err)
+		}
+		c.clear(t) // as the hint says
 	}
-	if _, err := c.storage(t).Read(t.Context(), ca.RootPart); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a root was made: %v", err)
-	}
-	c.clear(t) // as the hint says
 	open(t, c.storage(t))
 }
 

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/tools/clientcmd"
-
 	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/source/kube"
 )
@@ -17,15 +15,11 @@ import (
 // readings watches the ConfigMap lateen of a namespace, and returns what it says.
 func readings(t *testing.T, kubeconfig, namespace string) <-chan kube.SettingsReading {
 	t.Helper()
-	client, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
 	said, ended := make(chan kube.SettingsReading), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	go func() {
 		ended <- kube.WatchSettings(ctx, kube.Settings{
-			Client: client, Namespace: namespace, Name: "lateen", Key: "mesh", Log: slog.New(slog.DiscardHandler),
+			Client: kubetest.Config(t, kubeconfig, nil), Namespace: namespace, Name: "lateen", Key: "mesh", Log: slog.New(slog.DiscardHandler),
 			Sink: func(ctx context.Context, r kube.SettingsReading) error {
 				select {
 				case said <- r:
