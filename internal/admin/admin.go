@@ -170,7 +170,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve the API: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, socket, s.api(), s.config.Log) })
+	group.Go(func() error { return serve(ctx, socket, s.own(), s.config.Log) })
 	if s.config.Listener != nil {
 		group.Go(func() error { return serve(ctx, bounded(s.config.Listener), s.health(), s.config.Log) })
 	}

@@ -55,9 +55,18 @@ func (s *Server) api() http.Handler {
 	return mux
 }
 
-// reading returns the part of the API that changes nothing.
+// own returns the API beside the pages about the control plane, for who may see everything.
+func (s *Server) own() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.api())
+	s.open(mux)
+	s.pages(mux)
+	return mux
+}
+
+// reading returns the part of that that changes nothing.
 func (s *Server) reading() http.Handler {
-	all := s.api()
+	all := s.own()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -16,6 +16,13 @@ import (
 // guarded returns the pages for who knows the token: what people look at, profiles, and the reading part of the API.
 func (s *Server) guarded() http.Handler {
 	mux := http.NewServeMux()
+	s.pages(mux)
+	mux.Handle("/v1/", s.api())
+	return s.config.Gate.guard(mux)
+}
+
+// pages adds what people look at, and profiles.
+func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("/debug/{$}", s.page(s.debugIndex))
 	mux.HandleFunc("/debug/proxies", s.page(s.debugProxies))
 	mux.HandleFunc("/debug/problems", s.page(s.debugProblems))
@@ -25,8 +32,6 @@ func (s *Server) guarded() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	mux.Handle("/v1/", s.api())
-	return s.config.Gate.guard(mux)
 }
 
 // document is a page: a heading, a sentence, and links or a table.

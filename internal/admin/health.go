@@ -33,10 +33,7 @@ const page = `<!doctype html>
 // health returns what is served to everybody on the machine.
 func (s *Server) health() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /cache_stats", s.cacheStats)
+	s.open(mux)
 	guarded := s.guarded()
 	mux.Handle("/debug/", guarded)
 	mux.Handle("/v1/", guarded)
@@ -45,6 +42,14 @@ func (s *Server) health() http.Handler {
 		_, _ = io.WriteString(w, page) // who asked may have gone
 	})
 	return mux
+}
+
+// open adds what everybody on the machine may see.
+func (s *Server) open(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /cache_stats", s.cacheStats)
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {

@@ -182,6 +182,11 @@ func (c *Client) Explain(ctx context.Context, e Explain) (string, error) {
 	return string(text), err
 }
 
+// Page returns a page about the control plane itself: "/metrics", "/debug/snapshot". Where that refuses, the error says so beside its words.
+func (c *Client) Page(ctx context.Context, path string) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, path, nil)
+}
+
 // call sends a request with a JSON body, unless body is nil, and reads a JSON answer.
 func call[Answer any](ctx context.Context, c *Client, method, path string, body any) (Answer, error) {
 	var answer Answer
@@ -227,7 +232,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 		if refused.Message == "there is no "+method+" "+request.URL.Path {
 			refused.Hint = "the mesh was started by another version of lateen: end it, and start it with this one"
 		}
-		return nil, refused
+		return text, refused
 	}
 	return text, nil
 }

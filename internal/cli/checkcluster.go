@@ -24,6 +24,11 @@ func checked(ctx context.Context, m *meshFlags, pre bool, since time.Duration) (
 	if err != nil {
 		return "", checkup.Report{}, err
 	}
+	return checkedAt(ctx, t, since)
+}
+
+// checkedAt looks at a mesh, and says what it is called.
+func checkedAt(ctx context.Context, t target, since time.Duration) (string, checkup.Report, error) {
 	where := t.checked()
 	where.Since = since
 	if t.cluster == nil {

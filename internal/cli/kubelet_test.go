@@ -26,9 +26,10 @@ import (
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
-// kubelet stands for one that can do two things: hand on connections, and run a command in a pod. It speaks as kubelets do.
+// kubelet stands for one that can do three things: hand on connections, run a command in a pod, and return a log. It speaks as kubelets do.
 type kubelet struct {
-	target string // where the API's port of all pods leads
+	target string // where the API's port of all pods leads: an address, or the path of a Unix socket
+	log    string // of every container
 	// exec runs a command; nil: none can be run.
 	exec func(ctx context.Context, path string, command []string, out, errs io.Writer) error
 }
@@ -85,6 +86,8 @@ func (k kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		k.forward(w, r)
 	case strings.HasPrefix(r.URL.Path, "/exec/") && k.exec != nil:
 		k.run(w, r)
+	case strings.HasPrefix(r.URL.Path, "/containerLogs/") && k.log != "":
+		fmt.Fprintln(w, r.URL.Path+"\n"+k.log)
 	default:
 		http.NotFound(w, r)
 	}
@@ -135,7 +138,11 @@ func (k kubelet) join(ctx context.Context, data httpstream.Stream) error {
 	if port := data.Headers().Get(corev1.PortHeader); port != fmt.Sprint(mesh.APIPort) {
 		return fmt.Errorf("nobody listens on port %s", port)
 	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", k.target)
+	network := "tcp"
+	if strings.HasPrefix(k.target, "/") {
+		network = "unix"
+	}
+	c, err := new(net.Dialer).DialContext(ctx, network, k.target)
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func newRootCommand(kill <-chan struct{}) *cobra.Command {
 			newDiffCommand(m), newValidateCommand(validKinds()),
 		},
 		look: {
-			newCheckCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
+			newCheckCommand(m), newBugReportCommand(m), newProxiesCommand(m), newConfigCommand(m), newExplainCommand(m), newCACommand(m), newVersionCommand(),
 		},
 		cluster: {newInstallCommand(m), newUninstallCommand(m), newInjectCommand(m)},
 		parts:   {newServeCommand(m), newAgentCommand(), newCaptureCommand(), newGuardCommand(), newBookinfoCommand(), newReferenceCommand()},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/inject"
 	"github.com/lateen-mesh/lateen/internal/kubecheck"
+	"github.com/lateen-mesh/lateen/internal/kubeclient"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/owners"
 )
@@ -29,42 +31,50 @@ func (i *injecting) explain(cmd *cobra.Command) error {
 	if before, after, ok := strings.Cut(i.pod, "/"); ok {
 		namespace, name = before, after
 	}
-	objects, err := where.Dynamic()
+	explained, problems, err := whyInjected(cmd.Context(), where, namespace, name)
+	tell(cmd.ErrOrStderr(), problems)
 	if err != nil {
 		return err
 	}
-	pod, err := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(namespace).Get(cmd.Context(), name, metav1.GetOptions{})
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), explained)
+	return err
+}
+
+// whyInjected says why a pod of a cluster has a sidecar, or has none, and what is wrong with what is said about it.
+func whyInjected(ctx context.Context, where kubeclient.Cluster, namespace, name string) (string, []mesh.Problem, error) {
+	objects, err := where.Dynamic()
 	if err != nil {
-		return failed("`kubectl get pods -A` lists them; -n NAMESPACE says where", "%w", err)
+		return "", nil, err
+	}
+	pod, err := objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", nil, failed("`kubectl get pods -A` lists them; -n NAMESPACE says where", "%w", err)
 	}
 	around, err := owners.New(where.Config, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	said, err := around.Around(cmd.Context(), namespace, pod.GetOwnerReferences(), false)
+	said, err := around.Around(ctx, namespace, pod.GetOwnerReferences(), false)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	client, err := where.Typed()
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	c, problems, err := kubecheck.Policy(cmd.Context(), client)
+	c, problems, err := kubecheck.Policy(ctx, client)
 	if err != nil {
-		return failed("it takes the right to get this ConfigMap", "%w", err)
+		return "", nil, failed("it takes the right to get this ConfigMap", "%w", err)
 	}
-	tell(cmd.ErrOrStderr(), problems)
 	if mesh.HasErrors(problems) {
-		return failed("mend it: until then what was good last counts, and only the control plane knows that", "which pods get a sidecar cannot be read")
+		return "", problems, failed("mend it: until then what was good last counts, and only the control plane knows that", "which pods get a sidecar cannot be read")
 	}
 	pod.SetManagedFields(nil)
 	text, err := pod.MarshalJSON()
 	if err != nil {
-		return err
+		return "", problems, err
 	}
 	rules := inject.Rules{Config: c, NamespaceLabels: said.NamespaceLabels, Owner: said.Owner}
 	explained, more := inject.Explain(rules, text, namespace)
-	tell(cmd.ErrOrStderr(), more)
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), explained)
-	return err
+	return fmt.Sprint(explained), append(problems, more...), nil
 }

@@ -57,6 +57,47 @@ func Client(c kubeclient.Cluster, namespace string) (*api.Client, error) {
 	}), nil
 }
 
+// Replica returns a client for the one replica of a control plane that is in a pod.
+func Replica(c kubeclient.Cluster, namespace, pod string) (*api.Client, error) {
+	client, err := c.Typed()
+	if err != nil {
+		return nil, err
+	}
+	d := dialer{cluster: c, client: client}
+	return api.NewClientAt(api.Place{
+		Name:   "pod " + namespace + "/" + pod,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return d.dial(ctx, namespace, pod, mesh.APIPort) },
+		Advice: "to ask it takes the right to create pods/portforward there",
+		Slow:   slowness,
+	}), nil
+}
+
+// Get returns a page that a pod serves at a port, without TLS.
+func Get(ctx context.Context, c kubeclient.Cluster, namespace, pod string, port int, path string) ([]byte, error) {
+	client, err := c.Typed()
+	if err != nil {
+		return nil, err
+	}
+	d := dialer{cluster: c, client: client}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.dial(ctx, namespace, pod, port)
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return nil, fmt.Errorf("pod %s/%s, port %d: %w", namespace, pod, port, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxOutput))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("pod %s/%s answers %s with %s", namespace, pod, path, response.Status)
+	}
+	return text, err
+}
+
 // dialer makes connections into a cluster.
 type dialer struct {
 	cluster kubeclient.Cluster
