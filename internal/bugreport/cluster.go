@@ -85,6 +85,7 @@ func OfCluster(c Cluster, r *Redactor) ([]Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.System = c.Namespace
 	k := &collector{c, client, objects, r}
 	return []Source{
 		listed("versions and verdict", c.Common),
@@ -150,7 +151,7 @@ func (k *collector) system(ctx context.Context) ([]Part, error) {
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		folder := "system/" + pod.Name
-		parts = append(parts, k.logs(pod, folder, containersIn(mesh.SystemNamespace))...)
+		parts = append(parts, k.logs(pod, folder, k.redactor.containersIn(pod.Namespace))...)
 		switch {
 		case pod.Status.Phase != corev1.PodRunning:
 		case pod.Spec.ServiceAccountName == mesh.SystemName:
@@ -226,7 +227,7 @@ func (k *collector) pods(ctx context.Context) ([]Part, error) {
 		if err != nil {
 			continue // the first of its parts tells it
 		}
-		parts = append(parts, k.logs(pod, folder, containersIn(p.Namespace))...)
+		parts = append(parts, k.logs(pod, folder, k.redactor.containersIn(p.Namespace))...)
 		parts = append(parts, k.proxyParts(p, folder)...)
 	}
 	return parts, told

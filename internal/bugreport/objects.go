@@ -20,9 +20,9 @@ var annotations = []string{
 var configMaps = []string{mesh.SystemName, mesh.InjectConfigMap, mesh.RootConfigMap, "lateen-stances"}
 
 // containersIn returns the names of Lateen's own containers in a namespace. Of others it is shown that they are there.
-func containersIn(namespace any) []string {
+func (r *Redactor) containersIn(namespace any) []string {
 	own := []string{mesh.ProxyContainer, mesh.CaptureContainer}
-	if namespace == mesh.SystemNamespace {
+	if namespace == r.System {
 		own = append(own, mesh.SystemName)
 	}
 	return own
@@ -45,7 +45,7 @@ func (r *Redactor) Object(o map[string]any) map[string]any {
 	case kind == "ConfigMap":
 		documents(o["data"])
 	}
-	strip(o, containersIn(meta["namespace"]))
+	strip(o, r.containersIn(meta["namespace"]))
 	shown, _ := r.tree(o, false).(map[string]any)
 	return shown
 }

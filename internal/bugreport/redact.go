@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // NotShown stands in the place of what is left out.
@@ -17,6 +19,8 @@ const NotShown = "[redacted]"
 // URL, values in its query, and whatever a name such as "password" or "authorization" stands before, in the forms of YAML, JSON, logs,
 // headers and flags; also where all that is written in base64. And it goes by the very secrets that it is told.
 type Redactor struct {
+	// System is the namespace of the control plane: what its containers are told is shown.
+	System   string
 	literals []string
 	known    *strings.Replacer // of the literals
 }
@@ -26,7 +30,7 @@ const minLiteral = 8
 
 // NewRedactor returns one that knows these secrets. Of a text in PEM it is the lines of its keys.
 func NewRedactor(secrets ...[]byte) *Redactor {
-	r := &Redactor{}
+	r := &Redactor{System: mesh.SystemNamespace}
 	var pairs []string
 	for _, s := range secrets {
 		for _, l := range literals(string(s)) {

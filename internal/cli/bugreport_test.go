@@ -74,7 +74,7 @@ const plantedPod = `
 apiVersion: v1
 kind: Pod
 metadata:
-  name: reviews-v1-0
+  name: POD
   annotations: {sidecar.istio.io/status: injected-version-1, example.com/key: PLANTED-annotation}
 spec:
   nodeName: node-NS
@@ -107,26 +107,26 @@ func TestBugReportOfCluster(t *testing.T) {
 	runPod(t, server, node, podOf{namespace: namespace, name: "lateen-0", account: "lateen", container: "lateen"})
 	server.Kubectl(t, "", "label", "pod", "lateen-0", "-n", namespace, "app.kubernetes.io/part-of=lateen")
 	server.Kubectl(t, strings.ReplaceAll(plantedInCluster, "NS", namespace), "apply", "-n", namespace, "-f", "-")
-	app := "default" // as the control plane knows the proxy
-	server.Kubectl(t, strings.ReplaceAll(plantedPod, "NS", namespace), "apply", "-n", app, "-f", "-")
+	app, pod := "default", s.reviews.Name // as the control plane knows the proxy
+	server.Kubectl(t, strings.NewReplacer("NS", namespace, "POD", pod).Replace(plantedPod), "apply", "-n", app, "-f", "-")
 	said := `{"status":{"phase":"Running","containerStatuses":[` +
 		`{"name":"app","image":"a","imageID":"a","ready":true,"restartCount":1,"lastState":{"terminated":{"exitCode":1,"message":"PLANTED-last-words"}}},` +
 		`{"name":"lateen-proxy","image":"a","imageID":"a","ready":true,"restartCount":1}]}}`
-	server.Kubectl(t, "", "patch", "pod", "reviews-v1-0", "-n", app, "--subresource=status", "--type=merge", "-p", said)
+	server.Kubectl(t, "", "patch", "pod", pod, "-n", app, "--subresource=status", "--type=merge", "-p", said)
 	server.Kubectl(t, "", "patch", "pod", "lateen-0", "-n", namespace, "--subresource=status", "--type=merge", "-p",
 		`{"status":{"containerStatuses":[{"name":"lateen","image":"a","imageID":"a","ready":true,"restartCount":0}]}}`)
 
 	report := func(kubeconfig string) map[string]string {
 		t.Helper()
 		p := program{t, ""}
-		stdout, stderr, code := p.at("bug-report", "-c", kubeconfig, "-i", namespace, "--pod", app+"/reviews-v1-0", "--output", "-")
+		stdout, stderr, code := p.at("bug-report", "-c", kubeconfig, "-i", namespace, "--pod", app+"/"+pod, "--output", "-")
 		if code != 0 {
 			t.Fatalf("exit code %d: %s", code, stderr)
 		}
 		return unpacked(t, stdout)
 	}
 	files := report(server.Kubeconfig)
-	proxy := "pods/" + app + "/reviews-v1-0/"
+	proxy := "pods/" + app + "/" + pod + "/"
 	for file, want := range map[string]string{
 		"versions.json":                        `"cluster": "v1.`,
 		"check.json":                           `"verdict"`,
@@ -145,7 +145,7 @@ func TestBugReportOfCluster(t *testing.T) {
 		proxy + "identity.json":                "spiffe://",
 		proxy + "lateen-proxy.log":             "/" + mesh.ProxyContainer,
 		proxy + "lateen-proxy.previous.log":    "visible-log",
-		proxy + "inject-explain.txt":           "reviews-v1-0",
+		proxy + "inject-explain.txt":           pod,
 		"control-plane/lateen-0/problems.json": "problems",
 		"index.txt":                            "missing  " + proxy + "stats.txt: ",
 	} {
@@ -170,7 +170,7 @@ func TestBugReportOfCluster(t *testing.T) {
 	index := report(reader(t, server, namespace))["index.txt"]
 	for _, want := range []string{
 		`missing +system/pods.json: pods is forbidden: User "reader-`, `missing +objects/routerules.json: .* is forbidden`, `missing +control plane and ingress: pods is forbidden`,
-		`missing +pods/default/reviews-v1-0/pod.json: .* is forbidden`, `missing +pods/default/reviews-v1-0/inject-explain.txt: .* is forbidden`, `(ok|missing) +versions.json`,
+		`missing +pods/default/reviews-v1-[0-9]+/pod.json: .* is forbidden`, `missing +pods/default/reviews-v1-[0-9]+/inject-explain.txt: .* is forbidden`, `(ok|missing) +versions.json`,
 	} {
 		if !regexp.MustCompile(want).MatchString(index) {
 			t.Errorf("the index lacks %q:\n%s", want, index)

@@ -182,7 +182,11 @@ func (m *Mesh) launched(i *Instance) {
 	m.expected(i)
 	w := i.Workload
 	e := &events{ready: make(chan struct{})}
-	i.stop = m.run("envoy "+w.Name, agent.New(m.agentConfig(i, e)).Run)
+	beside := m.config.Agent
+	if beside == nil {
+		beside = func(c agent.Config) func(context.Context) error { return agent.New(c).Run }
+	}
+	i.stop = m.run("envoy "+w.Name, beside(m.agentConfig(i, e)))
 	select {
 	case <-e.ready:
 	case <-time.After(Patience):

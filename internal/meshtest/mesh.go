@@ -27,6 +27,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/local"
@@ -73,6 +75,11 @@ type Config struct {
 	network *netns.Network      // on which captured instances are
 	// Families are those of which captured instances and their services have addresses, the first one first; none: IPv4.
 	Families []netns.Family
+	// Agent returns what runs beside an instance's Envoy in the place of this version's agent, and writes [agent.Ready] to the
+	// configuration's Events; nil: this version's.
+	Agent func(agent.Config) (run func(context.Context) error)
+	// XDS are options of the control plane's servers for proxies and agents.
+	XDS []grpc.ServerOption
 	// Plain gives the instances no identity: their Envoys are told over plain xDS what to do.
 	Plain bool
 	// Serve runs a control plane on a state folder outside this process, which answers over mutual TLS at an address, and
@@ -126,6 +133,7 @@ func (m *Mesh) startPlaneAs(c serve.Config) {
 	} else {
 		c.StateDir, c.Namespace, c.Version, c.Log = m.Dir, Namespace, m.config.Version, m.log("serve")
 		c.PlainXDS, c.Secure, c.CertTTL = PlainXDS(m.t, m.Dir), m.listenSecure(), m.config.CertTTL
+		c.XDS = m.config.XDS
 		c.Push = push.Config{Grace: time.Second, Alter: m.config.Alter}
 		plane, err := serve.New(c)
 		if err != nil {

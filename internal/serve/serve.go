@@ -101,6 +101,7 @@ type Config struct {
 	Patience    time.Duration // how long sources may be silent before what is kept of them counts; 0: as package store says
 	Pause       time.Duration // between two steps of a security handover; 0: as package handover says
 	Push        push.Config
+	XDS         []grpc.ServerOption // further ones of the servers that proxies and agents reach, by which a test sees what these say
 	Log         *slog.Logger
 }
 
@@ -304,7 +305,7 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 	defer p.keep(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
 	if p.config.PlainXDS != nil {
-		serveXDS(ctx, group, p.config.PlainXDS, xds.NewServer(p.engine.Open, ctx.Done(), 0))
+		serveXDS(ctx, group, p.config.PlainXDS, xds.NewServer(p.engine.Open, ctx.Done(), 0, p.config.XDS...))
 	}
 	if p.ca != nil {
 		// A stream that begins with a certificate that was renewed in time, at half of its life, ends before that does. One that
@@ -318,8 +319,9 @@ func (p *Plane) Run(ctx context.Context) (err error) {
 		} else if err := door.Replicas().Close(); err != nil { // there are no others: who says so is refused
 			return err
 		}
-		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead),
-			grpc.WriteBufferSize(writeTogether), grpc.ConnectionTimeout(ca.HandshakeBound))
+		server := xds.NewServer(p.engine.Open, ctx.Done(), p.config.CertTTL/2, append([]grpc.ServerOption{
+			grpc.Creds(door.Credentials()), grpc.ReadBufferSize(readAhead), grpc.WriteBufferSize(writeTogether), grpc.ConnectionTimeout(ca.HandshakeBound),
+		}, p.config.XDS...)...)
 		certificates.Register(server)
 		serveXDS(ctx, group, door.Listen(p.config.Secure), server)
 		group.Go(func() error { return p.ca.Run(ctx) })

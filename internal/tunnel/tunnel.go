@@ -214,6 +214,9 @@ func open(connection httpstream.Connection, port int) (net.Conn, error) {
 			err = errors.New(strings.TrimSpace(string(text)))
 		}
 		c.wrong <- err
+		if err != nil {
+			_ = connection.Close() // who waits for bytes is told
+		}
 	}()
 	return c, nil
 }
