@@ -25,18 +25,46 @@ lateen() {
 }
 `
 
-// The commands that the guide shows work, one after the other, in a namespace of their own.
+// guides are those with commands for a cluster, in the order in which they are read. After one, something is as it says.
+var guides = []struct {
+	file   string
+	blocks int // at least
+	after  func(*space)
+}{
+	{"kubernetes.md", 4, func(s *space) {
+		s.apply(s.inject(strings.ReplaceAll(clientPod, "NAME", "client")))
+		s.ready("client")
+		if seen := s.stars("", 10); len(seen) != 1 || seen["red"] == 0 {
+			s.t.Errorf("the pages show %v, want red stars: the guide's rule is applied", seen)
+		}
+	}},
+	{"kubernetes-operating.md", 8, func(s *space) { s.lateens(2) }},
+}
+
+// The commands that the guides show work, one after the other, in a namespace of their own.
 func TestGuide(t *testing.T) {
 	needMesh(t)
-	text, err := os.ReadFile(repository("docs/guide/kubernetes.md"))
-	if err != nil {
-		t.Fatal(err)
+	for _, g := range guides {
+		t.Run(strings.TrimSuffix(g.file, ".md"), func(t *testing.T) {
+			text, err := os.ReadFile(repository("docs/guide", g.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := clusterBlock.FindAllStringSubmatch(string(text), -1)
+			if len(blocks) < g.blocks {
+				t.Fatalf("the guide has %d blocks to run, want at least %d", len(blocks), g.blocks)
+			}
+			s := newSpace(t)
+			s.follow(blocks)
+			g.after(s)
+		})
 	}
-	blocks := clusterBlock.FindAllStringSubmatch(string(text), -1)
-	if len(blocks) < 4 {
-		t.Fatalf("the guide has %d blocks to run, want at least 4", len(blocks))
-	}
-	s := newSpace(t)
+}
+
+// follow runs the commands of a guide.
+func (s *space) follow(blocks [][]string) {
+	t := s.t
+	t.Helper()
 	dir := t.TempDir()
 	for _, shared := range []string{"deploy", "samples"} {
 		from, err := filepath.Abs(repository(shared))
@@ -67,10 +95,5 @@ func TestGuide(t *testing.T) {
 		}
 		t.Logf("%s\n%s", b[1], out)
 		s.allRolledOut()
-	}
-	s.apply(s.inject(strings.ReplaceAll(clientPod, "NAME", "client")))
-	s.ready("client")
-	if seen := s.stars("", 10); len(seen) != 1 || seen["red"] == 0 {
-		t.Errorf("the pages show %v, want red stars: the guide's rule is applied", seen)
 	}
 }

@@ -1,0 +1,100 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// plantedPods have recognisable secrets where a pod can hold one, and one that is said.
+const plantedPods = `
+{apiVersion: v1, kind: Secret, metadata: {name: planted}, stringData: {key: PLANTED-secret}}
+---
+apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: planted}
+spec: {destination: {name: client}, appendHeaders: {authorization: "Bearer PLANTED-header"}}
+`
+
+// A report of a real cluster has what it is for, of all replicas and of a pod that is named, and no secret.
+func TestBugReport(t *testing.T) {
+	s := injectedSpace(t)
+	planted := strings.NewReplacer("labels:", "annotations: {example.com/planted: PLANTED-annotation}, labels:", "    args:", "    env: [{name: DB, value: PLANTED-environment}]\n    args:",
+		"NAME", "client").Replace(clientPod)
+	s.apply(planted + "\n---\n" + plantedPods)
+	s.ready("client")
+	key, err := base64.StdEncoding.DecodeString((&space{t, "lateen-system"}).kubectl("get", "secret", "lateen-ca", "-o", `jsonpath={.data.ca-key\.pem}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "report.tar.gz")
+	s.program("bug-report", "--pod", s.name+"/client", "--output", file)
+	files := archived(t, file)
+	pod := "pods/" + s.name + "/client/"
+	want := map[string]string{
+		"versions.json": `"cluster": "v1.`, "check.json": `"verdict"`, "system/deployments.json": `"lateen-ingress"`, "cluster/mutatingwebhooks.json": "caBundle",
+		"objects/routerules.json": `"planted"`, pod + "config.json": `"state": "same"`, pod + "stats.txt": "envoy_server_live", pod + "agent-metrics.txt": "lateen_agent_ready 1",
+		pod + "identity.json": "spiffe://cluster.local/ns/" + s.name, pod + "inject-explain.txt": "has a sidecar", pod + "lateen-proxy.log": "info: ",
+	}
+	replicas := strings.Fields((&space{t, "lateen-system"}).kubectl("get", "pods", "-l", "app.kubernetes.io/name=lateen", "-o", "jsonpath={.items[*].metadata.name}"))
+	for _, name := range replicas {
+		want["control-plane/"+name+"/metrics.txt"] = "lateen_ready 1"
+		want["control-plane/"+name+"/debug/snapshot.html"] = "What is known"
+		want["system/"+name+"/lateen.log"] = "info: "
+	}
+	for name, text := range want {
+		if !strings.Contains(files[name], text) {
+			t.Errorf("%s lacks %q: %.200q", name, text, files[name])
+		}
+	}
+	lines := strings.Split(string(key), "\n")
+	for name, text := range files {
+		for _, secret := range []string{"PLANTED", "UExBTlRFR", "BMQU5URU", "QTEFOVEVE", lines[1]} { // the word in base64, too
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds %q", name, secret)
+			}
+		}
+	}
+	if strings.Contains(files["index.txt"], "missing ") {
+		t.Errorf("an administrator lacks something:\n%s", files["index.txt"])
+	}
+}
+
+// archived returns the files of an archive, by their names below its folder.
+func archived(t *testing.T, file string) map[string]string {
+	t.Helper()
+	packed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for r := tar.NewReader(z); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name, _ := strings.Cut(path.Clean(header.Name), "/")
+		all[name] = string(text)
+	}
+}
