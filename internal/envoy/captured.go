@@ -2,18 +2,15 @@ package envoy
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -38,14 +35,7 @@ const (
 	// clusterState is where Envoy looks for the name of the cluster to which a connection's bytes go.
 	clusterState = "envoy.tcp_proxy.cluster"
 
-	// bytesChain begins the names of the filter chains for bytes; a network follows.
-	bytesChain = "bytes "
-
-	// othersChain is that of bytes to whom the mesh does not know, where they do not pass.
-	othersChain = bytesChain + "others"
-
-	originalDst   = "envoy.filters.listener.original_dst"
-	httpInspector = "envoy.filters.listener.http_inspector"
+	originalDst = "envoy.filters.listener.original_dst"
 )
 
 // requestProtocols are the words of the inspector for what it has found to be requests.
@@ -59,6 +49,12 @@ func buildCaptured(p plan.Plan) (string, proto.Message, error) {
 	switch p := p.(type) {
 	case plan.CapturedOutbound:
 		msg, err := capturedOutbound(p)
+		return p.Name, msg, err
+	case plan.Inspected:
+		msg, err := inspected(p)
+		return p.Name, msg, err
+	case plan.InspectCluster:
+		msg, err := inspectCluster(p)
 		return p.Name, msg, err
 	case plan.CapturedInbound:
 		msg, err := capturedInbound(p)
@@ -89,107 +85,6 @@ func scope(p plan.Scope) *routev3.ScopedRouteConfiguration {
 	}
 }
 
-// capturedOutbound has a filter chain for each network, so that one that comes leaves the connections of others alone.
-func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
-	l := listener(p.Name, address(p.Addresses[0], p.Port), corev3.TrafficDirection_OUTBOUND)
-	l.AdditionalAddresses = furtherListeners(p.Addresses[1:], p.Port)
-	l.FilterChains = nil
-	for _, port := range capturePorts {
-		l.FilterChains = append(l.FilterChains, closed(port))
-	}
-	requests, err := capturedRequests(p)
-	if err != nil {
-		return nil, err
-	}
-	bytes, err := capturedBytes(p)
-	if err != nil {
-		return nil, err
-	}
-	if l.FilterChains, err = networkChains(l.FilterChains, p, 0, requests, bytes); err != nil {
-		return nil, err
-	}
-	if p.Others == "" {
-		l.DefaultFilterChain, err = passedOn(p)
-	} else {
-		l.FilterChains, err = knownOnly(l.FilterChains, p, requests, bytes)
-		l.DefaultFilterChain = &listenerv3.FilterChain{Name: othersChain} // it ends connections at once
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, way := range p.Outside {
-		// Envoy looks at ports first, so what holds for the networks is said for this port as well.
-		if l.FilterChains, err = networkChains(l.FilterChains, p, way.Port, requests, bytes); err != nil {
-			return nil, err
-		}
-		filters, err := outsideRequests(p, way.Routes)
-		if err != nil {
-			return nil, err
-		}
-		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
-			Name: fmt.Sprintf("outside %d", way.Port), Filters: filters,
-			FilterChainMatch: &listenerv3.FilterChainMatch{
-				DestinationPort: portValue(way.Port), TransportProtocol: "raw_buffer", ApplicationProtocols: requestProtocols,
-			},
-		})
-	}
-	if !p.NoLog {
-		log, err := outboundLog(p)
-		if err != nil {
-			return nil, err
-		}
-		l.AccessLog = []*accesslogv3.AccessLog{log}
-	}
-	for _, filter := range []struct {
-		name   string
-		config proto.Message
-	}{{originalDst, &originaldstv3.OriginalDst{}}, {httpInspector, &httpinspectorv3.HttpInspector{}}} {
-		config, err := pack(filter.config)
-		if err != nil {
-			return nil, err
-		}
-		l.ListenerFilters = append(l.ListenerFilters, &listenerv3.ListenerFilter{
-			Name: filter.name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: config},
-		})
-	}
-	l.ListenerFiltersTimeout, l.ContinueOnListenerFiltersTimeout = durationpb.New(byteWait), true
-	return l, nil
-}
-
-// networkChains adds the chains for the networks of the mesh, of connections to one port or, with 0, to all.
-func networkChains(chains []*listenerv3.FilterChain, p plan.CapturedOutbound, port int, requests, bytes []*listenerv3.Filter) ([]*listenerv3.FilterChain, error) {
-	chains, err := addChains(chains, "requests ", p.Requests, port, requests, requestProtocols)
-	if err != nil {
-		return nil, err
-	}
-	return addChains(chains, bytesChain, p.Bytes, port, bytes, nil)
-}
-
-// addChains adds a chain for each network, of connections to one port or, with 0, to all. Its name begins as told.
-func addChains(chains []*listenerv3.FilterChain, name string, networks []string, port int, filters []*listenerv3.Filter, protocols []string) ([]*listenerv3.FilterChain, error) {
-	for _, network := range networks {
-		chain, err := networksChain(name+network, []string{network}, port, filters, protocols)
-		if err != nil {
-			return nil, err
-		}
-		chains = append(chains, chain)
-	}
-	return chains, nil
-}
-
-// networksChain is one chain for several networks.
-func networksChain(name string, networks []string, port int, filters []*listenerv3.Filter, protocols []string) (*listenerv3.FilterChain, error) {
-	match, err := matchNetworks(networks)
-	if err != nil {
-		return nil, err
-	}
-	if port != 0 {
-		name, match.DestinationPort = fmt.Sprintf("%s:%d", name, port), portValue(port)
-	}
-	match.ApplicationProtocols = protocols
-	return &listenerv3.FilterChain{Name: name, Filters: filters, FilterChainMatch: match}, nil
-}
-
 // closed ends connections to a port at once.
 func closed(port int) *listenerv3.FilterChain {
 	return &listenerv3.FilterChain{
@@ -202,32 +97,16 @@ func portValue(port int) *wrapperspb.UInt32Value {
 	return wrapperspb.UInt32(uint32(port)) //nolint:gosec // ports are checked where they enter the mesh
 }
 
-// matchNetworks matches connections that were going to one of the networks. All say what carries them, which is always the same: Envoy
-// looks no further when it has found one chain that does.
-func matchNetworks(texts []string) (*listenerv3.FilterChainMatch, error) {
-	match := &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"}
-	for _, text := range texts {
-		network, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, err
-		}
-		match.PrefixRanges = append(match.PrefixRanges, &corev3.CidrRange{
-			AddressPrefix: network.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(network.Bits())), //nolint:gosec // 0 to 128
-		})
-	}
-	return match, nil
-}
-
 // capturedRequests steers requests by the routes of the scope that their address has.
-func capturedRequests(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
-	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+func capturedRequests(p plan.CapturedWays) ([]*listenerv3.Filter, error) {
+	hcm, err := callerSide(steeredName, p.Workload, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
 	hcm.StreamIdleTimeout = duration(p.WaitTimeout)
 	hcm.HttpProtocolOptions = oldHTTP()
 	hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
-		Name: p.Name, RdsConfigSource: ads(),
+		Name: steeredName, RdsConfigSource: ads(),
 		ScopeKeyBuilder: &hcmv3.ScopedRoutes_ScopeKeyBuilder{Fragments: []*hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder{{
 			Type: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_{
 				HeaderValueExtractor: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
@@ -276,49 +155,30 @@ func oldHTTP() *corev3.Http1ProtocolOptions {
 }
 
 // capturedBytes hands bytes to the cluster for the address that they were going to, which is asked for when it is not there.
-func capturedBytes(p plan.CapturedOutbound) ([]*listenerv3.Filter, error) {
+func capturedBytes(p plan.CapturedWays) ([]*listenerv3.Filter, error) {
 	state, err := setState([]stateValue{{clusterState, clusterState, p.Dialled + dialledValue}}, nil)
 	if err != nil {
 		return nil, err
 	}
-	proxy := outboundBytes(p)
+	proxy := outboundBytes(p.Idle, p.Dialled) // which is no cluster: each connection says its own
 	proxy.OnDemand = &tcpproxyv3.TcpProxy_OnDemand{OdcdsConfig: ads(), Timeout: duration(p.WaitTimeout)}
 	config, err := pack(proxy)
 	return []*listenerv3.Filter{state, {Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}}, err
 }
 
 // passedOn takes connections of which the mesh knows nothing.
-func passedOn(p plan.CapturedOutbound) (*listenerv3.FilterChain, error) {
-	config, err := pack(outboundBytes(p))
-	return &listenerv3.FilterChain{Name: p.Passthrough, Filters: []*listenerv3.Filter{
+func passedOn(idle mesh.Duration, cluster string) (*listenerv3.FilterChain, error) {
+	config, err := pack(outboundBytes(idle, cluster))
+	return &listenerv3.FilterChain{Name: othersChain, Filters: []*listenerv3.Filter{
 		{Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}},
 	}}, err
 }
 
-func outboundBytes(p plan.CapturedOutbound) *tcpproxyv3.TcpProxy {
+func outboundBytes(idle mesh.Duration, cluster string) *tcpproxyv3.TcpProxy {
 	return &tcpproxyv3.TcpProxy{
-		StatPrefix: p.Name, IdleTimeout: duration(p.Idle), MaxConnectAttempts: wrapperspb.UInt32(connectAttempts),
-		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: p.Passthrough},
+		StatPrefix: steeredName, IdleTimeout: duration(idle), MaxConnectAttempts: wrapperspb.UInt32(connectAttempts),
+		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
 	}
-}
-
-// outboundLog is one for the bytes of all filter chains. Only those of the mesh, and of networks that are named, have a cluster that says
-// whose they are.
-func outboundLog(p plan.CapturedOutbound) (*accesslogv3.AccessLog, error) {
-	rest := p.Passthrough
-	if p.Others != "" {
-		rest = othersChain
-	}
-	unknown := "xds.filter_chain_name == '" + rest + "'"
-	return connectionLog(logFormat{
-		"source":      p.Workload,
-		"destination": "%CEL(" + unknown + " ? destination.address : xds.cluster_metadata.filter_metadata['lateen']['host'])%",
-		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
-		"peer":        "%UPSTREAM_PEER_URI_SAN%",
-		"tls":         "%UPSTREAM_TLS_VERSION%",
-		"rule":        "%METADATA(UPSTREAM_HOST:lateen:rule)%",
-		"details":     "%RESPONSE_CODE_DETAILS%",
-	}, unknown+" || xds.filter_chain_name.startsWith('"+bytesChain+"')")
 }
 
 // capturedInbound hands connections to the listeners of their ports, and passes the others on.

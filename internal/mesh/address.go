@@ -202,6 +202,9 @@ func (d *Draft) setRanges(more map[string]int) {
 		return
 	}
 	next.Networks = slices.Sorted(maps.Keys(next.uses))
-	d.changed[Key{Kind: KindRanges}] = next
-	d.quiet = before != nil && slices.Equal(before.Networks, next.Networks)
+	k := Key{Kind: KindRanges}
+	d.changed[k] = next
+	if before != nil && slices.Equal(before.Networks, next.Networks) {
+		d.quiet = append(d.quiet, k)
+	}
 }

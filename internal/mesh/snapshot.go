@@ -30,6 +30,8 @@ const (
 
 	KindServiceAddresses Kind = "service-addresses" // which addresses services have: likewise
 
+	KindSpoken Kind = "spoken" // what services speak on their own addresses, by the number of the port: likewise
+
 	KindOutside Kind = "outside" // egress rules for requests to a port, "80"; "" for which ports these are: likewise
 )
 
@@ -45,7 +47,8 @@ func (k Key) String() string { return string(k.Kind) + " " + k.Name }
 
 // Follows tells whether the part says nothing of its own: it follows from others.
 func (k Key) Follows() bool {
-	return k.Kind == KindAddress || k.Kind == KindRanges || k.Kind == KindServiceAddresses || k.Kind == KindOutside
+	return k.Kind == KindAddress || k.Kind == KindRanges || k.Kind == KindServiceAddresses || k.Kind == KindSpoken ||
+		k.Kind == KindOutside
 }
 
 // Compare orders keys.
@@ -180,7 +183,7 @@ func part[T any](s *Snapshot, k Key) *T {
 type Draft struct {
 	base    *Snapshot
 	changed map[Key]any // nil value: removed
-	quiet   bool        // the networks of the mesh are counted anew, and are the same
+	quiet   []Key       // of parts that are counted anew, and say the same
 }
 
 // Edit starts the next snapshot.
@@ -239,6 +242,7 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 		return d.base, nil
 	}
 	d.indexAddresses()
+	d.indexSpoken()
 	d.indexOutside()
 	next := &Snapshot{revision: d.base.revision + 1, realm: d.base.realm, shards: d.base.shards}
 	own := map[int]bool{}
@@ -257,9 +261,7 @@ func (d *Draft) Done() (*Snapshot, []Key) {
 		}
 	}
 	keys := slices.Collect(maps.Keys(d.changed))
-	if d.quiet {
-		keys = slices.DeleteFunc(keys, func(k Key) bool { return k.Kind == KindRanges })
-	}
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return slices.Contains(d.quiet, k) })
 	if slices.ContainsFunc(keys, func(k Key) bool { return k.Kind == KindService && d.base.Has(k) != next.Has(k) }) {
 		keys = append(keys, Key{Kind: KindServices})
 	}

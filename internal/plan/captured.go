@@ -10,21 +10,49 @@ import (
 	"github.com/lateen-mesh/lateen/internal/view"
 )
 
-// CapturedOutbound takes every connection that a captured workload makes, told apart by where it was going to.
+// CapturedOutbound takes every connection that a captured workload makes, and tells them apart by where they were going to, waiting for
+// nothing that the workload may say. That is enough where all services speak the same on a port, and for pods. What else may carry
+// requests goes by way of [Inspected].
 type CapturedOutbound struct {
+	CapturedWays
+	Addresses   []string   `json:"addresses"` // that it listens on
+	Port        int        `json:"port"`
+	Requests    []int      `json:"requests,omitempty"` // ports of Services: what goes there are requests
+	Bytes       []int      `json:"bytes,omitempty"`    // ports of Services: what goes there are bytes
+	Mesh        []string   `json:"mesh"`               // other networks: all that goes there are bytes
+	Named       []NamedWay `json:"named,omitempty"`    // networks outside the mesh: likewise; sorted by port
+	Outside     []int      `json:"outside,omitempty"`  // ports outside the mesh: what goes there is inspected
+	Inspect     string     `json:"inspect"`            // cluster for what is inspected
+	Passthrough string     `json:"passthrough"`        // cluster for everything else. "": that is inspected too
+}
+
+// Inspected takes connections that the [CapturedOutbound] cannot tell by their addresses, inside the proxy: it waits for what they begin with.
+type Inspected struct {
+	CapturedWays
+	Socket      string       `json:"socket"` // that it listens on, in the proxy's folder
+	Outside     []OutsideWay `json:"outside,omitempty"`
+	Passthrough string       `json:"passthrough"`      // cluster for everything else
+	Others      string       `json:"others,omitempty"` // routes, by what they say in Host, of requests to others, whose bytes are not taken then. "": all of that passes
+}
+
+// InspectCluster leads to the [Inspected], which is told from where and to where each connection was going.
+type InspectCluster struct {
+	Name   string `json:"name"`
+	Socket string `json:"socket"`
+}
+
+// inspectSocket is a socket since Envoy's own listeners without one lose what was written last when they close a connection.
+const inspectSocket = "inspect.sock"
+
+// CapturedWays are those of captured connections to services: of requests by the routes of the scope that their address has, of bytes to a
+// cluster for their address, which is asked for.
+type CapturedWays struct {
 	Name        string        `json:"name"`
 	Workload    string        `json:"workload"`
-	Addresses   []string      `json:"addresses"` // that it listens on
-	Port        int           `json:"port"`
-	Requests    []string      `json:"requests"` // networks: requests to an address there are steered by the routes of its scope
-	Bytes       []string      `json:"bytes"`    // networks: other connections go to a cluster for their address, which is asked for
-	Dialled     string        `json:"dialled"`  // begins the name of that cluster; the address follows, port included
-	Outside     []OutsideWay  `json:"outside,omitempty"`
-	Passthrough string        `json:"passthrough"`      // cluster for everything else
-	Others      string        `json:"others,omitempty"` // routes, by what they say in Host, of requests to others, whose bytes are not taken then. "": all of that passes
-	Named       []NamedWay    `json:"named,omitempty"`  // with Others, sorted by port
-	WaitTimeout mesh.Duration `json:"waitTimeout"`      // for routes or a cluster that must be asked for
-	Idle        mesh.Duration `json:"idle"`             // of bytes: without one in either direction
+	Services    []string      `json:"services"`    // networks
+	Dialled     string        `json:"dialled"`     // begins the name of the cluster for an address; the address follows, port included
+	WaitTimeout mesh.Duration `json:"waitTimeout"` // for routes or a cluster that must be asked for
+	Idle        mesh.Duration `json:"idle"`        // of bytes: without one in either direction
 	NoLog       bool          `json:"noLog,omitempty"`
 }
 
@@ -34,7 +62,7 @@ type OutsideWay struct {
 	Routes string `json:"routes"`
 }
 
-// NamedWay says which networks outside the mesh take what comes to a port: that goes like Bytes.
+// NamedWay says which networks outside the mesh take what comes to a port.
 type NamedWay struct {
 	Port     int      `json:"port"`
 	Networks []string `json:"networks"` // sorted
@@ -104,6 +132,12 @@ func ofFamilies(families []view.Family, v4, v6 string) []string {
 // Needs returns nothing: routes and clusters are asked for.
 func (CapturedOutbound) Needs() []mesh.Subset { return nil }
 
+// Needs returns nothing, likewise.
+func (Inspected) Needs() []mesh.Subset { return nil }
+
+// Needs returns nothing: it leads to a listener of the same proxy.
+func (InspectCluster) Needs() []mesh.Subset { return nil }
+
 // Needs returns nothing: the routes are asked for by name.
 func (Scope) Needs() []mesh.Subset { return nil }
 
@@ -114,20 +148,26 @@ func (OriginalCluster) Needs() []mesh.Subset { return nil }
 func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
-	services := networks(v.Services)
 	p := CapturedOutbound{
-		Name: v.Name, Workload: v.Workload, Addresses: anyAddress(v.Families), Port: mesh.OutboundPort, Requests: services, Dialled: view.DialledPrefix,
-		Passthrough: view.Passthrough,
-		WaitTimeout: firstRequestTimeout, Idle: idleTimeout, NoLog: v.NoLog,
+		CapturedWays: capturedWays(v.Name, v.Workload, v.Services, v.NoLog), Addresses: anyAddress(v.Families), Port: mesh.OutboundPort,
+		Requests: v.Requests, Bytes: v.Bytes, Inspect: view.Inspect, Passthrough: view.Passthrough,
 	}
-	p.Bytes = append(p.Bytes, services...)
 	for _, network := range networks(v.Mesh) {
-		if !withinNetworks(network, services) {
-			p.Bytes = append(p.Bytes, network)
+		if !withinNetworks(network, p.Services) {
+			p.Mesh = append(p.Mesh, network)
 		}
 	}
 	if v.OnlyKnown {
-		p.Others, p.Named = view.OutboundRoutes, namedWays(v.Named, p.Bytes)
+		p.Passthrough, p.Named = "", namedWays(v.Named, slices.Concat(p.Services, p.Mesh))
+	}
+	p.Outside = slices.DeleteFunc(slices.Clone(v.Outside), isCapturePort)
+	return p
+}
+
+func inspected(v view.Inspected) Inspected {
+	p := Inspected{CapturedWays: capturedWays(v.Name, v.Workload, v.Services, v.NoLog), Socket: inspectSocket, Passthrough: view.Passthrough}
+	if v.OnlyKnown {
+		p.Others = view.OutboundRoutes
 	}
 	for _, port := range v.Outside {
 		if !isCapturePort(port) {
@@ -135,6 +175,13 @@ func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 		}
 	}
 	return p
+}
+
+func capturedWays(name, workload string, services []string, noLog bool) CapturedWays {
+	return CapturedWays{
+		Name: name, Workload: workload, Services: networks(services), Dialled: view.DialledPrefix, WaitTimeout: firstRequestTimeout,
+		Idle: idleTimeout, NoLog: noLog,
+	}
 }
 
 // isCapturePort tells whether a port is the proxy's own, to which nothing goes that is captured.

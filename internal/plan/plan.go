@@ -18,7 +18,7 @@ import (
 // Plan is one of the types of this package: [Cluster], [Endpoints], [VirtualHost], [LocalRoutes], [LocalBytes],
 // [Target], [CallRoutes], [Listing],
 // [OnDemandRoutes], [Door], [InboundCluster], [InnerCluster], one of captured workloads ([Scope], [OriginalCluster],
-// [DialledEndpoints], [OutsideRoutes]) or one of the listeners.
+// [InspectCluster], [DialledEndpoints], [OutsideRoutes]) or one of the listeners.
 type Plan interface {
 	// Needs lists the subsets that must be ready at a proxy before it may be told this plan, sorted, without repetition.
 	Needs() []mesh.Subset
@@ -37,8 +37,8 @@ func Of(v view.View) Plan {
 		return localRoutes(v)
 	case view.LocalBytes:
 		return localBytes(v)
-	case view.CapturedOutbound, view.CapturedInbound, view.OriginalCluster, view.Scope, view.DialledCluster, view.DialledEndpoints,
-		view.OutsideRoutes:
+	case view.CapturedOutbound, view.Inspected, view.InspectCluster, view.CapturedInbound, view.OriginalCluster, view.Scope,
+		view.DialledCluster, view.DialledEndpoints, view.OutsideRoutes:
 		return captured(v)
 	case view.Target:
 		return target(v)
@@ -84,6 +84,10 @@ func captured(v view.View) Plan {
 	switch v := v.(type) {
 	case view.CapturedOutbound:
 		return capturedOutbound(v)
+	case view.Inspected:
+		return inspected(v)
+	case view.InspectCluster:
+		return InspectCluster{Name: v.Name, Socket: inspectSocket}
 	case view.CapturedInbound:
 		return capturedInbound(v)
 	case view.OriginalCluster:

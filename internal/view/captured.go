@@ -16,10 +16,27 @@ type CapturedOutbound struct {
 	Families  []Family `json:"families"`            // of the workload's addresses
 	Services  []string `json:"services"`            // networks in which services have their addresses, and nobody else has
 	Mesh      []string `json:"mesh"`                // networks in which endpoints and workloads are
+	Requests  []int    `json:"requests,omitempty"`  // ports on which all services take requests, sorted
+	Bytes     []int    `json:"bytes,omitempty"`     // and those on which none does
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass
 	Named     []Named  `json:"named,omitempty"`     // with OnlyKnown, the narrowest first
 	Outside   []int    `json:"outside,omitempty"`   // without it: ports for which there are [OutsideRoutes]
 	NoLog     bool     `json:"noLog,omitempty"`
+}
+
+// Inspected takes those connections of a captured workload of which nobody has said whether they carry requests.
+type Inspected struct {
+	Name      string   `json:"name"`
+	Workload  string   `json:"workload"`
+	Services  []string `json:"services"`            // as those of the [CapturedOutbound]
+	OnlyKnown bool     `json:"onlyKnown,omitempty"` // likewise
+	Outside   []int    `json:"outside,omitempty"`   // likewise
+	NoLog     bool     `json:"noLog,omitempty"`
+}
+
+// InspectCluster leads to the [Inspected].
+type InspectCluster struct {
+	Name string `json:"name"`
 }
 
 // Named is a network outside the mesh as an EgressRule names it.
@@ -62,6 +79,8 @@ type DialledEndpoints struct {
 }
 
 func (CapturedOutbound) view() {}
+func (Inspected) view()        {}
+func (InspectCluster) view()   {}
 func (Scope) view()            {}
 func (DialledCluster) view()   {}
 func (DialledEndpoints) view() {}

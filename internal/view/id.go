@@ -46,6 +46,7 @@ const (
 	capturedPrefix  = "captured|"   // routes of captured workloads
 	DialledPrefix   = "dialled|"    // begins the name of the cluster for an address that a captured workload dials, and of its endpoints
 	Passthrough     = "passthrough" // cluster: where a captured connection was going to
+	Inspect         = "inspect"     // listener and cluster for what a captured workload sends of which nobody has said what it is
 	Inbound         = "inbound"     // listener for what is made to a captured workload, and the cluster for what it passes on
 	Probes          = "probes"      // cluster for the probes that a captured workload lets through
 	SecureProbes    = "probes-tls"  // cluster for those of them that speak TLS
@@ -139,7 +140,7 @@ func parsePlace(name, prefix string) (h mesh.Host, port int, ok bool) {
 }
 
 // ownClusters are those of a proxy alone, beside those of its ports.
-var ownClusters = []string{Inner, Inbound, Probes, SecureProbes, Passthrough}
+var ownClusters = []string{Inner, Inspect, Inbound, Probes, SecureProbes, Passthrough}
 
 // own tells whether the resource belongs to the caller's proxy alone. A client without a proxy has none of its own.
 func (c Caller) own(id ID) bool {
@@ -162,8 +163,8 @@ func Own(w *mesh.Workload) []ID {
 		if slices.ContainsFunc(w.Probes, func(p mesh.Probe) bool { return p.Kind == mesh.ProbeHTTPS }) {
 			ids = append(ids, ID{KindCluster, SecureProbes})
 		}
-		return append(ids, ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough},
-			ID{KindListener, Inbound}, ID{KindListener, outbound})
+		return append(ids, ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, Passthrough}, ID{KindCluster, Inspect},
+			ID{KindListener, Inbound}, ID{KindListener, Inspect}, ID{KindListener, outbound})
 	}
 	for _, s := range w.Serves {
 		ids = append(ids, ID{KindCluster, inboundName(s.Port)}, ID{KindListener, inboundName(s.Port)})

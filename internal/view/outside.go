@@ -75,6 +75,12 @@ func parseOutside(name string) (int, bool) {
 	return port, ok && err == nil && port > 0 && port < 65536 && strconv.Itoa(port) == rest
 }
 
+// outsidePorts returns the ports for which egress rules let requests through.
+func (r *reader) outsidePorts() []int {
+	r.note(mesh.KindOutside, "")
+	return r.snapshot.OutsidePorts()
+}
+
 // outside returns the egress rules for requests to a port.
 func (r *reader) outside(port int) []*mesh.EgressRule {
 	r.note(mesh.KindOutside, strconv.Itoa(port))

@@ -97,6 +97,8 @@ func (o *owners) captured(v View) {
 		o.orWorkload(v.Workload)
 	case CapturedOutbound:
 		o.orWorkload(v.Workload)
+	case Inspected:
+		o.orWorkload(v.Workload)
 	}
 }
 

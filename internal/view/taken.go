@@ -126,6 +126,10 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 	switch id {
 	case ID{KindListener, outbound}:
 		return r.capturedOutbound(w)
+	case ID{KindListener, Inspect}:
+		return r.inspected(w)
+	case ID{KindCluster, Inspect}:
+		return InspectCluster{Name: id.Name}
 	case ID{KindListener, Inbound}:
 		v := CapturedInbound{
 			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Families: families(w), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
@@ -159,26 +163,48 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 }
 
 func (r *reader) capturedOutbound(w *mesh.Workload) View {
-	v := CapturedOutbound{Name: outbound, Workload: string(w.ID()), Families: families(w), Services: r.settings().ServiceRanges, NoLog: r.settings().NoAccessLog}
-	if r.settings().OnlyKnown {
-		v.OnlyKnown, v.Named = true, r.networksOutside()
-	} else {
-		r.note(mesh.KindOutside, "")
-		v.Outside = r.snapshot.OutsidePorts()
+	v := CapturedOutbound{
+		Name: outbound, Workload: string(w.ID()), Families: families(w), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown,
+		NoLog: r.settings().NoAccessLog,
 	}
-
+	r.note(mesh.KindSpoken, "")
+	if spoken := r.snapshot.Spoken(); spoken != nil {
+		v.Requests, v.Bytes = spoken.Requests, spoken.Bytes
+	}
 	r.note(mesh.KindRanges, "")
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
 	}
-	if len(v.Services) > 0 && !v.OnlyKnown {
-		return v
+	if v.OnlyKnown {
+		v.Named = r.networksOutside()
+	} else {
+		v.Outside = r.outsidePorts()
+	}
+	return v
+}
+
+func (r *reader) inspected(w *mesh.Workload) View {
+	v := Inspected{
+		Name: Inspect, Workload: string(w.ID()), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown, NoLog: r.settings().NoAccessLog,
+	}
+	if !v.OnlyKnown {
+		v.Outside = r.outsidePorts()
+	}
+	return v
+}
+
+// serviceNetworks returns the networks in which services have their addresses, and nobody else has: one for each address where nothing is
+// said of them.
+func (r *reader) serviceNetworks() []string {
+	ranges := r.settings().ServiceRanges
+	if len(ranges) > 0 && !r.settings().OnlyKnown {
+		return ranges
 	}
 	r.note(mesh.KindServiceAddresses, "")
 	if known := r.snapshot.ServiceAddresses(); known != nil {
-		v.Services = alsoOf(v.Services, known.Networks)
+		return alsoOf(ranges, known.Networks)
 	}
-	return v
+	return ranges
 }
 
 // alsoOf returns networks, and of others those that lie in none of them.
