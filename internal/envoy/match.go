@@ -97,6 +97,17 @@ func byNetwork(ways []networkWay, rest way) (way, error) {
 	}), err
 }
 
+// each returns addresses as networks.
+func each(addresses []string) []string {
+	var networks []string
+	for _, text := range addresses {
+		if a, err := netip.ParseAddr(text); err == nil {
+			networks = append(networks, netip.PrefixFrom(a, a.BitLen()).String())
+		}
+	}
+	return networks
+}
+
 func further(m *matcherv3.Matcher) way {
 	return &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Matcher{Matcher: m}}
 }

@@ -73,6 +73,13 @@ func outboundWay(p plan.CapturedOutbound) (way, error) {
 	for _, port := range p.Bytes {
 		spoken[port] = bytes
 	}
+	for _, apart := range p.Apart {
+		w, err := byNetwork([]networkWay{{each(apart.Addresses), bytes}}, requests)
+		if err != nil {
+			return nil, err
+		}
+		spoken[apart.Port] = w
+	}
 	services, err := byPort(spoken, inspect)
 	if err != nil {
 		return nil, err

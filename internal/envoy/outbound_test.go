@@ -80,7 +80,8 @@ func TestOutboundWays(t *testing.T) {
 	ways := plan.CapturedWays{Workload: "shop.default", Services: []string{"10.96.0.0/16", "fd00:96::/112"}, Dialled: "dialled|"}
 	front := plan.CapturedOutbound{
 		CapturedWays: ways, Addresses: []string{"0.0.0.0", "::"}, Port: 15001, Requests: []int{9080, 9090}, Bytes: []int{3306, 15006},
-		Mesh: []string{"10.0.0.0/8"}, Inspect: "inspect",
+		Apart: []plan.Apart{{Port: 8080, Addresses: []string{"10.96.0.11", "fd00:96::11"}}},
+		Mesh:  []string{"10.0.0.0/8"}, Inspect: "inspect",
 	}
 	behind := plan.Inspected{CapturedWays: ways, Passthrough: "passthrough"}
 	front.Name, behind.Name = "outbound", "inspect"
@@ -100,7 +101,12 @@ func TestOutboundWays(t *testing.T) {
 		{open, openBehind, "10.96.0.10:9080", "requests", "", ""},
 		{open, openBehind, "[fd00:96::10]:9080", "requests", "", ""},
 		{open, openBehind, "10.96.0.10:3306", "bytes", "", ""},
-		{open, openBehind, "10.96.0.10:80", "inspect", "requests", "bytes"}, // services differ, or none has it
+		{open, openBehind, "10.96.0.10:8080", "requests", "", ""},
+		{open, openBehind, "10.96.0.11:8080", "bytes", "", ""},
+		{open, openBehind, "[fd00:96::11]:8080", "bytes", "", ""},
+		{open, openBehind, "10.96.0.11:9080", "requests", "", ""},
+		{open, openBehind, "198.51.100.7:8080", "default others", "", ""},
+		{open, openBehind, "10.96.0.10:80", "inspect", "requests", "bytes"}, // no service has it
 		{open, openBehind, "10.244.0.2:9080", "bytes", "", ""},
 		{open, openBehind, "198.51.100.7:9080", "inspect", "outside 9080", "default others"},
 		{open, openBehind, "198.51.100.7:80", "inspect", "outside 80", "default others"},

@@ -11,7 +11,7 @@ import (
 )
 
 // CapturedOutbound takes every connection that a captured workload makes, and tells them apart by where they were going to, waiting for
-// nothing that the workload may say. That is enough where all services speak the same on a port, and for pods. What else may carry
+// nothing that the workload may say. That is enough where services say what they speak, and for pods. What else may carry
 // requests goes by way of [Inspected].
 type CapturedOutbound struct {
 	CapturedWays
@@ -19,12 +19,16 @@ type CapturedOutbound struct {
 	Port        int        `json:"port"`
 	Requests    []int      `json:"requests,omitempty"` // ports of Services: what goes there are requests
 	Bytes       []int      `json:"bytes,omitempty"`    // ports of Services: what goes there are bytes
+	Apart       []Apart    `json:"apart,omitempty"`    // ports of Services: what goes there are bytes to some addresses, and else requests
 	Mesh        []string   `json:"mesh"`               // other networks: all that goes there are bytes
 	Named       []NamedWay `json:"named,omitempty"`    // networks outside the mesh: likewise; sorted by port
 	Outside     []int      `json:"outside,omitempty"`  // ports outside the mesh: what goes there is inspected
 	Inspect     string     `json:"inspect"`            // cluster for what is inspected
 	Passthrough string     `json:"passthrough"`        // cluster for everything else. "": that is inspected too
 }
+
+// Apart are the addresses to which what goes to a port are bytes.
+type Apart = mesh.Apart
 
 // Inspected takes connections that the [CapturedOutbound] cannot tell by their addresses, inside the proxy: it waits for what they begin with.
 type Inspected struct {
@@ -150,7 +154,7 @@ func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	p := CapturedOutbound{
 		CapturedWays: capturedWays(v.Name, v.Workload, v.Services, v.NoLog), Addresses: anyAddress(v.Families), Port: mesh.OutboundPort,
-		Requests: v.Requests, Bytes: v.Bytes, Inspect: view.Inspect, Passthrough: view.Passthrough,
+		Requests: v.Spoken.Requests, Bytes: v.Spoken.Bytes, Apart: v.Spoken.Apart, Inspect: view.Inspect, Passthrough: view.Passthrough,
 	}
 	for _, network := range networks(v.Mesh) {
 		if !withinNetworks(network, p.Services) {

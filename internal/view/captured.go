@@ -13,15 +13,21 @@ import (
 type CapturedOutbound struct {
 	Name      string   `json:"name"`
 	Workload  string   `json:"workload"`
-	Families  []Family `json:"families"`            // of the workload's addresses
-	Services  []string `json:"services"`            // networks in which services have their addresses, and nobody else has
-	Mesh      []string `json:"mesh"`                // networks in which endpoints and workloads are
-	Requests  []int    `json:"requests,omitempty"`  // ports on which all services take requests, sorted
-	Bytes     []int    `json:"bytes,omitempty"`     // and those on which none does
+	Families  []Family `json:"families"` // of the workload's addresses
+	Services  []string `json:"services"` // networks in which services have their addresses, and nobody else has
+	Mesh      []string `json:"mesh"`     // networks in which endpoints and workloads are
+	Spoken    Spoken   `json:"spoken"`
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass
 	Named     []Named  `json:"named,omitempty"`     // with OnlyKnown, the narrowest first
 	Outside   []int    `json:"outside,omitempty"`   // without it: ports for which there are [OutsideRoutes]
 	NoLog     bool     `json:"noLog,omitempty"`
+}
+
+// Spoken is what services speak, as [mesh.Spoken] says.
+type Spoken struct {
+	Requests []int        `json:"requests,omitempty"`
+	Bytes    []int        `json:"bytes,omitempty"`
+	Apart    []mesh.Apart `json:"apart,omitempty"`
 }
 
 // Inspected takes those connections of a captured workload of which nobody has said whether they carry requests.

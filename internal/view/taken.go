@@ -169,7 +169,7 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	}
 	r.note(mesh.KindSpoken, "")
 	if spoken := r.snapshot.Spoken(); spoken != nil {
-		v.Requests, v.Bytes = spoken.Requests, spoken.Bytes
+		v.Spoken = Spoken{spoken.Requests, spoken.Bytes, spoken.Apart}
 	}
 	r.note(mesh.KindRanges, "")
 	if ranges := r.snapshot.Ranges(); ranges != nil {
