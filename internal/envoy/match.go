@@ -6,7 +6,7 @@ import (
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	matchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -30,7 +30,7 @@ func byPort(ways map[int]way, rest way) (way, error) {
 	for port, w := range ways {
 		named[strconv.Itoa(port)] = w
 	}
-	return byValue(&matchv3.DestinationPortInput{}, named, rest)
+	return byValue(&networkv3.DestinationPortInput{}, named, rest)
 }
 
 // ofRequests asks whether it has been found to carry requests.
@@ -39,7 +39,7 @@ func ofRequests(w, rest way) (way, error) {
 	for _, protocol := range requestProtocols {
 		named["'"+protocol+"'"] = w
 	}
-	return byValue(&matchv3.ApplicationProtocolInput{}, named, rest)
+	return byValue(&networkv3.ApplicationProtocolInput{}, named, rest)
 }
 
 func byValue(input proto.Message, ways map[string]way, rest way) (way, error) {
@@ -83,7 +83,7 @@ func byNetwork(ways []networkWay, rest way) (way, error) {
 	if len(list.GetRangeMatchers()) == 0 {
 		return rest, nil
 	}
-	input, err := pack(&matchv3.DestinationIPInput{})
+	input, err := pack(&networkv3.DestinationIPInput{})
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	matchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -53,9 +53,9 @@ func asked(t *testing.T, tree *matcherv3.Matcher_MatcherTree, at netip.AddrPort,
 		t.Fatal(err)
 	}
 	switch input.(type) {
-	case *matchv3.DestinationPortInput:
+	case *networkv3.DestinationPortInput:
 		return tree.GetExactMatchMap().GetMap()[strconv.Itoa(int(at.Port()))]
-	case *matchv3.ApplicationProtocolInput:
+	case *networkv3.ApplicationProtocolInput:
 		return tree.GetExactMatchMap().GetMap()["'"+protocol+"'"]
 	}
 	var list matcherv3.IPMatcher
