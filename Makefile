@@ -7,6 +7,8 @@ TIMEOUT ?= 20m
 PARALLEL ?= 8
 # Tests that load a mesh, and count what fails, have the machine for themselves.
 ALONE    = internal/meshtest
+# Tests that do something to the machine of the cluster.
+OWN      = ^TestLoad(APIServerAway|PodsDieWithTheAPIServerAway|Kills)$$
 TAG     ?= dev
 CLUSTER  = bin/kubernetes/cluster
 E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 25m $(ARGS)
@@ -42,7 +44,7 @@ kubernetes: ## bin/kubernetes: Kubernetes and CoreDNS for tests; nothing is done
 
 .PHONY: images
 images: build envoy kubernetes ## container images below bin/images, or pushed: make images PUSH=REGISTRY/PREFIX TAG=1.0
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./e2e/cmd/testapp
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./e2e/cmd/testapp ./e2e/cmd/startmariadb
 	$(GO) run -C tools ./images -bin ../bin -out ../bin/images -tag '$(TAG)' $(if $(PUSH),-push '$(PUSH)')
 
 .PHONY: cluster
@@ -68,15 +70,15 @@ cluster-command:
 .PHONY: e2e
 ifdef KUBECONFIG
 e2e: ## end-to-end tests on Kubernetes: in the cluster of `make cluster`, or where KUBECONFIG leads, with images of IMAGE_REGISTRY
-	$(E2E) -skip '^TestLoadAPIServerAway$$' ./e2e
+	$(E2E) -skip '$(OWN)' ./e2e
 else
-e2e: images cluster-command
+e2e: mariadb images cluster-command
 	$(E2E) ./internal/testcluster
 	@$(CLUSTER) with $(E2E) -exec '$(CURDIR)/$(CLUSTER) exec' ./e2e
 endif
 
 .PHONY: e2e-soak
-e2e-soak: images cluster-command ## the end-to-end tests named Load… at full length, in the cluster of `make cluster`; `make e2e` runs them short
+e2e-soak: mariadb images cluster-command ## the end-to-end tests named Load… at full length, in the cluster of `make cluster`; `make e2e` runs them short
 	@LATEEN_LOAD=full $(CLUSTER) with $(E2E) -exec '$(CURDIR)/$(CLUSTER) exec' -run '^TestLoad' ./e2e
 
 .PHONY: demo

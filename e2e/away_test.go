@@ -64,7 +64,7 @@ func (s *space) held() map[held]bool {
 	s.t.Helper()
 	all := map[held]bool{}
 	for pod := range strings.FieldsSeq(s.kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.name}")) {
-		if pod == "stranger" {
+		if pod == "stranger" || pod == "load-"+byTheIngress {
 			continue
 		}
 		out, err := runLateen(s.t.Context(), "", "proxies", pod+"."+s.name, "-o", "json")
@@ -105,40 +105,79 @@ func (s *space) resourcesSent() map[string]float64 {
 	return sums
 }
 
+// loadPod is a pod that loads by itself for some time, since nobody can be asked to while the API server is away.
 const loadPod = `
+---
 apiVersion: v1
 kind: Pod
-metadata: {name: load, labels: {app: load}}
+metadata: {name: load-NAME, labels: {app: load}}
 spec:
   restartPolicy: Never
   containers:
   - name: app
     image: lateen-testapp:dev
     imagePullPolicy: IfNotPresent
-    args: [client, --rate=%d, --duration=%v, --fresh, --expect=reviewer, "http://%s:9080/reviews/0"]
+    args: [client, --rate=RATE, --duration=DURATION, --fresh, --expect=reviewer, --connect=ADDRESS, "http://HOST/reviews/0"]
 `
+
+// away is for how long the API server is away, and aroundAway how long the load runs besides.
+const aroundAway = 25 * time.Second
+
+func away() time.Duration { return time.Duration(tenth(10)) * 12 * time.Second }
+
+// loadAlone begins a load of reviews both ways by pods of their own. The DNS may be away too, so that they know addresses.
+func (s *space) loadAlone() {
+	s.t.Helper()
+	address := s.address("service/reviews", ".spec.clusterIP") + ":9080"
+	pod := func(way, address, host string) string {
+		return strings.NewReplacer("NAME", way, "RATE", strconv.Itoa(loadRate), "DURATION", (away() + 2*aroundAway).String(), "ADDRESS", address, "HOST", host).Replace(loadPod)
+	}
+	s.apply(s.inject(pod(fromInside, address, "reviews:9080")))
+	s.apply(pod(byTheIngress, s.ingressAddress(), reviewsCalled.host(s)))
+	for _, way := range []string{fromInside, byTheIngress} {
+		s.phase("load-"+way, "Running")
+		s.ready("load-" + way)
+	}
+	// It has what it needs.
+	s.kubectl("exec", "load-"+fromInside, "-c", "app", "--", "testapp", "client", "--count=1", "--connect="+address, "http://reviews:9080/reviews/0")
+}
+
+// loadsAlone returns when these loads are over, of which so many requests each way may have been in the hands of what was killed.
+func (s *space) loadsAlone(table *loadTable, what string, inHands int) {
+	s.t.Helper()
+	for _, way := range []string{fromInside, byTheIngress} {
+		s.phase("load-"+way, "Succeeded")
+		sums, err := decode[testapp.Summary](s.kubectl("logs", "load-"+way, "-c", "app"))
+		if err != nil || len(sums) != 1 {
+			s.t.Fatalf("%v, %d summaries", err, len(sums))
+		}
+		table.add(what, way, sums[0], inHands)
+		wantGood(s.t, what+", "+way, sums[0], leastRate, inHands)
+	}
+}
+
+// answered returns when the API server answers and all pods are ready.
+func (s *space) answered() {
+	s.t.Helper()
+	s.await("an answer of the API server", func() error {
+		_, err := s.try(s.t.Context(), "", "get", "namespaces")
+		return err
+	})
+}
 
 // While the API server is away, requests go on as before; when it is back, no proxy is sent anything again but endpoints, since nothing
 // else has changed: the cluster takes readiness from all pods for a moment, as it has not heard of their node. It does so with those
-// of its DNS too, so that the load knows its address.
+// of its DNS too.
 func TestLoadAPIServerAway(t *testing.T) {
-	s := bookInfo(t)
-	away := time.Duration(rounds()) * 12 * time.Second
-	const around = 25 * time.Second
-	address := s.kubectl("get", "service", "reviews", "-o", "jsonpath={.spec.clusterIP}")
-	s.apply(s.inject(fmt.Sprintf(loadPod, loadRate, away+2*around, address)))
-	s.phase("load", "Running")
-	s.ready("load")
-	s.kubectl("exec", "load", "-c", "app", "--", "testapp", "client", "--count=1", "http://"+address+":9080/reviews/0") // it has what it needs
+	s, table := bookInfo(t), newLoadTable(t)
+	s.open(reviewsCalled)
+	s.loadAlone()
 	had, before := s.held(), s.resourcesSent()
 	back := s.apiServerAway()
-	<-time.After(away)
+	<-time.After(away())
 	back()
-	s.await("an answer of the API server", func() error {
-		_, err := s.try(t.Context(), "", "get", "namespaces")
-		return err
-	})
-	s.kubectl("wait", "--for=condition=Ready", "pods", "--all", "--timeout="+patience.String())
+	s.answered()
+	s.kubectl("wait", "--for=condition=Ready", "pods", "--selector=app!=load", "--timeout="+patience.String())
 	// What a proxy has come to ask for meanwhile, as for a connection over which its workload says nothing, was sent once. Who is asked for it
 	// must still be there.
 	after := s.resourcesSent()
@@ -147,15 +186,39 @@ func TestLoadAPIServerAway(t *testing.T) {
 			before[one.kind]++
 		}
 	}
-	s.phase("load", "Succeeded")
 	for kind, n := range after {
 		if n > before[kind] {
 			t.Errorf("%s: %v resources were sent that proxies had already", kind, n-before[kind])
 		}
 	}
-	sums, err := decode[testapp.Summary](s.kubectl("logs", "load", "-c", "app"))
-	if err != nil || len(sums) != 1 {
-		t.Fatalf("%v, %d summaries", err, len(sums))
+	s.loadsAlone(table, fmt.Sprintf("the API server is away for %v", away()), 0)
+}
+
+// Pods die while the API server is away, so that nobody is told: an application, which its node starts again, and all of a pod, which comes
+// back at another address that nobody learns. What goes to the address of a pod that is no more is tried at another pod.
+func TestLoadPodsDieWithTheAPIServerAway(t *testing.T) {
+	s, table := bookInfo(t), newLoadTable(t)
+	s.open(reviewsCalled)
+	_, restarted := s.podOf("app=reviews,version=v2")
+	_, moved := s.podOf("app=reviews,version=v3")
+	s.loadAlone()
+	was := s.address("pod/"+s.podName("app=reviews,version=v3"), ".status.podIP")
+	back := s.apiServerAway()
+	begun := time.Now()
+	for uid, program := range map[string]string{restarted: application, moved: ""} {
+		had := s.processes(uid, application)
+		s.kill(uid, program)
+		s.runsAgain(uid, application, had)
 	}
-	wantAllGood(t, fmt.Sprintf("the API server is away for %v", away), sums[0], leastRate)
+	<-time.After(away() - time.Since(begun))
+	back()
+	s.answered()
+	s.await("pods with other addresses", func() error {
+		if is := s.address("pod/"+s.podName("app=reviews,version=v3"), ".status.podIP"); is == was {
+			return fmt.Errorf("it is still %s", is)
+		}
+		return nil
+	})
+	s.kubectl("wait", "--for=condition=Ready", "pods", "--selector=app!=load", "--timeout="+patience.String())
+	s.loadsAlone(table, fmt.Sprintf("two pods die while the API server is away for %v", away()), 4)
 }

@@ -92,15 +92,17 @@ func (s *space) startLoad(from, url string, rate int, args ...string) *load {
 	return l
 }
 
-// stop ends the load, and returns what became of it. None of the requests may have failed, and their rate must have been what
-// was asked for, less a tenth at most; else the test shows nothing.
+// stop ends the load. None of the requests may have failed, and their rate must have been what was asked for, less a tenth at most; else the test
+// shows nothing.
 func (l *load) stop(what string, rate float64) testapp.Summary {
 	l.t.Helper()
-	return l.stopWith(what, rate, 0)
+	sum := l.end(what)
+	wantGood(l.t, what, sum, rate, 0)
+	return sum
 }
 
-// stopWith is stop where so many requests may have failed.
-func (l *load) stopWith(what string, rate float64, failed int) testapp.Summary {
+// end ends the load, and returns what became of it.
+func (l *load) end(what string) testapp.Summary {
 	l.t.Helper()
 	l.stdin.Close()
 	select {
@@ -115,27 +117,5 @@ func (l *load) stopWith(what string, rate float64, failed int) testapp.Summary {
 	if err != nil || len(sums) != 1 {
 		l.t.Fatalf("%s: %v, %d summaries", what, err, len(sums))
 	}
-	wantGood(l.t, what, sums[0], rate, failed)
 	return sums[0]
-}
-
-// wantAllGood tells what became of a load, and wants none of its requests to have failed and so many per second to have been made.
-func wantAllGood(t *testing.T, what string, sum testapp.Summary, rate float64) {
-	t.Helper()
-	wantGood(t, what, sum, rate, 0)
-}
-
-// wantGood is the same where so many may have failed.
-func wantGood(t *testing.T, what string, sum testapp.Summary, rate float64, failed int) {
-	t.Helper()
-	got := float64(sum.Requests) / sum.Seconds
-	t.Logf("%s: %d requests in %.1f s (%.0f/s), %d failed; p50 %.1f ms, p99 %.1f ms, max %.0f ms; %v",
-		what, sum.Requests, sum.Seconds, got, sum.Failures, sum.P50, sum.P99, sum.Max, sum.Answers)
-	if sum.Failures <= failed && got >= rate {
-		return
-	}
-	for _, failure := range sum.First {
-		t.Errorf("%s: %s", what, failure)
-	}
-	t.Errorf("%s: %d of %d requests failed at %.0f per second, want at most %d of at least %.0f per second", what, sum.Failures, sum.Requests, got, failed, rate)
 }

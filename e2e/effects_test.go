@@ -159,7 +159,7 @@ func TestBookInfoEffects(t *testing.T) {
 func TestBookInfoThroughTheIngress(t *testing.T) {
 	s := injectedSpace(t)
 	s.applyFile("deploy/bookinfo/bookinfo.yaml")
-	s.apply(strings.ReplaceAll(strings.Replace(clientPod, "labels:", `annotations: {sidecar.istio.io/inject: "false"}, labels:`, 1), "NAME", "stranger"))
+	s.apply(withoutSidecar("stranger"))
 	host := s.name + ".example.com"
 	s.apply(strings.ReplaceAll(bookInfoIngress, "HOST", host))
 	s.allRolledOut()

@@ -265,9 +265,10 @@ func TestIngressStatus(t *testing.T) {
 // A certificate is replaced under load, and no request fails; from then on the new one is shown.
 func TestLoadIngressCertificates(t *testing.T) {
 	s, host := shop(t)
+	table, times := newLoadTable(t), 2*tenth(10)
 	url := "https://a." + host + "/exact"
 	load := s.startLoad("pod/stranger", url, loadRate, "--connect="+ingressHTTPS, "--insecure", "--fresh")
-	for round := range 2 * rounds() {
+	for round := range times {
 		owner := fmt.Sprintf("round%d", round)
 		s.apply(tlsSecret(t, "a", "a."+host, owner))
 		s.await("the new certificate", func() error {
@@ -277,7 +278,8 @@ func TestLoadIngressCertificates(t *testing.T) {
 			return nil
 		})
 	}
-	load.stop(fmt.Sprintf("%d new certificates", 2*rounds()), leastRate)
+	what := fmt.Sprintf("%d new certificates", times)
+	table.add(what, byTheIngress, load.stop(what, leastRate), 0)
 	if r := s.outside("https://b." + host + "/"); !strings.Contains(r.Certificate, "first") {
 		t.Errorf("the other host shows %s", r.Certificate)
 	}
@@ -286,9 +288,10 @@ func TestLoadIngressCertificates(t *testing.T) {
 // Rolling updates of the ingress itself under load fail no request, until the last of the old pods is gone.
 func TestLoadIngressUpdates(t *testing.T) {
 	s, host := shop(t)
+	table, times := newLoadTable(t), tenth(10)
 	load := s.startLoad("pod/stranger", "http://a."+host+"/exact", loadRate, "--connect="+ingressHTTP)
 	secure := s.startLoad("pod/stranger", "https://b."+host+"/", 20, "--connect="+ingressHTTPS, "--insecure")
-	for range rounds() {
+	for range times {
 		s.kubectl("rollout", "restart", "deployment/lateen-ingress", "--namespace="+lateenNamespace)
 		s.kubectl("rollout", "status", "deployment/lateen-ingress", "--namespace="+lateenNamespace, "--timeout="+patience.String())
 		s.await("the end of the old pods", func() error {
@@ -299,6 +302,7 @@ func TestLoadIngressUpdates(t *testing.T) {
 			return nil
 		})
 	}
-	load.stop(fmt.Sprintf("%d rolling updates of the ingress", rounds()), leastRate)
-	secure.stop("over TLS", 15)
+	what := fmt.Sprintf("%d rolling updates of the ingress", times)
+	table.add(what, byTheIngress, load.stop(what, leastRate), 0)
+	table.add(what+", over TLS", byTheIngress, secure.stop(what+", over TLS", 15), 0)
 }

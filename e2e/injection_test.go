@@ -31,6 +31,19 @@ func (s *space) asked() {
 	})
 }
 
+// withoutSidecar is a pod that is left out.
+func withoutSidecar(name string) string {
+	return strings.ReplaceAll(strings.Replace(clientPod, "labels:", `annotations: {sidecar.istio.io/inject: "false"}, labels:`, 1), "NAME", name)
+}
+
+// callers makes the pods client, with a sidecar, and stranger, without, in a namespace whose pods get one by themselves.
+func (s *space) callers() {
+	s.t.Helper()
+	s.apply(strings.ReplaceAll(clientPod, "NAME", "client"))
+	s.apply(withoutSidecar("stranger"))
+	s.ready("client", "stranger")
+}
+
 // sidecars returns the pods of a selector, each with the version that its sidecar tells of; "": it has none.
 func (s *space) sidecars(selector string) map[string]string {
 	s.t.Helper()
@@ -50,7 +63,7 @@ func TestBookInfoByItself(t *testing.T) {
 	s.applyFile("deploy/bookinfo/bookinfo.yaml")
 	s.apply(strings.ReplaceAll(clientPod, "NAME", "client"))
 	s.apply(serverOf("plain", `annotations: {sidecar.istio.io/inject: "false"}, `)) // as in 2017: on the object around the pods
-	s.apply(strings.ReplaceAll(strings.Replace(clientPod, "labels:", `annotations: {sidecar.istio.io/inject: "false"}, labels:`, 1), "NAME", "stranger"))
+	s.apply(withoutSidecar("stranger"))
 	s.allRolledOut()
 	s.ready("client", "stranger")
 	pods := s.sidecars("app")
@@ -202,17 +215,18 @@ func (s *space) lateens(replicas int) {
 // While there is no control plane, what needs no sidecar starts, in namespaces of the system and of others, and objects can be written; what
 // needs one waits, and starts when there is one. Requests go on.
 func TestLoadNobodyInjects(t *testing.T) {
-	s := injectedSpace(t)
+	s, table := injectedSpace(t), newLoadTable(t)
 	s.apply(serverOf("server", "") + "---" + serverOf("other", ""))
-	s.apply(strings.ReplaceAll(clientPod, "NAME", "client"))
+	s.callers()
 	s.allRolledOut()
-	s.ready("client")
 	outside := newSpace(t)
+	server := called{service: "server", port: 8080, path: "/"}
+	s.open(server)
 	s.ask("pod/client", "http://server:8080/") // what is called for the first time needs a control plane
-	load := s.startLoad("pod/client", "http://server:8080/", loadRate, "--fresh")
+	load := s.startLoads(table, server)
 	s.lateens(0)
 	s.kubectl("rollout", "restart", "deployment/server")
-	s.apply(strings.ReplaceAll(strings.Replace(clientPod, "labels:", `annotations: {sidecar.istio.io/inject: "false"}, labels:`, 1), "NAME", "without"))
+	s.apply(withoutSidecar("without"))
 	outside.apply(strings.ReplaceAll(clientPod, "NAME", "stranger"))
 	s.ready("without")
 	outside.ready("stranger")
@@ -224,9 +238,9 @@ func TestLoadNobodyInjects(t *testing.T) {
 	s.lateens(2)
 	s.asked()
 	s.allRolledOut()
-	load.stop("the control plane is away while pods start", leastRate)
+	load.stop("the control plane is away while pods start")
 	for name, version := range s.sidecars("app") {
-		if (version == "") != (name == "without") {
+		if (version == "") != (name == "without" || name == "stranger") {
 			t.Errorf("pod %s: %q", name, version)
 		}
 	}
