@@ -288,6 +288,9 @@ func retryPolicy(p plan.Route) (*routev3.RetryPolicy, error) {
 	if p.Begin > 0 {
 		policy.PerTryTimeout = duration(p.Begin)
 	}
+	if p.Retry.Pause > 0 {
+		policy.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{BaseInterval: duration(p.Retry.Pause), MaxInterval: duration(p.Retry.LongestPause)}
+	}
 	if p.Cluster != "" {
 		return policy, nil
 	}

@@ -2,6 +2,7 @@ package meshtest_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -227,5 +228,42 @@ func TestRegexes(t *testing.T) {
 		if len(written.Problems) != 1 || written.Problems[0].Code != "invalid-regex" {
 			t.Errorf("%s: problems %v, want invalid-regex", bad, written.Problems)
 		}
+	}
+}
+
+// An application that is started again is waited for by the sidecar beside it: a request that came meanwhile was in nobody's hands.
+func TestRestartedApplicationIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m := meshtest.New(t)
+	m.StartSpec(meshtest.Spec{Service: "reviews", Version: "v1", Ports: []meshtest.SpecPort{{Name: "http", Number: meshtest.ServicePort, Target: target}}})
+	caller := m.Caller("caller", nil)
+	type answer struct {
+		status int
+		body   string
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		status, body := caller.Get(reviews)
+		answered <- answer{status, body}
+	}()
+	select {
+	case a := <-answered:
+		t.Fatalf("before the application is there: status %d: %s", a.status, a.body)
+	case <-time.After(500 * time.Millisecond): // it takes that long to start
+	}
+	if l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", target); err != nil {
+		t.Fatal(err)
+	}
+	m.Serve(l, meshtest.Named("v1")(nil))
+	if a := <-answered; a.status != 200 || a.body != "v1" {
+		t.Errorf("status %d: %s", a.status, a.body)
 	}
 }

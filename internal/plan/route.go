@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -86,12 +87,19 @@ type Rewrite struct {
 type Retry struct {
 	On       string `json:"on,omitempty"` // Envoy's words
 	Attempts int    `json:"attempts,omitempty"`
+	// Pause bounds the time before the first of these tries, which is a random one; it doubles with each, up to LongestPause. 0: 25 ms, up to ten
+	// times that.
+	Pause        mesh.Duration `json:"pause,omitempty"`
+	LongestPause mesh.Duration `json:"longestPause,omitempty"`
 }
 
 var (
 	anyPath = PathMatch{Kind: PathPrefix, Value: "/"}
 	// unsentOnly retries what provably never reached an application.
 	unsentOnly = Retry{On: "connect-failure,refused-stream,reset-before-request", Attempts: 2}
+	// unheard is the same of an application beside the proxy that is not there: it may be about to be started again, which is waited for
+	// some seconds, 4 on average.
+	unheard = Retry{On: unsentOnly.On, Attempts: 10, Pause: mesh.Duration(100 * time.Millisecond), LongestPause: mesh.Duration(time.Second)}
 )
 
 // onFailure is what a rule's simpleRetry means: 5xx, and what gRPC says instead of it.
