@@ -22,6 +22,7 @@ const (
 type image struct {
 	name       string
 	programs   [][]string // one layer each, so that images share them: where a program is on this machine
+	database   string     // the folder that MariaDB is installed below; "": the image has none
 	entrypoint []string
 	user       int
 	cluster    bool // for the test cluster alone: it is not pushed
@@ -35,7 +36,7 @@ func images(bin string) []image {
 	at := func(name string) string { return filepath.Join(bin, name) }
 	lateen, agent, envoy, testapp := at("lateen"), at("lateen-agent"), at("envoy"), at("testapp")
 	pause, coredns := at("kubernetes/pause"), at("kubernetes/coredns")
-	return []image{
+	all := []image{
 		{name: "lateen", programs: [][]string{{lateen}}, entrypoint: []string{installed(lateen)}, user: meshUser},
 		{name: "lateen-proxy", programs: [][]string{{envoy}, {agent}}, entrypoint: []string{installed(agent)}, user: meshUser},
 		{name: "lateen-bookinfo", programs: [][]string{{lateen}}, entrypoint: []string{installed(lateen), "bookinfo"}, user: appUser},
@@ -43,6 +44,11 @@ func images(bin string) []image {
 		{name: "lateen-pause", programs: [][]string{{pause}}, entrypoint: []string{installed(pause)}, user: nobodyUser, cluster: true},
 		{name: "lateen-coredns", programs: [][]string{{coredns}}, entrypoint: []string{installed(coredns)}, cluster: true},
 	}
+	if root := mariadb(bin); root != "" {
+		start := at("startmariadb")
+		all = append(all, image{name: "lateen-mariadb", programs: [][]string{{start}}, database: root, entrypoint: []string{installed(start)}, user: appUser})
+	}
+	return all
 }
 
 // build makes the image.
@@ -54,6 +60,13 @@ func (i image) build(cache *layerCache, tag string) (v1.Image, error) {
 	layers := []v1.Layer{base}
 	for _, programs := range i.programs {
 		layer, err := cache.layer(fmt.Sprint(programs), func() (files, error) { return programFiles(programs) })
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	if i.database != "" {
+		layer, err := cache.layer(i.database, func() (files, error) { return mariadbFiles(i.database) })
 		if err != nil {
 			return nil, err
 		}

@@ -78,13 +78,16 @@ func programFiles(programs []string) (files, error) {
 	return all, nil
 }
 
-// libraries returns what this machine's loader loads for a program, itself included; nothing for one that is linked statically.
-func libraries(program string) ([]string, error) {
+// libraries returns what this machine's loader loads for a program, itself included, and looks first in some folders; nothing for one that is
+// linked statically.
+func libraries(program string, first ...string) ([]string, error) {
 	absolute, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
 	}
-	out, err := exec.Command("ldd", absolute).CombinedOutput()
+	cmd := exec.Command("ldd", absolute)
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+strings.Join(first, ":"))
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		if bytes.Contains(out, []byte("not a dynamic executable")) {
 			return nil, nil

@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// programs makes a folder with something in place of each program. Envoy is one that is linked dynamically.
+// programs makes a folder with something in place of each program. Envoy and MariaDB are linked dynamically.
 func programs(t *testing.T) string {
 	t.Helper()
 	dynamic, err := os.ReadFile("/bin/ls")
@@ -32,6 +32,9 @@ func programs(t *testing.T) string {
 	for program, data := range map[string][]byte{
 		"lateen": []byte("lateen"), "lateen-agent": []byte("agent"), "envoy": dynamic, "testapp": []byte("testapp"),
 		"kubernetes/pause": []byte("pause"), "kubernetes/coredns": []byte("coredns"),
+		"startmariadb": []byte("start"), "mariadb/usr/sbin/mariadbd": dynamic, "mariadb/usr/share/mysql/mysql_system_tables.sql": []byte("tables"),
+		"mariadb/usr/share/mysql/english/errmsg.sys": []byte("messages"), "mariadb/usr/share/mysql/charsets/Index.xml": []byte("sets"),
+		"mariadb/usr/share/doc/mariadb/README": []byte("nobody reads it"),
 	} {
 		file := filepath.Join(dir, program)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -57,7 +60,7 @@ func archives(t *testing.T, bin, tag string) []string {
 		t.Fatal(err)
 	}
 	files := strings.Fields(out.String())
-	if len(files) != 6 {
+	if len(files) != 7 {
 		t.Fatalf("built %q", files)
 	}
 	return files
@@ -123,7 +126,7 @@ func TestContent(t *testing.T) {
 		if root := config.Config.User == "0:0"; root != (image == "lateen-coredns") {
 			t.Errorf("%s runs as %s", image, config.Config.User)
 		}
-		if app := config.Config.User == "1000:1000"; app != slices.Contains([]string{"lateen-bookinfo", "lateen-testapp"}, image) {
+		if app := config.Config.User == "1000:1000"; app != slices.Contains([]string{"lateen-bookinfo", "lateen-mariadb", "lateen-testapp"}, image) {
 			t.Errorf("%s runs as %s", image, config.Config.User)
 		}
 		for _, want := range []string{"/etc/passwd", "/etc/group", "/etc/ssl/certs/ca-certificates.crt", "/tmp", "/run", "/var/run"} {
@@ -137,8 +140,18 @@ func TestContent(t *testing.T) {
 				libraries++
 			}
 		}
-		if want := map[bool]int{true: 2}[image == "lateen-proxy"]; libraries != want {
+		if want := map[string]int{"lateen-proxy": 2, "lateen-mariadb": 2}[image]; libraries != want {
 			t.Errorf("%s has %d libraries of C, want %d", image, libraries, want)
+		}
+		for _, part := range []string{"/usr/sbin/mariadbd", "/usr/share/mysql/english/errmsg.sys", "/usr/share/mysql/charsets/Index.xml", "/usr/share/mysql/mysql_system_tables.sql"} {
+			if (all[part] != nil) != (image == "lateen-mariadb") {
+				t.Errorf("%s and %s: %+v", image, part, all[part])
+			}
+		}
+		for name := range all {
+			if strings.Contains(name, "/doc/") || strings.HasPrefix(name, "/mariadb") {
+				t.Errorf("%s has %s", image, name)
+			}
 		}
 		if config.OS != "linux" || config.Architecture == "" || config.Config.Labels["org.opencontainers.image.version"] != "1.0" {
 			t.Errorf("%s: %+v", image, config)
@@ -157,7 +170,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	pushed := strings.Fields(out.String())
-	if len(pushed) != 4 {
+	if len(pushed) != 5 {
 		t.Fatalf("pushed %q", pushed)
 	}
 	for _, reference := range pushed {
@@ -175,6 +188,22 @@ func TestPush(t *testing.T) {
 	}
 	if _, err := remote.Image(must(name.ParseReference(prefix + "/lateen-coredns:1.0"))); err == nil {
 		t.Error("an image of the test cluster was pushed")
+	}
+}
+
+// Where there is no MariaDB there is no image of it, and all the others are there.
+func TestNoMariaDB(t *testing.T) {
+	t.Parallel()
+	bin := programs(t)
+	if err := os.RemoveAll(filepath.Join(bin, "mariadb")); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run([]string{"-bin", bin, "-out", t.TempDir()}, &out); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/usr/sbin/mariadbd"); (err == nil) != strings.Contains(out.String(), "lateen-mariadb.tar") || len(strings.Fields(out.String())) < 6 {
+		t.Errorf("built %q", out.String())
 	}
 }
 
