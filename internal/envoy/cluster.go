@@ -27,8 +27,9 @@ const (
 
 func subsetCluster(p plan.Cluster) (*clusterv3.Cluster, error) {
 	c := &clusterv3.Cluster{
-		Name:           cmp.Or(p.Name, p.Subset.String()),
-		ConnectTimeout: duration(p.ConnectTimeout),
+		Name:            cmp.Or(p.Name, p.Subset.String()),
+		ConnectTimeout:  duration(p.ConnectTimeout),
+		CircuitBreakers: manyRetries(),
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
 			// A mesh whose probes all fail must not turn into a mesh that tries dead endpoints.
 			HealthyPanicThreshold: percent(0),

@@ -85,23 +85,28 @@ func newestTLS() *tlsv3.TlsParameters {
 	return &tlsv3.TlsParameters{TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3}
 }
 
+// many is more than there is ever of anything.
+const many = 1 << 20
+
 // unbounded lifts Envoy's own bounds of 1024 where the other side, the listener's or the caller's, has one already.
 func unbounded() *clusterv3.CircuitBreakers {
-	const many = 1 << 20
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
 		MaxConnections: wrapperspb.UInt32(many), MaxPendingRequests: wrapperspb.UInt32(many), MaxRequests: wrapperspb.UInt32(many),
 		MaxRetries: wrapperspb.UInt32(many),
 	}}}
 }
 
+// manyRetries lifts Envoy's own bound of three at a time: each request has a bound of its own, and when an endpoint has gone all that wait for
+// it are tried again at once.
+func manyRetries() *clusterv3.CircuitBreakers {
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(many)}}}
+}
+
 // breaker sets the bounds of a cluster, and what sets endpoints aside.
 func breaker(c *clusterv3.Cluster, b *mesh.Breaker) {
 	number := func(n int) *wrapperspb.UInt32Value { return wrapperspb.UInt32(uint32(n)) } //nolint:gosec // checked where it enters the mesh
-	c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
-		MaxConnections:     number(b.MaxConnections),
-		MaxPendingRequests: number(b.MaxPendingRequests),
-		MaxRequests:        number(b.MaxRequests),
-	}}}
+	bounds := c.GetCircuitBreakers().GetThresholds()[0]
+	bounds.MaxConnections, bounds.MaxPendingRequests, bounds.MaxRequests = number(b.MaxConnections), number(b.MaxPendingRequests), number(b.MaxRequests)
 	c.OutlierDetection = &clusterv3.OutlierDetection{
 		Consecutive_5Xx:    number(b.Outlier.ConsecutiveErrors),
 		Interval:           duration(b.Outlier.Interval),

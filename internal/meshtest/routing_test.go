@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -229,6 +230,21 @@ func TestRegexes(t *testing.T) {
 			t.Errorf("%s: problems %v, want invalid-regex", bad, written.Problems)
 		}
 	}
+}
+
+// Neither is one lost when many at a time meet an endpoint that is gone.
+func TestManyUnsentAreRetried(t *testing.T) {
+	t.Parallel()
+	m := meshtest.New(t)
+	m.Start("reviews", "v1", meshtest.Named("v1"))
+	m.AddDeadEndpoint("reviews")
+	caller := m.Caller("caller", nil)
+	wantBody(t, caller, reviews, "v1")
+	var calls sync.WaitGroup
+	for range 60 {
+		calls.Go(func() { wantBody(t, caller, reviews, "v1") })
+	}
+	calls.Wait()
 }
 
 // An application that is started again is waited for by the sidecar beside it: a request that came meanwhile was in nobody's hands.
