@@ -117,7 +117,7 @@ func TestLoadKills(t *testing.T) {
 				s.runsAgain(uid, back, had)
 				s.ready(pod)
 			}
-			load.stopWith(fmt.Sprintf("%d times %s", len(versions), c.what), 2*len(versions))
+			load.stopWith(fmt.Sprintf("%d times %s", len(versions), c.what), len(versions))
 			if seen := s.stars("", 12); !slices.ContainsFunc([]string{"none", "black", "red"}, func(stars string) bool { return seen[stars] > 0 }) {
 				t.Errorf("afterwards the pages show %v", seen)
 			}

@@ -7,14 +7,27 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/testapp"
 )
 
+// Requests per second that are asked for of one load, and that must have been made.
 const (
-	loadRate  = 120 // requests per second that are asked for, each way
-	leastRate = 100 // that must have been made
+	loadRate  = 120
+	leastRate = 100
 )
+
+// Of two loads at a time each has that rate at full length, where the machine is to have nothing else to do; else they have it in sum.
+func rates() (asked int, least float64) {
+	if full() {
+		return loadRate, leastRate
+	}
+	return loadRate / 2, leastRate / 2
+}
+
+// shortest is for how long two loads run at least, since what is shorter has no rate.
+const shortest = 10 * time.Second
 
 // Ways by which a load comes to an application.
 const (
@@ -57,6 +70,7 @@ func (l *loadTable) add(what, way string, sum testapp.Summary, allowed int) {
 
 // loads are two at a time: from the pod client to a service, and from the pod stranger to the same through the ingress.
 type loads struct {
+	begun           time.Time
 	table           *loadTable
 	inside, ingress *load
 }
@@ -99,6 +113,7 @@ func (s *space) open(c called) {
 // startLoads begins two loads at a time, with further arguments of the testapp client, until [loads.stop]. The ingress leads to what is called.
 func (s *space) startLoads(table *loadTable, c called, args ...string) *loads {
 	s.t.Helper()
+	asked, _ := rates()
 	inside := args
 	if c.resolved {
 		inside = append([]string{fmt.Sprintf("--connect=%s:%d", s.address("service/"+c.service, ".spec.clusterIP"), c.port)}, args...)
@@ -107,9 +122,10 @@ func (s *space) startLoads(table *loadTable, c called, args ...string) *loads {
 		inside = args
 	}
 	return &loads{
+		begun:   time.Now(),
 		table:   table,
-		inside:  s.startLoad("pod/client", fmt.Sprintf("http://%s:%d%s", c.service, c.port, c.path), loadRate, inside...),
-		ingress: s.startLoad("pod/stranger", "http://"+c.host(s)+c.path, loadRate, append([]string{"--connect=" + s.ingressAddress()}, args...)...),
+		inside:  s.startLoad("pod/client", fmt.Sprintf("http://%s:%d%s", c.service, c.port, c.path), asked, inside...),
+		ingress: s.startLoad("pod/stranger", "http://"+c.host(s)+c.path, asked, append([]string{"--connect=" + s.ingressAddress()}, args...)...),
 	}
 }
 
@@ -119,17 +135,31 @@ func (l *loads) stop(what string) {
 	l.stopWith(what, 0)
 }
 
-// stopWith is stop where so many requests each way may have been in the hands of what was killed.
-func (l *loads) stopWith(what string, inHands int) {
+// stopWith is stop where so many times something was killed that may have had requests in its hands.
+func (l *loads) stopWith(what string, kills int) {
 	l.inside.t.Helper()
+	<-time.After(shortest - time.Since(l.begun))
 	for _, one := range []struct {
 		way string
 		*load
 	}{{fromInside, l.inside}, {byTheIngress, l.ingress}} {
-		sum := one.end(what)
-		l.table.add(what, one.way, sum, inHands)
-		wantGood(l.inside.t, what+", "+one.way, sum, leastRate, inHands)
+		l.table.judge(one.t, what, one.way, one.end(what), kills)
 	}
+}
+
+// judge tells what became of one load of two, and adds it to the table.
+func (l *loadTable) judge(t *testing.T, what, way string, sum testapp.Summary, kills int) {
+	t.Helper()
+	_, least := rates()
+	allowed := inHands(sum, kills)
+	l.add(what, way, sum, allowed)
+	wantGood(t, what+", "+way, sum, least, allowed)
+}
+
+// inHands is how many requests may have been in the hands of what was killed so many times: as many as there were at a time, by their rate and
+// how long they took, and two.
+func inHands(sum testapp.Summary, kills int) int {
+	return kills * (2 + int(float64(sum.Requests)/sum.Seconds*sum.P50/1000))
 }
 
 // wantGood tells what became of a load: its requests must have been so many per second, and of them may have failed at most so many that

@@ -85,7 +85,7 @@ func TestLoadTransitions(t *testing.T) {
 				c.do(s)
 			}
 			if c.inHands {
-				load.stopWith(c.what, 2*times)
+				load.stopWith(c.what, times)
 				return
 			}
 			load.stop(c.what)
