@@ -194,8 +194,9 @@ func TestLoadAPIServerAway(t *testing.T) {
 	s.loadsAlone(table, fmt.Sprintf("the API server is away for %v", away()), 0)
 }
 
-// Pods die while the API server is away, so that nobody is told: an application, which its node starts again, and all of a pod, which comes
-// back at another address that nobody learns. What goes to the address of a pod that is no more is tried at another pod.
+// Pods die while the API server is away, so that nobody is told: an application, which its node starts again, and all of a pod. The pod has another
+// address from then on, and its sidecar no identity until the API server can say whose it is. What goes to the address that is no more is tried
+// at another pod.
 func TestLoadPodsDieWithTheAPIServerAway(t *testing.T) {
 	s, table := bookInfo(t), newLoadTable(t)
 	s.open(reviewsCalled)
@@ -205,11 +206,10 @@ func TestLoadPodsDieWithTheAPIServerAway(t *testing.T) {
 	was := s.address("pod/"+s.podName("app=reviews,version=v3"), ".status.podIP")
 	back := s.apiServerAway()
 	begun := time.Now()
-	for uid, program := range map[string]string{restarted: application, moved: ""} {
-		had := s.processes(uid, application)
-		s.kill(uid, program)
-		s.runsAgain(uid, application, had)
-	}
+	had := s.processes(restarted, application)
+	s.kill(restarted, application)
+	s.kill(moved, "")
+	s.runsAgain(restarted, application, had)
 	<-time.After(away() - time.Since(begun))
 	back()
 	s.answered()
