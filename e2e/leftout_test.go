@@ -99,7 +99,7 @@ func TestProxyAsAnnotated(t *testing.T) {
 		if !strings.Contains(text, "\nenvoy_server_concurrency{} "+want.threads+"\n") && !strings.Contains(text, "\nenvoy_server_concurrency "+want.threads+"\n") {
 			t.Errorf("%s: Envoy has not %s threads", pod, want.threads)
 		}
-		if said := s.kubectl("logs", pod, "-c", "lateen-proxy"); strings.Contains(said, "[info]") != want.tells {
+		if said := s.kubectl("logs", pod, "-c", "lateen-proxy"); strings.Contains(said, "initializing epoch") != want.tells {
 			t.Errorf("%s: messages of level info: %v, want %v", pod, !want.tells, want.tells)
 		}
 	}

@@ -156,10 +156,10 @@ func (l *loadTable) judge(t *testing.T, what, way string, sum testapp.Summary, k
 	wantGood(t, what+", "+way, sum, least, allowed)
 }
 
-// inHands is how many requests may have been in the hands of what was killed so many times: as many as there were at a time, by their rate and
-// how long they took, and two.
+// inHands is how many requests may have been in the hands of what was killed so many times: as many as there are at a time while the machine is
+// busy with the kill, by their rate and how long the slowest of a hundred took, and two. Each of them must be one that was sent ([neverSent]).
 func inHands(sum testapp.Summary, kills int) int {
-	return kills * (2 + int(float64(sum.Requests)/sum.Seconds*sum.P50/1000))
+	return kills * (2 + int(float64(sum.Requests)/sum.Seconds*sum.P99/1000))
 }
 
 // wantGood tells what became of a load: its requests must have been so many per second, and of them may have failed at most so many that

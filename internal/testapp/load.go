@@ -11,7 +11,7 @@ import (
 
 const (
 	mostClients    = 50 // each with connections of its own; more would only make an overload worse
-	toldFailures   = 10 // in a summary
+	toldFailures   = 50 // in a summary
 	answersCounted = 100
 )
 
