@@ -79,7 +79,7 @@ endif
 
 .PHONY: e2e-soak
 e2e-soak: mariadb images cluster-command ## the end-to-end tests named Load… at full length, in the cluster of `make cluster`; `make e2e` runs them short
-	@LATEEN_LOAD=full $(CLUSTER) with $(E2E) -exec '$(CURDIR)/$(CLUSTER) exec' -run '^TestLoad' ./e2e
+	@LATEEN_LOAD=full $(CLUSTER) with $(E2E) -timeout 2h -exec '$(CURDIR)/$(CLUSTER) exec' -run '^TestLoad' ./e2e
 
 .PHONY: demo
 demo: build envoy ## BookInfo on this machine

@@ -11,5 +11,10 @@
 // for conditions, never for time. When it fails, everything about its namespace is in the folder that the failure names.
 // What a test does outside its namespace it undoes, and then it is not parallel.
 //
+// Tests named Load… do to the cluster what happens to clusters, under requests from a pod of the mesh and through the ingress at a time, and tell a table
+// of both. `make e2e` runs a tenth, `make e2e-soak` all of it, which takes half an hour on a machine that has nothing else to do:
+//
+//	make e2e-soak | tee load.log; sed -n 's/.*load table: //p' load.log
+//
 // The tests have the build tag e2e, since `go test ./...` has no cluster.
 package e2e
