@@ -50,7 +50,7 @@ func TestLeftOut(t *testing.T) {
 	}
 	for _, c := range servers {
 		manifests.WriteString(annotated(c.pod, c.annotations))
-		manifests.WriteString(fmt.Sprintf("\n{apiVersion: v1, kind: Service, metadata: {name: %[1]s}, spec: {selector: {app: %[1]s}, ports: [{name: http, port: 8080}, {name: grpc, port: 9090}]}}\n---", c.pod))
+		fmt.Fprintf(&manifests, "\n{apiVersion: v1, kind: Service, metadata: {name: %[1]s}, spec: {selector: {app: %[1]s}, ports: [{name: http, port: 8080}, {name: grpc, port: 9090}]}}\n---", c.pod)
 	}
 	s.apply(manifests.String())
 	for _, c := range callers {

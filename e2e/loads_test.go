@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,18 +115,17 @@ func (s *space) open(c called) {
 func (s *space) startLoads(table *loadTable, c called, args ...string) *loads {
 	s.t.Helper()
 	asked, _ := rates()
-	inside := args
+	inside := slices.Clone(args)
 	if c.resolved {
-		inside = append([]string{fmt.Sprintf("--connect=%s:%d", s.address("service/"+c.service, ".spec.clusterIP"), c.port)}, args...)
+		inside = append(inside, fmt.Sprintf("--connect=%s:%d", s.address("service/"+c.service, ".spec.clusterIP"), c.port))
 	} else {
-		args = append([]string{"--fresh"}, args...)
-		inside = args
+		args, inside = append(args, "--fresh"), append(inside, "--fresh")
 	}
 	return &loads{
 		begun:   time.Now(),
 		table:   table,
 		inside:  s.startLoad("pod/client", fmt.Sprintf("http://%s:%d%s", c.service, c.port, c.path), asked, inside...),
-		ingress: s.startLoad("pod/stranger", "http://"+c.host(s)+c.path, asked, append([]string{"--connect=" + s.ingressAddress()}, args...)...),
+		ingress: s.startLoad("pod/stranger", "http://"+c.host(s)+c.path, asked, append(args, "--connect="+s.ingressAddress())...),
 	}
 }
 
