@@ -59,16 +59,16 @@ func (r *runner) parts() map[string][]string {
 		"kube-controller-manager": append(delegated("kube-controller-manager"),
 			"--service-account-private-key-file="+pki("tokens.key"), "--use-service-account-credentials", "--root-ca-file="+pki("ca.crt"),
 			"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key"), "--client-ca-file="+pki("ca.crt"),
-			"--allocate-node-cidrs=false", "--cluster-cidr="+PodRange, "--flex-volume-plugin-dir="+r.path("volumeplugins"),
+			"--allocate-node-cidrs=false", "--cluster-cidr="+PodRange+","+PodRange6, "--service-cluster-ip-range="+ServiceRange+","+ServiceRange6, "--flex-volume-plugin-dir="+r.path("volumeplugins"),
 			// The default is so low that the controllers take five seconds to start.
 			"--kube-api-qps=200", "--kube-api-burst=400"),
 		"kube-scheduler": delegated("kube-scheduler"),
 		"kubelet": {
 			r.programs.kube, "kubelet", kubeconfig("kubelet"), "--config=" + r.path("conf", "kubelet.yaml"),
-			"--root-dir=" + r.path("kubelet"), "--node-ip=" + NodeAddress, "--hostname-override=" + Node,
+			"--root-dir=" + r.path("kubelet"), "--node-ip=" + NodeAddress + "," + NodeAddress6, "--hostname-override=" + Node,
 		},
 		"kube-proxy": {
-			r.programs.kube, "kube-proxy", kubeconfig("kube-proxy"), "--proxy-mode=iptables", "--cluster-cidr=" + PodRange,
+			r.programs.kube, "kube-proxy", kubeconfig("kube-proxy"), "--proxy-mode=iptables", "--cluster-cidr=" + PodRange + "," + PodRange6,
 			"--hostname-override=" + Node, "--iptables-min-sync-period=100ms",
 			// These are not for a network namespace to set.
 			"--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
@@ -92,7 +92,7 @@ func (r *runner) writeConfig() error {
 	for _, plugin := range plugins {
 		bad = append(bad, os.Symlink(plugin, r.path("cni-bin", filepath.Base(plugin))))
 	}
-	fill := strings.NewReplacer("${DIR}", r.Dir, "${SOCKET}", r.socket(), "${PAUSE}", pauseImage, "${PODS}", PodRange, "${CGROUP}", r.cgroup(), "${DNS}", serviceIP(10), "${DOMAIN}", Domain)
+	fill := strings.NewReplacer("${DIR}", r.Dir, "${SOCKET}", r.socket(), "${PAUSE}", pauseImage, "${PODS}", PodRange, "${PODS6}", PodRange6, "${CGROUP}", r.cgroup(), "${DNS}", serviceIP(10), "${DOMAIN}", Domain)
 	for name, text := range map[string]string{"cni/10-lateen.conflist": networkConfig, "containerd.toml": containerdConfig, "kubelet.yaml": kubeletConfig} {
 		bad = append(bad, os.WriteFile(r.path("conf", name), []byte(fill.Replace(text)), 0o644))
 	}
@@ -101,7 +101,7 @@ func (r *runner) writeConfig() error {
 
 const networkConfig = `{"cniVersion": "0.4.0", "name": "lateen-test", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipam": {
-    "type": "host-local", "dataDir": "${DIR}/ipam", "ranges": [[{"subnet": "${PODS}"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+    "type": "host-local", "dataDir": "${DIR}/ipam", "ranges": [[{"subnet": "${PODS}"}], [{"subnet": "${PODS6}"}]], "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}
 ]}
 `

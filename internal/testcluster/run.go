@@ -166,21 +166,26 @@ func (r *runner) launch(name string, command []string, fail context.CancelCauseF
 // interfaces; the default route, which Kubernetes wants, leads nowhere.
 func (r *runner) network(ctx context.Context) error {
 	for _, args := range []string{
-		"link set lo up", "link add kube0 type bridge", "addr add " + NodeAddress + "/24 dev kube0", "link set kube0 up", "route add default dev kube0",
+		"link set lo up", "link add kube0 type bridge", "addr add " + NodeAddress + "/24 dev kube0",
+		"addr add " + NodeAddress6 + "/64 dev kube0 nodad", "link set kube0 up", "route add default dev kube0", "-6 route add default dev kube0",
 	} {
 		if err := run(ctx, "", r.programs.ip, strings.Fields(args)...); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		return err
+	for _, setting := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile("/proc/sys/net/"+setting, []byte("1"), 0); err != nil {
+			return err
+		}
 	}
 	// From a pod to a Service that the same bridge leads to: the answer must meet iptables on its way back.
-	err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // the kernel knows nothing else
+	for _, setting := range []string{"iptables", "ip6tables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+setting, []byte("1"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // else the kernel knows nothing else
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // run runs a command to its end. The error has what it printed.

@@ -88,7 +88,7 @@ func (s Server) APIServerCommand() []string {
 	command := []string{
 		s.Kube, "kube-apiserver",
 		fmt.Sprintf("--etcd-servers=http://%s:%d", s.Address, etcdPort),
-		fmt.Sprintf("--secure-port=%d", apiPort), "--service-cluster-ip-range=" + ServiceRange,
+		fmt.Sprintf("--secure-port=%d", apiPort), "--service-cluster-ip-range=" + s.serviceRanges(),
 		"--cert-dir=" + s.pki(""), "--tls-cert-file=" + s.pki("apiserver.crt"), "--tls-private-key-file=" + s.pki("apiserver.key"),
 		"--client-ca-file=" + s.pki("ca.crt"),
 		"--kubelet-certificate-authority=" + s.pki("ca.crt"), "--kubelet-client-certificate=" + s.pki("apiserver-kubelet-client.crt"),
@@ -105,6 +105,14 @@ func (s Server) APIServerCommand() []string {
 		return append(command, "--bind-address="+s.Address, "--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none")
 	}
 	return append(command, "--bind-address=0.0.0.0", "--enable-admission-plugins=NodeRestriction")
+}
+
+// serviceRanges are those of which Services get their addresses: with pods there are two families.
+func (s Server) serviceRanges() string {
+	if s.Alone {
+		return ServiceRange
+	}
+	return ServiceRange + "," + ServiceRange6
 }
 
 // Client returns an HTTP client that knows the certificates of the API server and is its administrator. It needs what

@@ -10,6 +10,8 @@
 // Nothing of it can be reached from outside but the socket of containerd: whoever talks to the cluster runs in its network
 // namespace ([Cluster.Command]). So clusters of several checkouts run beside one another, with the same addresses.
 //
+// Pods and, where they ask for it, Services have addresses of both families, IPv4 first.
+//
 // It needs Linux and root, what `make kubernetes` and `make images` build, and Debian's etcd, containerd, runc, CNI plugins and
 // iptables. Nothing can be pulled, and no packet leaves the cluster. [Server] is its API server, which package kubetest starts
 // alone.
@@ -30,13 +32,16 @@ import (
 const (
 	// Domain is the cluster domain.
 	Domain = "cluster.local"
-	// ServiceRange has the ClusterIPs.
-	ServiceRange = "10.96.0.0/16"
-	// PodRange has the addresses of pods.
-	PodRange = "10.244.0.0/16"
-	// Node is the name of the only node, and NodeAddress its address.
-	Node        = "node1"
-	NodeAddress = "10.99.0.1"
+	// ServiceRange has the ClusterIPs, and ServiceRange6 those of Services that want one of IPv6 too.
+	ServiceRange  = "10.96.0.0/16"
+	ServiceRange6 = "fd00:10:96::/112"
+	// PodRange and PodRange6 have the addresses of pods: each has one of both.
+	PodRange  = "10.244.0.0/16"
+	PodRange6 = "fd00:10:244::/64"
+	// Node is the name of the only node, and NodeAddress and NodeAddress6 its addresses.
+	Node         = "node1"
+	NodeAddress  = "10.99.0.1"
+	NodeAddress6 = "fd00:10:99::1"
 )
 
 // serviceIP is the nth ClusterIP.
