@@ -30,14 +30,12 @@ func (s *signer) checkSigned(der []byte, o order) (*x509.Certificate, error) {
 
 // checkChain makes sure that the certificate is trusted by the roots and with the chain that go with it.
 func (s *signer) checkChain(c *x509.Certificate, now time.Time) error {
-	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		if _, err := c.Verify(x509.VerifyOptions{
-			Roots: s.trusted, Intermediates: s.between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use},
-		}); err != nil {
-			return err
-		}
+	uses := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	chains, err := c.Verify(x509.VerifyOptions{Roots: s.trusted, Intermediates: s.between, CurrentTime: now, KeyUsages: uses})
+	if err != nil {
+		return err
 	}
-	return nil
+	return identity.CheckUses(chains, uses...)
 }
 
 func checkNames(c *x509.Certificate, o order) error {

@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -60,27 +59,15 @@ func (a *Authority) ownFor(hosts []string) *ownCertificate {
 	return own
 }
 
-// serverTLS returns the same for callers whom verify lets in.
+// serverTLS returns the same for callers whom verify lets in. All connections share it, since the roots of an authority do not change.
 func (a *Authority) serverTLS(verify func(tls.ConnectionState) error, hosts ...string) *tls.Config {
-	own := a.ownFor(hosts)
-	config := a.baseTLS(own, verify)
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return a.baseTLS(own, verify), nil }
-	return config
-}
-
-// baseTLS returns the configuration for a connection that begins now.
-func (a *Authority) baseTLS(own *ownCertificate, verify func(tls.ConnectionState) error) *tls.Config {
-	trusted := x509.NewCertPool()
-	for _, root := range a.Bundle().Roots {
-		trusted.AddCert(root)
-	}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		NextProtos:             []string{"h2"},
 		Time:                   a.c.Now,
-		GetCertificate:         own.get,
+		GetCertificate:         a.ownFor(hosts).get,
 		ClientAuth:             tls.VerifyClientCertIfGiven,
-		ClientCAs:              trusted,
+		ClientCAs:              a.signer.trusted,
 		SessionTicketsDisabled: true, // each connection shows its certificate
 		VerifyConnection:       verify,
 	}
@@ -99,12 +86,12 @@ func (a *Authority) isReplica(state tls.ConnectionState) bool {
 	return len(state.PeerCertificates) > 0 && a.Bundle().VerifyControlPlane(state.PeerCertificates, a.c.Now()) == nil
 }
 
-// verifyClient looks at what a caller has shown with our own rules.
+// verifyClient looks at what a caller has shown with our own rules. The handshake has verified it, by the roots and at the time of now.
 func (a *Authority) verifyClient(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return nil
 	}
-	p, err := a.Bundle().Verify(state.PeerCertificates, a.c.Now())
+	p, err := a.Bundle().PeerOfVerified(state.VerifiedChains)
 	if err != nil {
 		return err
 	}

@@ -104,6 +104,9 @@ func TestClientCertificates(t *testing.T) {
 		{"for servers only", shared, shared.ServerTLS(), new(root.Leaf(t, p, func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		})), "incompatible key usage"},
+		{"for clients only", shared, shared.ServerTLS(), new(root.Leaf(t, p, func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		})), "incompatible key usage"},
 		{"the control plane's own", r, server, own, "not of the namespace"},
 		{"the control plane's, with a workload", shared, shared.ServerTLS(), new(root.Leaf(t, identity.Peer{
 			ID: identity.ControlPlane(domain), Workload: "lateen-0.lateen-system",

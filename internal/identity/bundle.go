@@ -79,17 +79,39 @@ func (b Bundle) Verify(chain []*x509.Certificate, now time.Time) (Peer, error) {
 	if len(chain) == 0 {
 		return Peer{}, errors.New("there is no certificate")
 	}
-	peer, err := PeerOf(chain[0])
+	peer, err := b.peerOf(chain[0])
 	if err != nil {
 		return Peer{}, err
-	}
-	if peer.ID.TrustDomain != b.TrustDomain {
-		return Peer{}, fmt.Errorf("%s is not of the trust domain %s", peer.ID, b.TrustDomain)
 	}
 	if err := b.verify(chain, now, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth); err != nil {
 		return Peer{}, fmt.Errorf("the certificate of %s: %w", peer.ID, err)
 	}
 	return peer, nil
+}
+
+// PeerOfVerified is Verify for chains that were verified already, at this moment and by the roots of the bundle, as a handshake leaves
+// them: leaf first and with the root. It checks what is left, and no signature.
+func (b Bundle) PeerOfVerified(chains [][]*x509.Certificate) (Peer, error) {
+	if len(chains) == 0 {
+		return Peer{}, errors.New("there is no certificate that was verified")
+	}
+	peer, err := b.peerOf(chains[0][0])
+	if err != nil {
+		return Peer{}, err
+	}
+	if err := CheckUses(chains, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth); err != nil {
+		return Peer{}, fmt.Errorf("the certificate of %s: %w", peer.ID, err)
+	}
+	return peer, nil
+}
+
+// peerOf returns whom a leaf speaks for, who must be of the trust domain.
+func (b Bundle) peerOf(leaf *x509.Certificate) (Peer, error) {
+	peer, err := PeerOf(leaf)
+	if err == nil && peer.ID.TrustDomain != b.TrustDomain {
+		return Peer{}, fmt.Errorf("%s is not of the trust domain %s", peer.ID, b.TrustDomain)
+	}
+	return peer, err
 }
 
 // VerifyControlPlane returns an error unless a chain speaks for the control plane of the trust domain. It has names for its
@@ -112,7 +134,7 @@ func (b Bundle) VerifyControlPlane(chain []*x509.Certificate, now time.Time) err
 	return nil
 }
 
-// verify makes sure that a chain leads to a root, for each of the uses.
+// verify makes sure that a chain leads to a root, for all of the uses.
 func (b Bundle) verify(chain []*x509.Certificate, now time.Time, uses ...x509.ExtKeyUsage) error {
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, root := range b.Roots {
@@ -121,14 +143,31 @@ func (b Bundle) verify(chain []*x509.Certificate, now time.Time, uses ...x509.Ex
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
+	chains, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: uses})
+	if err != nil {
+		return err
+	}
+	return CheckUses(chains, uses...)
+}
+
+// CheckUses returns an error unless, for each of the uses, one of the chains that lead from a leaf to roots allows it.
+// [x509.Certificate.Verify] asks for any of several uses, and verifies all signatures each time that it is asked.
+func CheckUses(chains [][]*x509.Certificate, uses ...x509.ExtKeyUsage) error {
 	for _, use := range uses {
-		if _, err := chain[0].Verify(x509.VerifyOptions{
-			Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use},
-		}); err != nil {
-			return err
+		allowed := func(chain []*x509.Certificate) bool {
+			return !slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return !allows(c, use) })
+		}
+		if !slices.ContainsFunc(chains, allowed) {
+			return x509.CertificateInvalidError{Cert: chains[0][0], Reason: x509.IncompatibleUsage}
 		}
 	}
 	return nil
+}
+
+// allows tells whether a certificate, or one below it, may be used in a way. One that says nothing of that allows everything.
+func allows(c *x509.Certificate, use x509.ExtKeyUsage) bool {
+	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
+		slices.Contains(c.ExtKeyUsage, use) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
 // Fingerprint returns the SHA-256 of a certificate in hexadecimal.

@@ -165,21 +165,47 @@ func TestVerify(t *testing.T) {
 		{"the one between is expired", bundle, chain(short, reviews), now.Add(2 * time.Minute), "expired"},
 		{"for servers only", bundle, chain(root, reviews, usedFor(x509.ExtKeyUsageServerAuth)), now, "incompatible key usage"},
 		{"for clients only", bundle, chain(root, reviews, usedFor(x509.ExtKeyUsageClientAuth)), now, "incompatible key usage"},
+		{"the one between is for servers only", bundle, chain(root.Below(t, "servers", usedFor(x509.ExtKeyUsageServerAuth)), reviews), now, "incompatible key usage"},
+		{"the one between is for clients only", bundle, chain(root.Below(t, "clients", usedFor(x509.ExtKeyUsageClientAuth)), reviews), now, "incompatible key usage"},
+		{"the one between is for everything", bundle, chain(root.Below(t, "everything", usedFor(x509.ExtKeyUsageAny)), reviews), now, ""},
 		{"the root itself", bundle, []*x509.Certificate{root.Cert}, now, "an authority's"},
 		{"signed by a workload", bundle, signedByLeaf(t, root, reviews), now, "certificate"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := test.bundle.Verify(test.chain, test.at)
-			switch {
-			case test.want == "" && (err != nil || got != reviews):
-				t.Errorf("it speaks for %s, %v", got, err)
-			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || got != identity.Peer{}):
-				t.Errorf("it speaks for %s, %v; want an error with %q", got, err, test.want)
+			check := func(got identity.Peer, err error) {
+				t.Helper()
+				switch {
+				case test.want == "" && (err != nil || got != reviews):
+					t.Errorf("it speaks for %s, %v", got, err)
+				case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || got != identity.Peer{}):
+					t.Errorf("it speaks for %s, %v; want an error with %q", got, err, test.want)
+				}
+			}
+			check(test.bundle.Verify(test.chain, test.at))
+			if verified, err := handshake(test.bundle, test.chain, test.at); err != nil {
+				check(identity.Peer{}, err)
+			} else {
+				check(test.bundle.PeerOfVerified(verified))
 			}
 		})
 	}
+}
+
+// handshake verifies a chain as a server does that shakes hands.
+func handshake(b identity.Bundle, chain []*x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
+	if len(chain) == 0 {
+		return nil, nil // that is left to who asks
+	}
+	o := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	for _, root := range b.Roots {
+		o.Roots.AddCert(root)
+	}
+	for _, c := range chain[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	return chain[0].Verify(o)
 }
 
 func usedFor(use x509.ExtKeyUsage) func(*x509.Certificate) {
