@@ -3,6 +3,7 @@ package ca_test
 import (
 	"crypto"
 	"crypto/elliptic"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"testing"
@@ -53,6 +54,21 @@ func cpu(b *testing.B) time.Duration {
 	var used unix.Rusage
 	must(b, unix.Getrusage(unix.RUSAGE_SELF, &used))
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// BenchmarkHandshake is a connection of a workload to the control plane, both ends in one process; what the certificate of the control
+// plane costs its other end is left out.
+func BenchmarkHandshake(b *testing.B) {
+	r := newRig(b)
+	held := r.leafFor(b, identitytest.Peer(domain, "reviews", "127.9.8.1"))
+	server, client := r.ServerTLS("localhost"), clientOf(&held, tls.VersionTLS13)
+	begun := cpu(b)
+	for b.Loop() {
+		if _, _, err := r.handshake(b, server, client); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpu(b)-begun).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
 // BenchmarkRenew is a renewal as an agent makes it: a connection over TLS with the old certificate, the request, and a look at
