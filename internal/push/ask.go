@@ -73,6 +73,7 @@ type Sent struct {
 	Confirmed string // version that the proxy confirmed last; "": none
 	Reason    string // why the proxy refuses the version of now, in its own words; "": it does not
 	want      *made
+	engine    *Engine
 }
 
 // Text returns the version of now as JSON, without what must not be shown; "" where there is none.
@@ -80,7 +81,10 @@ func (s *Sent) Text() (string, error) {
 	if s.want == nil {
 		return "", nil
 	}
-	r := s.want.resource
+	r, err := s.engine.whole(s.want)
+	if err != nil {
+		return "", fmt.Errorf("make %s: %w", s.Resource, err)
+	}
 	message, err := envoy.Read(string(r.Type), r.Body)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", r.Name, err)
@@ -130,7 +134,7 @@ func (e *Engine) streams(id mesh.ProxyID) []*Proxy {
 func (p *Proxy) holdings() []Sent {
 	list := p.heldScopes()
 	for id, s := range p.slots {
-		h := Sent{Resource: id, Type: typeOf[id.Kind], Sent: s.have, Confirmed: s.acked, want: s.want}
+		h := Sent{Resource: id, Type: typeOf[id.Kind], Sent: s.have, Confirmed: s.acked, want: s.want, engine: p.engine}
 		if s.want != nil {
 			h.Wanted = s.want.resource.Version
 		}

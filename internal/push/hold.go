@@ -128,6 +128,9 @@ func (p *Proxy) aim(s *slot, m *made) {
 		delete(p.unknown, s.id)
 		p.use(needs)
 		s.versions = []carried{{made: m, since: settledForever}}
+		if p.letsGo(s.id.Kind) {
+			p.engine.letGo(m)
+		}
 	}
 	if s.stale() {
 		p.late(s)

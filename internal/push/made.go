@@ -14,8 +14,9 @@ import (
 // made is a resource with what must be ready before it: made once for each distinct view, shared by everyone.
 type made struct {
 	key      madeKey
-	uses     int // entries that hold it
-	resource xds.Resource
+	uses     int              // entries that hold it
+	resource xds.Resource     // without its bytes where they were let go; the lock guards those of a listener
+	size     int              // of its bytes, also of those that were let go
 	needs    []view.ID        // clusters
 	finds    bool             // a cluster that finds its endpoints without Lateen
 	view     view.View        // that it was made from, to tell whose it is
@@ -40,17 +41,60 @@ func (e *Engine) make(kind view.Kind, v view.View) (*made, error) {
 		return m, nil
 	}
 	e.counters.Makes.Add(string(kind), 1)
-	m, err := makeResource(plan.Of(v))
+	m, err := e.makeOf(v)
 	if err != nil {
 		return nil, err
-	}
-	if e.config.Alter != nil {
-		e.config.Alter(&m.resource)
-		m.resource.Version = versionOf(m.resource.Body)
 	}
 	m.key, m.uses, m.view, m.fresh = key, 1, v, true
 	e.made[key] = m
 	return m, nil
+}
+
+// makeOf makes the resource for a view.
+func (e *Engine) makeOf(v view.View) (*made, error) {
+	m, err := makeResource(plan.Of(v))
+	if err == nil && e.config.Alter != nil {
+		e.config.Alter(&m.resource)
+		m.resource.Version, m.size = versionOf(m.resource.Body), len(m.resource.Body)
+	}
+	return m, err
+}
+
+// letsGo tells whether the engine lets go of what the proxy has confirmed of a kind. Who walks by itself may share it with a thousand
+// others, each of whom would have it made again.
+func (p *Proxy) letsGo(kind view.Kind) bool { return kind == view.KindListener && !p.walks }
+
+// sendable returns a resource of a kind with its bytes.
+func (p *Proxy) sendable(kind view.Kind, m *made) (*xds.Resource, error) {
+	if !p.letsGo(kind) {
+		return &m.resource, nil
+	}
+	return p.engine.whole(m)
+}
+
+// letGo lets go of the bytes of a listener that a proxy has confirmed, unless other proxies may be sent them. Listeners are most of
+// what each proxy has for itself, and are hardly ever sent again.
+func (e *Engine) letGo(m *made) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if m != nil && m.uses <= 1 {
+		m.resource.Body = nil
+	}
+}
+
+// whole returns a resource with its bytes. Those that were let go are made again, of the same view and so the same.
+func (e *Engine) whole(m *made) (*xds.Resource, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := m.resource
+	if r.Body == nil && m.size > 0 {
+		again, err := e.makeOf(m.view)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = again.resource.Body
+	}
+	return &r, nil
 }
 
 // release takes one use back. The lock is held.
@@ -76,7 +120,7 @@ func makeResource(p plan.Plan) (*made, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal %s: %w", message.Name, err)
 	}
-	m := &made{marshalling: time.Since(began), resource: xds.Resource{
+	m := &made{marshalling: time.Since(began), size: len(body), resource: xds.Resource{
 		Type: xds.Type(message.TypeURL), Name: message.Name, Version: versionOf(body), Body: body,
 	}}
 	if c, ok := p.(plan.Cluster); ok {

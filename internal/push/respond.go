@@ -98,11 +98,10 @@ func batch(together, alone []*slot) [][]*slot {
 	var batches [][]*slot
 	first, size := 0, 0
 	for i, s := range together {
-		body := len(s.want.resource.Body)
-		if i > first && size+body > xds.MaxBodies {
+		if i > first && size+s.want.size > xds.MaxBodies {
 			batches, first, size = append(batches, together[first:i]), i, 0
 		}
-		size += body
+		size += s.want.size
 	}
 	if first < len(together) {
 		batches = append(batches, together[first:])
@@ -118,14 +117,21 @@ func bySlotName(a, b *slot) int { return strings.Compare(a.id.Name, b.id.Name) }
 // carry puts slots and removals, both sorted, into one response. It is nil when the stream has no words for it.
 func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, removed []string) *xds.Response {
 	delete(p.greet, kind)
-	resources := make([]*xds.Resource, len(slots))
+	resources := make([]*xds.Resource, 0, len(slots))
 	size := 0
-	for i, s := range slots {
+	slots = slices.DeleteFunc(slots, func(s *slot) bool {
 		m := s.next()
+		r, err := p.sendable(kind, m)
+		if err != nil { // it was made before, so this is a mistake of ours: the proxy keeps what it has
+			p.engine.config.Log.Error("make resource", "resource", s.id.String(), "err", err)
+			p.behind.remove(s)
+			return true
+		}
 		p.use(p.leads(m))
-		resources[i] = &m.resource
-		size += len(m.resource.Body)
-	}
+		resources = append(resources, r)
+		size += m.size
+		return false
+	})
 	response, delivery := session.Respond(typeOf[kind], resources, removed)
 	for _, s := range slots {
 		p.behind.remove(s)

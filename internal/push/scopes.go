@@ -420,7 +420,7 @@ func (p *Proxy) heldScopes() []Sent {
 		if r == nil || p.slots[id] != nil {
 			continue
 		}
-		h := Sent{Resource: id, Type: xds.ScopeType, Wanted: r.Version, want: &made{resource: *r}}
+		h := Sent{Resource: id, Type: xds.ScopeType, Wanted: r.Version, want: &made{resource: *r}, engine: e}
 		if s.turn <= p.scopes.at {
 			h.Sent = r.Version
 		}
