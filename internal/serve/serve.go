@@ -49,7 +49,7 @@ const (
 )
 
 // readAhead is what each connection with TLS reads ahead, in bytes, and keeps a buffer for. TLS itself reads whole records.
-const readAhead = 4 << 10
+const readAhead = 1 << 10
 
 // writeTogether is what such a connection gathers before it writes, in bytes: a record of TLS. When all proxies connect at the same time
 // each has a buffer of that size in use.
