@@ -11,7 +11,7 @@ type CacheStats struct {
 	Misses     int64                `json:"misses"`     // resources made
 	Subscribed int                  `json:"subscribed"` // resources that proxies subscribe to
 	Resources  int                  `json:"resources"`  // distinct ones in memory
-	Bytes      int                  `json:"bytes"`      // of those
+	Bytes      int                  `json:"bytes"`      // of those; of a listener that its proxy has confirmed none are kept
 	Kinds      map[string]CacheKind `json:"kinds"`      // by kind: "cluster"
 }
 
