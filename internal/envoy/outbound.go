@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"cmp"
+	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -15,6 +16,7 @@ import (
 	upstreamproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/internal/plan"
 )
@@ -30,6 +32,11 @@ const (
 	bytesChain    = "bytes"
 	inspectChain  = "inspect"
 	othersChain   = "others"
+
+	// What is handed on is tried again for some four seconds.
+	handedAttempts = 10
+	handedPause    = 50 * time.Millisecond
+	handedLongest  = time.Second
 )
 
 // capturedOutbound looks at nothing but addresses: it waits for nobody. What it has for each port and network are no chains, so that open
@@ -40,11 +47,14 @@ func capturedOutbound(p plan.CapturedOutbound) (*listenerv3.Listener, error) {
 	if err := steeredChains(l, p.CapturedWays); err != nil {
 		return nil, err
 	}
-	handed, err := handedOn(p.Inspect)
-	if err != nil {
-		return nil, err
+	var err error
+	if p.Inspect != "" {
+		handed, err := handedOn(p.Inspect)
+		if err != nil {
+			return nil, err
+		}
+		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{Name: inspectChain, Filters: handed})
 	}
-	l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{Name: inspectChain, Filters: handed})
 	if p.Passthrough != "" {
 		if l.DefaultFilterChain, err = passedOn(p.Idle, p.Passthrough); err != nil {
 			return nil, err
@@ -80,13 +90,17 @@ func outboundWay(p plan.CapturedOutbound) (way, error) {
 		}
 		spoken[apart.Port] = w
 	}
-	services, err := byPort(spoken, inspect)
+	for _, port := range p.Unclear {
+		spoken[port] = inspect
+	}
+	// A number that no service has, or that nobody here has heard of yet: the address is asked for, as that of a pod.
+	others, rest := bytes, way(nil)
+	if p.Passthrough == "" {
+		others, rest = inspect, inspect
+	}
+	services, err := byPort(spoken, others)
 	if err != nil {
 		return nil, err
-	}
-	rest := inspect
-	if p.Passthrough != "" {
-		rest = nil
 	}
 	outside := map[int]way{}
 	for _, port := range p.Outside {
@@ -109,6 +123,7 @@ func outboundWay(p plan.CapturedOutbound) (way, error) {
 // inspected is reached by the proxy only.
 func inspected(p plan.Inspected) (*listenerv3.Listener, error) {
 	l := listener(p.Name, pipe(p.Socket), corev3.TrafficDirection_OUTBOUND)
+	l.IgnoreGlobalConnLimit = true // the listener that hands on has counted it
 	if err := steeredChains(l, p.CapturedWays); err != nil {
 		return nil, err
 	}
@@ -219,10 +234,13 @@ func steeredChains(l *listenerv3.Listener, p plan.CapturedWays) error {
 	return err
 }
 
-// handedOn hands connections to the [plan.Inspected]. How long they may be silent is its affair.
+// handedOn hands connections to the [plan.Inspected], which may come at the same time and be ready a moment later: its routes come after it.
+// How long they may be silent is its affair.
 func handedOn(cluster string) ([]*listenerv3.Filter, error) {
 	config, err := pack(&tcpproxyv3.TcpProxy{
 		StatPrefix: cluster, IdleTimeout: durationpb.New(0), ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
+		MaxConnectAttempts: wrapperspb.UInt32(handedAttempts),
+		BackoffOptions:     &corev3.BackoffStrategy{BaseInterval: durationpb.New(handedPause), MaxInterval: durationpb.New(handedLongest)},
 	})
 	return []*listenerv3.Filter{{Name: tcpProxyFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config}}}, err
 }

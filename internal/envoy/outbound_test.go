@@ -81,7 +81,7 @@ func TestOutboundWays(t *testing.T) {
 	front := plan.CapturedOutbound{
 		CapturedWays: ways, Addresses: []string{"0.0.0.0", "::"}, Port: 15001, Requests: []int{9080, 9090}, Bytes: []int{3306, 15006},
 		Apart: []plan.Apart{{Port: 8080, Addresses: []string{"10.96.0.11", "fd00:96::11"}}},
-		Mesh:  []string{"10.0.0.0/8"}, Inspect: "inspect",
+		Mesh:  []string{"10.0.0.0/8"}, Unclear: []int{7070}, Inspect: "inspect",
 	}
 	behind := plan.Inspected{CapturedWays: ways, Passthrough: "passthrough"}
 	front.Name, behind.Name = "outbound", "inspect"
@@ -106,7 +106,8 @@ func TestOutboundWays(t *testing.T) {
 		{open, openBehind, "[fd00:96::11]:8080", "bytes", "", ""},
 		{open, openBehind, "10.96.0.11:9080", "requests", "", ""},
 		{open, openBehind, "198.51.100.7:8080", "default others", "", ""},
-		{open, openBehind, "10.96.0.10:80", "inspect", "requests", "bytes"}, // no service has it
+		{open, openBehind, "10.96.0.10:80", "bytes", "", ""},                  // no service has it
+		{open, openBehind, "10.96.0.10:7070", "inspect", "requests", "bytes"}, // services differ too much
 		{open, openBehind, "10.244.0.2:9080", "bytes", "", ""},
 		{open, openBehind, "198.51.100.7:9080", "inspect", "outside 9080", "default others"},
 		{open, openBehind, "198.51.100.7:80", "inspect", "outside 80", "default others"},

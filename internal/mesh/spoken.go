@@ -9,9 +9,10 @@ import (
 // Spoken says what services speak on their own addresses, by the number of the port. Where it does, nobody need look at a connection to know
 // what it carries. A snapshot finds it out from all services.
 type Spoken struct {
-	Requests []int              `json:"requests"`        // numbers on which all services take requests, sorted
-	Bytes    []int              `json:"bytes"`           // numbers on which none does, sorted
-	Apart    []Apart            `json:"apart,omitempty"` // numbers on which they differ, sorted
+	Requests []int              `json:"requests"`          // numbers on which all services take requests, sorted
+	Bytes    []int              `json:"bytes"`             // numbers on which none does, sorted
+	Apart    []Apart            `json:"apart,omitempty"`   // numbers on which they differ, sorted
+	Unclear  []int              `json:"unclear,omitempty"` // numbers on which more differ than are told apart, sorted
 	uses     map[int]spokenUses // of each number
 }
 
@@ -21,7 +22,7 @@ type Apart struct {
 	Addresses []string `json:"addresses"` // sorted
 }
 
-// maxApart bounds how many addresses are told apart on one number, since all proxies are told of them. With more, the number is in no list.
+// maxApart bounds how many addresses are told apart on one number, since all proxies are told of them. With more, the number is unclear.
 const maxApart = 256
 
 // spokenUses are the services' addresses on a port: how many take requests, and which take bytes, each as often as a service has it.
@@ -60,7 +61,7 @@ func (d *Draft) indexSpoken() {
 	k := Key{Kind: KindSpoken}
 	d.changed[k] = next
 	if before != nil && slices.Equal(before.Requests, next.Requests) && slices.Equal(before.Bytes, next.Bytes) &&
-		slices.EqualFunc(before.Apart, next.Apart, Apart.equal) {
+		slices.Equal(before.Unclear, next.Unclear) && slices.EqualFunc(before.Apart, next.Apart, Apart.equal) {
 		d.quiet = append(d.quiet, k)
 	}
 }
@@ -126,6 +127,8 @@ func (s *Spoken) tell() {
 			s.Bytes = append(s.Bytes, number)
 		case len(addresses) <= maxApart:
 			s.Apart = append(s.Apart, Apart{Port: number, Addresses: addresses})
+		default:
+			s.Unclear = append(s.Unclear, number)
 		}
 	}
 }

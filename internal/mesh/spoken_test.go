@@ -41,7 +41,7 @@ func TestSpokenFollows(t *testing.T) {
 		{"another address", service("e", at("10.96.0.6"), port(80, TCP)), "requests [81] bytes [3306] apart [{80 [10.96.0.6]}]", true},
 		{"two have the same", service("f", at("10.96.0.6"), port(80, TCP)), "requests [81] bytes [3306] apart [{80 [10.96.0.6]}]", false},
 		{"one of them goes", gone("f"), "requests [81] bytes [3306] apart [{80 [10.96.0.6]}]", false},
-		{"too many differ", service("f", many(maxApart), port(80, TCP)), "requests [81] bytes [3306] apart []", true},
+		{"too many differ", service("f", many(maxApart), port(80, TCP)), "requests [81] bytes [3306] apart [] unclear [80]", true},
 		{"as many as may", service("f", many(maxApart-1), port(80, TCP)), fmt.Sprintf("requests [81] bytes [3306] apart [{80 %v}]", append(at("10.96.0.6"), sorted(many(maxApart-1))...)), true},
 		{"they go", gone("f"), "requests [81] bytes [3306] apart [{80 [10.96.0.6]}]", true},
 		{"it agrees", service("e", at("10.96.0.6"), port(80, HTTP)), "requests [80 81] bytes [3306] apart []", true},
@@ -68,7 +68,11 @@ func TestSpokenFollows(t *testing.T) {
 
 func said(s *Snapshot) string {
 	got := s.Spoken()
-	return fmt.Sprintf("requests %v bytes %v apart %v", got.Requests, got.Bytes, got.Apart)
+	text := fmt.Sprintf("requests %v bytes %v apart %v", got.Requests, got.Bytes, got.Apart)
+	if len(got.Unclear) > 0 {
+		text += fmt.Sprintf(" unclear %v", got.Unclear)
+	}
+	return text
 }
 
 func sorted(list []string) []string {

@@ -22,8 +22,9 @@ type CapturedOutbound struct {
 	Apart       []Apart    `json:"apart,omitempty"`    // ports of Services: what goes there are bytes to some addresses, and else requests
 	Mesh        []string   `json:"mesh"`               // other networks: all that goes there are bytes
 	Named       []NamedWay `json:"named,omitempty"`    // networks outside the mesh: likewise; sorted by port
-	Outside     []int      `json:"outside,omitempty"`  // ports outside the mesh: what goes there is inspected
-	Inspect     string     `json:"inspect"`            // cluster for what is inspected
+	Unclear     []int      `json:"unclear,omitempty"`  // ports of Services: what goes there is inspected
+	Outside     []int      `json:"outside,omitempty"`  // ports outside the mesh: likewise
+	Inspect     string     `json:"inspect,omitempty"`  // cluster for what is inspected; "": nothing is
 	Passthrough string     `json:"passthrough"`        // cluster for everything else. "": that is inspected too
 }
 
@@ -154,7 +155,10 @@ func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	p := CapturedOutbound{
 		CapturedWays: capturedWays(v.Name, v.Workload, v.Services, v.NoLog), Addresses: anyAddress(v.Families), Port: mesh.OutboundPort,
-		Requests: v.Spoken.Requests, Bytes: v.Spoken.Bytes, Apart: v.Spoken.Apart, Inspect: view.Inspect, Passthrough: view.Passthrough,
+		Requests: v.Spoken.Requests, Bytes: v.Spoken.Bytes, Apart: v.Spoken.Apart, Unclear: v.Spoken.Unclear, Passthrough: view.Passthrough,
+	}
+	if v.Inspects {
+		p.Inspect = view.Inspect
 	}
 	for _, network := range networks(v.Mesh) {
 		if !withinNetworks(network, p.Services) {

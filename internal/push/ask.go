@@ -134,6 +134,9 @@ func (e *Engine) streams(id mesh.ProxyID) []*Proxy {
 func (p *Proxy) holdings() []Sent {
 	list := p.heldScopes()
 	for id, s := range p.slots {
+		if _, own := p.own[id]; own && s.want == nil && s.have == "" {
+			continue // it has none now, and has asked for none by name
+		}
 		h := Sent{Resource: id, Type: typeOf[id.Kind], Sent: s.have, Confirmed: s.acked, want: s.want, engine: p.engine}
 		if s.want != nil {
 			h.Wanted = s.want.resource.Version

@@ -20,6 +20,7 @@ type CapturedOutbound struct {
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // what is for others does not pass
 	Named     []Named  `json:"named,omitempty"`     // with OnlyKnown, the narrowest first
 	Outside   []int    `json:"outside,omitempty"`   // without it: ports for which there are [OutsideRoutes]
+	Inspects  bool     `json:"inspects,omitempty"`  // there is an [Inspected]
 	NoLog     bool     `json:"noLog,omitempty"`
 }
 
@@ -28,9 +29,11 @@ type Spoken struct {
 	Requests []int        `json:"requests,omitempty"`
 	Bytes    []int        `json:"bytes,omitempty"`
 	Apart    []mesh.Apart `json:"apart,omitempty"`
+	Unclear  []int        `json:"unclear,omitempty"`
 }
 
-// Inspected takes those connections of a captured workload of which nobody has said whether they carry requests.
+// Inspected takes those connections of a captured workload of which nobody has said whether they carry requests. It is there where there
+// may be such: what is for others does not pass, egress rules let requests to others through, or services differ in too much.
 type Inspected struct {
 	Name      string   `json:"name"`
 	Workload  string   `json:"workload"`

@@ -169,8 +169,9 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	}
 	r.note(mesh.KindSpoken, "")
 	if spoken := r.snapshot.Spoken(); spoken != nil {
-		v.Spoken = Spoken{spoken.Requests, spoken.Bytes, spoken.Apart}
+		v.Spoken = Spoken{spoken.Requests, spoken.Bytes, spoken.Apart, spoken.Unclear}
 	}
+	v.Inspects = r.inspects()
 	r.note(mesh.KindRanges, "")
 	if ranges := r.snapshot.Ranges(); ranges != nil {
 		v.Mesh = ranges.Networks
@@ -183,7 +184,20 @@ func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	return v
 }
 
+// inspects tells whether captured workloads have an [Inspected].
+func (r *reader) inspects() bool {
+	if r.settings().OnlyKnown || len(r.outsidePorts()) > 0 {
+		return true
+	}
+	r.note(mesh.KindSpoken, "")
+	spoken := r.snapshot.Spoken()
+	return spoken != nil && len(spoken.Unclear) > 0
+}
+
 func (r *reader) inspected(w *mesh.Workload) View {
+	if !r.inspects() {
+		return nil
+	}
 	v := Inspected{
 		Name: Inspect, Workload: string(w.ID()), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown, NoLog: r.settings().NoAccessLog,
 	}
