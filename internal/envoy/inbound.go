@@ -237,9 +237,10 @@ func inboundRequests(p plan.InboundListener, name string, proven bool, planned [
 	}
 	hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 		Name:             p.Name,
-		VirtualHosts:     []*routev3.VirtualHost{{Name: p.Name, Domains: []string{"*"}, Routes: list}},
+		VirtualHosts:     []*routev3.VirtualHost{{Name: p.Name, Domains: []string{"*"}, Routes: list, ResponseHeadersToRemove: []string{plan.UnsentHeader}}},
 		ValidateClusters: wrapperspb.Bool(false),
 	}}
+	hcm.LocalReplyConfig = unsentReply()
 	hcm.PreserveExternalRequestId = true
 	hcm.SkipXffAppend = true
 	if p.Captured {
@@ -257,6 +258,16 @@ func inboundRequests(p plan.InboundListener, name string, proven bool, planned [
 	return &listenerv3.Filter{
 		Name: httpManager, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
 	}, err
+}
+
+// unsentReply marks answers to requests for which no connection to the application came about.
+func unsentReply() *hcmv3.LocalReplyConfig {
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
+			ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"UF"}},
+		}},
+		HeadersToAdd: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: plan.UnsentHeader, Value: "1"}}},
+	}}}
 }
 
 // inboundBytes hands on bytes: of callers that prove an identity when they have done so, for the longest time on one connection.

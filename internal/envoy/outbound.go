@@ -151,6 +151,7 @@ func inspected(p plan.Inspected) (*listenerv3.Listener, error) {
 		return nil, err
 	}
 	l.FilterChainMatcher = w.GetMatcher()
+	// The header with the addresses comes with the connection. Where this proxy does not get to read it in time, it ends as unknown.
 	l.ListenerFiltersTimeout, l.ContinueOnListenerFiltersTimeout = durationpb.New(byteWait), true
 	if err := addListenerFilter(l, "proxy_protocol", &proxyprotocolv3.ProxyProtocol{}); err != nil {
 		return nil, err

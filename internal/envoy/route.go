@@ -288,8 +288,10 @@ func retryPolicy(p plan.Route) (*routev3.RetryPolicy, error) {
 	if p.Begin > 0 {
 		policy.PerTryTimeout = duration(p.Begin)
 	}
-	if p.Retry.Pause > 0 {
-		policy.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{BaseInterval: duration(p.Retry.Pause), MaxInterval: duration(p.Retry.LongestPause)}
+	if p.Retry.Header != "" {
+		policy.RetriableHeaders = []*routev3.HeaderMatcher{{
+			Name: p.Retry.Header, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+		}}
 	}
 	if p.Cluster != "" {
 		return policy, nil

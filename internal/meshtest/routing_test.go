@@ -2,7 +2,6 @@ package meshtest_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/meshtest"
+	"github.com/lateen-mesh/lateen/internal/plan"
 )
 
 const reviews = "http://reviews:9080/"
@@ -247,39 +247,39 @@ func TestManyUnsentAreRetried(t *testing.T) {
 	calls.Wait()
 }
 
-// An application that is started again is waited for by the sidecar beside it: a request that came meanwhile was in nobody's hands.
-func TestRestartedApplicationIsWaitedFor(t *testing.T) {
+// Neither is a request lost whose endpoint has a sidecar and, for the moment, no application: no application has seen it, and its
+// sidecar says so. Bounds of rules and breakers make no difference, and applications cannot say it in its place.
+func TestWithoutApplicationIsRetriedElsewhere(t *testing.T) {
 	t.Parallel()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
 	m := meshtest.New(t)
-	m.StartSpec(meshtest.Spec{Service: "reviews", Version: "v1", Ports: []meshtest.SpecPort{{Name: "http", Number: meshtest.ServicePort, Target: target}}})
+	m.Start("reviews", "v1", meshtest.Named("v1"))
+	m.StartSpec(meshtest.Spec{Service: "reviews", Version: "v2", Ports: []meshtest.SpecPort{{Name: "http", Number: meshtest.ServicePort, Target: "127.0.0.1:1"}}})
+	var asked atomic.Int32
+	m.Start("liar", "v1", meshtest.Handler(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set(plan.UnsentHeader, "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
 	caller := m.Caller("caller", nil)
-	type answer struct {
-		status int
-		body   string
+	for _, c := range []struct{ what, file string }{
+		{"without rules", ""},
+		{"with bounds", "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: bounded}\n" +
+			"spec: {destination: {name: reviews}, httpReqTimeout: {simpleTimeout: {timeout: 2s}}}\n---\n" +
+			"apiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {name: bounded}\n" +
+			"spec: {destination: {name: reviews}, circuitBreaker: {simpleCb: {httpMaxRequests: 10}}}\n"},
+		{"with retries", "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: bounded}\n" +
+			"spec: {destination: {name: reviews}, httpReqTimeout: {simpleTimeout: {timeout: 2s}}, httpReqRetries: {simpleRetry: {attempts: 3, perTryTimeout: 2s}}}\n"},
+	} {
+		if c.file != "" {
+			m.Apply(c.file)
+		}
+		for range 30 {
+			if status, body := caller.Get(reviews); status != 200 || body != "v1" {
+				t.Fatalf("%s: %d %s", c.what, status, body)
+			}
+		}
 	}
-	answered := make(chan answer, 1)
-	go func() {
-		status, body := caller.Get(reviews)
-		answered <- answer{status, body}
-	}()
-	select {
-	case a := <-answered:
-		t.Fatalf("before the application is there: status %d: %s", a.status, a.body)
-	case <-time.After(500 * time.Millisecond): // it takes that long to start
-	}
-	if l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", target); err != nil {
-		t.Fatal(err)
-	}
-	m.Serve(l, meshtest.Named("v1")(nil))
-	if a := <-answered; a.status != 200 || a.body != "v1" {
-		t.Errorf("status %d: %s", a.status, a.body)
+	if status, _ := caller.Get("http://liar:9080/"); status != 503 || asked.Load() != 1 {
+		t.Errorf("an application that says it has not seen a request: %d, asked %d times", status, asked.Load())
 	}
 }

@@ -101,7 +101,7 @@ func (r router) tunnels(rules []*mesh.RouteRule) []Route {
 		}
 		p := Route{
 			Name: rule.Object.Path(), Origin: rule.Origin, Connect: true, Tunnel: true, Shares: r.shares(rule), Idle: idleTimeout,
-			Retry: unsentOnly,
+			Retry: unsentHere,
 		}
 		if rule.TCP != nil {
 			p.Sources, p.Dialled = rule.TCP.Sources, rule.TCP.Destinations
@@ -112,7 +112,7 @@ func (r router) tunnels(rules []*mesh.RouteRule) []Route {
 		}
 	}
 	return append(routes, r.otherwise(Route{
-		Connect: true, Tunnel: true, Shares: r.whole(), Idle: idleTimeout, Retry: unsentOnly,
+		Connect: true, Tunnel: true, Shares: r.whole(), Idle: idleTimeout, Retry: unsentHere,
 	}))
 }
 

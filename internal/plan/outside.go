@@ -61,7 +61,7 @@ func outsideRoutes(v view.OutsideRoutes) OutsideRoutes {
 	}
 	if rest {
 		p.Hosts = append(p.Hosts, VirtualHost{Name: anyHost, Domain: anyHost, Routes: everyRequest(Route{
-			Name: passedRoute, Path: anyPath, Cluster: view.Passthrough, Idle: idleTimeout, Retry: unsentOnly,
+			Name: passedRoute, Path: anyPath, Cluster: view.Passthrough, Idle: idleTimeout, Retry: unsentHere,
 		})})
 	}
 	return p

@@ -223,7 +223,7 @@ func inboundListener(v view.InboundListener) InboundListener {
 	switch {
 	case l.HTTP:
 		// The caller's side decides how long a request may take; this side only passes it on.
-		l.Route = Route{Name: "inbound", Path: anyPath, Cluster: v.Name, Idle: idleTimeout, Retry: unheard}
+		l.Route = Route{Name: "inbound", Path: anyPath, Cluster: v.Name, Idle: idleTimeout, Retry: unsentHere}
 	case v.Captured:
 		l.Original = true
 	default:

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"slices"
-	"time"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/view"
@@ -87,19 +86,19 @@ type Rewrite struct {
 type Retry struct {
 	On       string `json:"on,omitempty"` // Envoy's words
 	Attempts int    `json:"attempts,omitempty"`
-	// Pause bounds the time before the first of these tries, which is a random one; it doubles with each, up to LongestPause. 0: 25 ms, up to ten
-	// times that.
-	Pause        mesh.Duration `json:"pause,omitempty"`
-	LongestPause mesh.Duration `json:"longestPause,omitempty"`
+	// Header is one of a response by which the proxy of an endpoint says that no application has seen the request: that is tried again too.
+	Header string `json:"header,omitempty"`
 }
+
+// UnsentHeader is in the answers of a proxy whose application cannot be reached, and in no other: applications cannot say it.
+const UnsentHeader = "x-lateen-unsent"
 
 var (
 	anyPath = PathMatch{Kind: PathPrefix, Value: "/"}
-	// unsentOnly retries what provably never reached an application.
-	unsentOnly = Retry{On: "connect-failure,refused-stream,reset-before-request", Attempts: 2}
-	// unheard is the same of an application beside the proxy that is not there: it may be about to be started again, which is waited for
-	// some seconds, 4 on average.
-	unheard = Retry{On: unsentOnly.On, Attempts: 10, Pause: mesh.Duration(100 * time.Millisecond), LongestPause: mesh.Duration(time.Second)}
+	// unsentHere retries what provably never reached who stands behind the cluster.
+	unsentHere = Retry{On: "connect-failure,refused-stream,reset-before-request", Attempts: 2}
+	// unsentOnly retries what provably never reached an application: also what got to the proxy beside it, and no further.
+	unsentOnly = Retry{On: unsentHere.On + ",retriable-headers", Attempts: unsentHere.Attempts, Header: UnsentHeader}
 )
 
 // onFailure is what a rule's simpleRetry means: 5xx, and what gRPC says instead of it.
