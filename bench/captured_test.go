@@ -78,6 +78,7 @@ func (h *capturedHop) ways(b *testing.B, protocol string) []*hopWay {
 // between two pods that have no sidecar.
 func BenchmarkCapturedHop(b *testing.B) {
 	netns.RunBenchmark(b, func(b *testing.B) {
+		b.Helper()
 		h := newCapturedHop(b)
 		for _, protocol := range []string{"http", "http2", "grpc"} {
 			ways := h.ways(b, protocol)

@@ -64,7 +64,7 @@ func (s *Server) own() http.Handler {
 	return mux
 }
 
-// reading returns the part of that that changes nothing.
+// reading returns that part of it which changes nothing.
 func (s *Server) reading() http.Handler {
 	all := s.own()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -25,8 +25,6 @@ import (
 // beat is short, so that what takes three of them is soon over.
 const beat = 300 * time.Millisecond
 
-const patience = 2 * time.Minute
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

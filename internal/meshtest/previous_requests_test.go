@@ -51,7 +51,7 @@ func (r *replays) agent(c agent.Config) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		ready := func() { _ = json.NewEncoder(c.Events).Encode(agent.Event{Event: agent.Ready}) }
 		prefix := c.ControlPlane[:strings.LastIndexByte(c.ControlPlane, '.')+1]
 		if err := p.run(ctx, discoveryv3.NewAggregatedDiscoveryServiceClient(conn), prefix, ready); err != nil && ctx.Err() == nil {

@@ -166,7 +166,7 @@ func enrolledBy(ctx context.Context, how pastEnrolment, controlPlane, token stri
 	if err != nil {
 		return nil, err
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }()
 	if err := connection.Invoke(ctx, how.Method, request, &answer, grpc.ForceCodec(rawBytes{})); err != nil {
 		return nil, err
 	}

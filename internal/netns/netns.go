@@ -102,8 +102,9 @@ func outside(t testing.TB, flags []string) {
 }
 
 // deadlineOf returns when a test is killed. Benchmarks are not told.
-func deadlineOf(t testing.TB) (time.Time, bool) {
-	if t, ok := t.(*testing.T); ok {
+func deadlineOf(tb testing.TB) (time.Time, bool) {
+	tb.Helper()
+	if t, ok := tb.(*testing.T); ok {
 		return t.Deadline()
 	}
 	return time.Time{}, false

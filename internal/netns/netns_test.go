@@ -272,6 +272,7 @@ func TestReadLog(t *testing.T) {
 // BenchmarkDeed does as it is told, by TestBenchmarkVerdict.
 func BenchmarkDeed(b *testing.B) {
 	RunBenchmark(b, func(b *testing.B) {
+		b.Helper()
 		links, err := net.Interfaces()
 		if err != nil || len(links) != 1 {
 			b.Fatalf("the interfaces are %v: %v", links, err)

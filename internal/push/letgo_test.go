@@ -3,9 +3,8 @@ package push_test
 import (
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/view"
