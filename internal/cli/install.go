@@ -42,21 +42,24 @@ func newInstallCommand(m *meshFlags) *cobra.Command {
 		Long: `Apply everything that Lateen is in a cluster, in the namespace ` + mesh.SystemNamespace + `: the definitions of its kinds, a control plane, and what
 it may do. Each object is told. Then wait until control plane and ingress are ready.
 
-A second time changes nothing. What others have set stays as it is, and where it differs from what is to be applied the command
-fails and names who; --force takes it over. Settings of the mesh (the ConfigMap ` + mesh.SystemName + `) are left alone unless --mesh-config gives some.
+A second time changes nothing: what was chosen stays unless a flag says otherwise, that is --hub, --replicas, --no-ingress and
+--mesh-config. The tag is that of this program unless --tag is given. What others have set stays as it is, and where it differs from
+what is to be applied the command fails and names who; --force takes it over. Settings of the mesh (the ConfigMap ` + mesh.SystemName + `) are
+left alone unless --mesh-config gives some.
 
-With --dry-run the manifests are printed and no cluster is asked: they are for ` + "`kubectl apply -f -`" + `, or to be kept in a repository.`,
+With --dry-run the manifests are printed and no cluster is asked, so that every flag counts: they are for ` + "`kubectl apply -f -`" + `, or to be
+kept in a repository.`,
 		Example: "  lateen check --pre && lateen install\n  lateen install --hub registry.example.com/mesh --replicas 3\n  lateen install --dry-run -o yaml | kubectl apply -f -",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return i.run(cmd) },
 	}
 	f := cmd.Flags()
 	m.addKubeconfigTo(f)
-	f.StringVar(&i.options.Hub, "hub", "", "where the images are, such as registry.example.com/mesh (default: the nodes have them)")
+	f.StringVar(&i.options.Hub, "hub", "", "where the images are, such as registry.example.com/mesh (default: where those that are installed are; else the nodes have them)")
 	f.StringVar(&i.options.Tag, "tag", "", "tag of the images (default: the version of this program)")
-	f.IntVar(&i.options.Replicas, "replicas", i.options.Replicas, "how many control planes run")
-	f.BoolVar(&i.options.NoIngress, "no-ingress", false, "leave out the ingress and its load balancer; one that is there stays")
-	f.StringVar(&i.settings, "mesh-config", "", "`file` with settings of the mesh (MeshConfig)")
+	f.IntVar(&i.options.Replicas, "replicas", i.options.Replicas, "how many control planes run; as many as there are, where Lateen is installed")
+	f.BoolVar(&i.options.NoIngress, "no-ingress", false, "leave out the ingress and its load balancer; one that is there stays. --no-ingress=false brings one that was left out")
+	f.StringVar(&i.settings, "mesh-config", "", "`file` with settings of the mesh (MeshConfig); an empty one takes back what was given")
 	f.BoolVar(&i.dry, "dry-run", false, "print the manifests; ask no cluster")
 	f.StringVarP(&i.output, "output", "o", "", "yaml, with --dry-run")
 	f.BoolVar(&i.force, "force", false, "take over fields that others have set")
@@ -72,12 +75,15 @@ func (i *installation) run(cmd *cobra.Command) error {
 	case i.output != "" && !i.dry:
 		return misused("--dry-run -o yaml prints the manifests", "-o is for --dry-run")
 	}
-	manifests, err := i.manifests(cmd.ErrOrStderr())
-	if err != nil {
+	if err := i.read(cmd.ErrOrStderr()); err != nil {
 		return err
 	}
 	if i.dry {
-		_, err := cmd.OutOrStdout().Write(manifests)
+		manifests, err := deploy.Manifests(i.options)
+		if err != nil {
+			return err
+		}
+		_, err = cmd.OutOrStdout().Write(manifests)
 		return err
 	}
 	where, err := i.mesh.clusterOnly()
@@ -90,10 +96,25 @@ func (i *installation) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	say := func(what string) { fmt.Fprintf(cmd.ErrOrStderr(), "lateen: cluster %s: %s\n", where.Context, what) }
+	kept, err := c.Kept(ctx)
+	if err != nil {
+		return err
+	}
+	stays, err := i.keep(kept, cmd.Flags().Changed)
+	if err != nil {
+		return err
+	}
+	if len(stays) > 0 {
+		say("stays as it was chosen: " + strings.Join(stays, ", "))
+	}
+	manifests, err := deploy.Manifests(i.options)
+	if err != nil {
+		return err
+	}
 	if err := c.Apply(ctx, manifests, i.force, tellSteps(cmd.OutOrStdout())); err != nil {
 		return err
 	}
-	say := func(what string) { fmt.Fprintf(cmd.ErrOrStderr(), "lateen: cluster %s: %s\n", where.Context, what) }
 	if !i.wait {
 		say("not waited for")
 		return nil
@@ -115,25 +136,51 @@ func tellSteps(w io.Writer) func(install.Step) {
 	return func(s install.Step) { fmt.Fprintf(w, "%s %s\n", s.Verb, s.Object) }
 }
 
-// manifests renders what the flags say.
-func (i *installation) manifests(stderr io.Writer) ([]byte, error) {
+// keep takes for what no flag says what was chosen for the installation that is there, and returns it in words where it is not the usual.
+func (i *installation) keep(k install.Kept, given func(flag string) bool) (stays []string, err error) {
+	o := &i.options
+	if !given("hub") {
+		if o.Hub, err = k.Hub(); err != nil {
+			return nil, err
+		}
+		if o.Hub != "" {
+			stays = append(stays, "images from "+o.Hub)
+		}
+	}
+	if !given("replicas") && k.Replicas > 0 && k.Replicas != o.Replicas {
+		o.Replicas = k.Replicas
+		stays = append(stays, count(o.Replicas, "control plane"))
+	}
+	if !given("no-ingress") && k.NoIngress {
+		o.NoIngress = true
+		stays = append(stays, "no ingress")
+	}
+	if i.settings == "" && k.Settings != "" {
+		o.MeshConfig = k.Settings
+		stays = append(stays, "settings of the mesh that --mesh-config gave")
+	}
+	return stays, nil
+}
+
+// read makes options of the flags.
+func (i *installation) read(stderr io.Writer) error {
 	i.options.Tag, i.options.Hub = cmp.Or(i.options.Tag, version), strings.TrimSuffix(i.options.Hub, "/")
 	if i.settings != "" {
 		text, err := os.ReadFile(i.settings)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		_, problems := meshconfig.Read(meshconfig.Document{Name: i.settings, Text: text}, serve.Domain)
 		tell(stderr, problems)
 		if mesh.HasErrors(problems) {
-			return nil, failed("", "the settings of the mesh are not applied: %s", count(errorsIn(problems), "error"))
+			return failed("", "the settings of the mesh are not applied: %s", count(errorsIn(problems), "error"))
 		}
 		i.options.MeshConfig = string(text)
 	}
 	if err := i.options.Check(); err != nil {
-		return nil, misused("", "%w", err)
+		return misused("", "%w", err)
 	}
-	return deploy.Manifests(i.options)
+	return nil
 }
 
 // clusterOnly returns the cluster that the flags mean, for a command that is about nothing else.
