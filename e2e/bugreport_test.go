@@ -23,7 +23,7 @@ const plantedPods = `
 apiVersion: config.istio.io/v1alpha2
 kind: RouteRule
 metadata: {name: planted}
-spec: {destination: {name: client}, appendHeaders: {authorization: "Bearer PLANTED-header"}}
+spec: {destination: {name: client}, match: {request: {headers: {cookie: {exact: session=PLANTED}}}}, appendHeaders: {authorization: "Bearer PLANTED-header", x-access-key: PLANTED}}
 `
 
 // A report of a real cluster has what it is for, of all replicas and of a pod that is named, and no secret.
@@ -49,7 +49,7 @@ func TestBugReport(t *testing.T) {
 	replicas := strings.Fields((&space{t, "lateen-system"}).kubectl("get", "pods", "-l", "app.kubernetes.io/name=lateen", "-o", "jsonpath={.items[*].metadata.name}"))
 	for _, name := range replicas {
 		want["control-plane/"+name+"/metrics.txt"] = "lateen_ready 1"
-		want["control-plane/"+name+"/debug/snapshot.html"] = "What is known"
+		want["control-plane/"+name+"/services.json"] = `"host"`
 		want["system/"+name+"/lateen.log"] = "info: "
 	}
 	for name, text := range want {

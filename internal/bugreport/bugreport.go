@@ -156,6 +156,11 @@ func read(ctx context.Context, parts []Part) []got {
 
 // keep puts a part into the archive. One that failed half-way is kept as far as it came.
 func (a *archive) keep(g got) error {
+	end, onlyEnd := errors.AsType[onlyEnd](g.err)
+	size := int64(len(g.text))
+	if onlyEnd {
+		g.err, size = nil, end.size
+	}
 	if g.err != nil {
 		a.miss(g.Name, g.err)
 		if len(g.text) == 0 {
@@ -174,9 +179,9 @@ func (a *archive) keep(g got) error {
 	name := a.name(g.Name)
 	switch {
 	case g.err != nil: // told
-	case cut:
+	case cut, onlyEnd:
 		a.summary.Cut++
-		a.index = append(a.index, fmt.Sprintf("cut      %s: %d of %d bytes", name, len(text), len(g.text)))
+		a.index = append(a.index, fmt.Sprintf("cut      %s: %d of %d bytes", name, len(text), size))
 	default:
 		a.summary.Whole++
 		a.index = append(a.index, fmt.Sprintf("ok       %s: %d bytes", name, len(text)))

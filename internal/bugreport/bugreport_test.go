@@ -7,10 +7,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // files reads an archive.
@@ -124,5 +130,61 @@ func TestWholeIsBounded(t *testing.T) {
 	cancel()
 	if _, err := Write(ctx, io.Discard, Config{Dir: "r", Redactor: NewRedactor(), Sources: []Source{listed("many", parts)}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// Of a log its end is kept, in whole lines: the beginning of one may be what says that the rest is a secret.
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	const line = "'authorization', 'PLANTED'\n"
+	for _, c := range []struct {
+		log, want string
+		cut       bool
+	}{
+		{"a\n" + line, "a\n" + line, false},
+		{strings.Repeat("x", 100) + "\n" + line + "the end\n", "the end\n", true},
+		{strings.Repeat("x", 100), "", true},
+	} {
+		const most = 30
+		if err := os.WriteFile(path, []byte(c.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ofFile, err := tail(path, most)
+		ofStream, failed := lastOf(iotest.HalfReader(strings.NewReader(c.log)), most)
+		if string(ofFile) != c.want || string(ofStream) != c.want {
+			t.Errorf("of %q there is %q and %q, want %q", c.log, ofFile, ofStream, c.want)
+		}
+		for _, err := range []error{err, failed} {
+			if end, cut := errors.AsType[onlyEnd](err); cut != c.cut || cut && end.size != int64(len(c.log)) || !cut && err != nil {
+				t.Errorf("of %q: %v", c.log, err)
+			}
+		}
+	}
+	broken := errors.New("broken")
+	if text, err := lastOf(io.MultiReader(strings.NewReader("so\nfar"), iotest.ErrReader(broken)), 5); string(text) != "far" || !errors.Is(err, broken) {
+		t.Errorf("what breaks off: %q %v", text, err)
+	}
+	var out bytes.Buffer
+	part := Part{Name: "log", Tail: true, Get: func(context.Context) ([]byte, error) { return []byte("end\n"), onlyEnd{99} }}
+	s, err := Write(t.Context(), &out, Config{Dir: "r", Redactor: NewRedactor(), Sources: []Source{listed("x", []Part{part})}})
+	if err != nil || s.Cut != 1 || s.Missing != 0 || !strings.Contains(files(t, out.Bytes())["r/index.txt"], "cut      log: 4 of 99 bytes") {
+		t.Errorf("%+v %v %s", s, err, files(t, out.Bytes())["r/index.txt"])
+	}
+}
+
+// An object whose YAML is not of the kind of JSON costs at most itself, and nothing gets by.
+func TestOddObjects(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"{metadata: {name: visible}, spec: {1: {x: y, 2: z}}}":                                                 "visible",
+		"{metadata: {name: visible}, spec: {1: a, containers: [{1: a, name: b, args: [" + planted + "]}]}}":    "visible",
+		"{metadata: {name: x}, spec: {weight: .nan}}":                                                          NotShown,
+		"{metadata: {name: visible}, spec: {1: a, appendHeaders: {1: " + planted + ", x: [" + planted + "]}}}": "visible",
+	} {
+		got, err := Document(shown(&api.Object{Ref: mesh.Ref{Kind: "RouteRule"}, Text: text}, NewRedactor()))
+		if err != nil || !strings.Contains(string(got), want) || strings.Contains(string(got), planted) {
+			t.Errorf("%s: %v %s", text, err, got)
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package bugreport
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -185,20 +187,53 @@ func (k *collector) logs(pod *corev1.Pod, folder string, names []string) []Part 
 	return parts
 }
 
-// logLines and logBytes bound a log.
-var logLines, logBytes = int64(20000), int64(MaxPart)
+// logLines bounds what the kubelet reads of a log, and logTime how long that may take. A bound of bytes would cut off the newest lines.
+var logLines = int64(20000)
+
+const logTime = partTime * 3 / 4
 
 func (k *collector) log(pod *corev1.Pod, container, file string, previous bool) Part {
 	return Part{Name: file, Tail: true, Get: func(ctx context.Context) ([]byte, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, logTime, fmt.Errorf("not all of it came in %v", logTime))
+		defer cancel()
 		stream, err := k.typed.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-			Container: container, Previous: previous, Timestamps: true, TailLines: &logLines, LimitBytes: &logBytes,
+			Container: container, Previous: previous, Timestamps: true, TailLines: &logLines,
 		}).Stream(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer stream.Close()
-		return io.ReadAll(io.LimitReader(stream, MaxPart))
+		text, err := lastOf(stream, MaxPart)
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return text, err
 	}}
+}
+
+// lastOf reads everything and returns the last bytes of it, some at most, in whole lines. The error says if there was more.
+func lastOf(r io.Reader, most int) ([]byte, error) {
+	var kept bytes.Buffer
+	read := int64(0)
+	for {
+		n, err := io.CopyN(&kept, r, int64(most))
+		read += n
+		if more := kept.Len() - most; more > 0 {
+			kept.Next(more)
+		}
+		switch {
+		case err == nil:
+			continue
+		case read > int64(most) && errors.Is(err, io.EOF):
+			return wholeLines(kept.Bytes()), onlyEnd{read}
+		case read > int64(most):
+			return wholeLines(kept.Bytes()), err
+		case errors.Is(err, io.EOF):
+			return kept.Bytes(), nil
+		default:
+			return kept.Bytes(), err
+		}
+	}
 }
 
 // pods lists what is collected of the pods that are named, or of those whose proxies are not as they should be.

@@ -1,6 +1,7 @@
 package bugreport
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -87,7 +88,7 @@ func (m *Machine) proxies(ctx context.Context) ([]Part, error) {
 	return parts, err
 }
 
-// tail returns the end of a regular file.
+// tail returns the end of a regular file, in whole lines: of one that is cut it could not be seen what it is. The error says so.
 func tail(path string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -102,8 +103,23 @@ func tail(path string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s is no regular file", path)
 	}
 	begin := max(info.Size()-most, 0)
-	return io.ReadAll(io.NewSectionReader(f, begin, info.Size()-begin))
+	text, err := io.ReadAll(io.NewSectionReader(f, begin, info.Size()-begin))
+	if begin == 0 || err != nil {
+		return text, err
+	}
+	return wholeLines(text), onlyEnd{info.Size()}
 }
+
+// wholeLines leaves out the line with which a text begins, of which something is missing.
+func wholeLines(text []byte) []byte {
+	_, whole, _ := bytes.Cut(text, []byte("\n"))
+	return whole
+}
+
+// onlyEnd tells that of a text only the end was kept.
+type onlyEnd struct{ size int64 }
+
+func (e onlyEnd) Error() string { return fmt.Sprintf("the end of %d bytes", e.size) }
 
 // SecretsOf returns what must be in no archive of a mesh, as far as it lies in its state folder. What cannot be read is left out.
 func SecretsOf(dir string) [][]byte {

@@ -10,7 +10,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 )
 
-// pages are what a control plane tells of itself and of its mesh, and the files that these become.
+// pages are what a control plane tells of itself and of its mesh, and the files that these become. Pages in HTML say the same in a form in
+// which secrets are harder to find.
 var pages = []struct{ file, path string }{
 	{"status.json", "/v1/status"},
 	{"readyz.txt", "/readyz"},
@@ -24,9 +25,6 @@ var pages = []struct{ file, path string }{
 	{"authority.json", "/v1/ca"}, // certificates only
 	{"cache_stats.json", "/cache_stats"},
 	{"metrics.txt", "/metrics"},
-	{"debug/proxies.html", "/debug/proxies"},
-	{"debug/problems.html", "/debug/problems"},
-	{"debug/snapshot.html", "/debug/snapshot"},
 	{"debug/goroutines.txt", "/debug/pprof/goroutine?debug=1"},
 	{"debug/heap.txt", "/debug/pprof/heap?debug=1"},
 }
@@ -69,8 +67,12 @@ func shown(o *api.Object, r *Redactor) any {
 	var tree map[string]any
 	text := any(tree)
 	if err := yaml.Unmarshal([]byte(o.Text), &tree); err == nil && o.Kind != "Secret" {
+		stringKeys(tree)
 		text = r.Object(tree)
 	} else {
+		text = NotShown
+	}
+	if _, err := json.Marshal(text); err != nil { // a number that JSON has not
 		text = NotShown
 	}
 	return map[string]any{

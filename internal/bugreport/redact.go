@@ -1,11 +1,8 @@
 package bugreport
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,8 +13,9 @@ import (
 const NotShown = "[redacted]"
 
 // Redactor takes secrets out of texts. It goes by what they look like: keys in PEM, tokens in the form of JWT, user and password in a
-// URL, values in its query, and whatever a name such as "password" or "authorization" stands before, in the forms of YAML, JSON, logs,
-// headers and flags; also where all that is written in base64. And it goes by the very secrets that it is told.
+// URL, its query, and whatever stands behind a name such as "password" or "authorization", in the forms of YAML, JSON, logs, headers and
+// flags, up to the end of the line or of the quoted text; also where all that is written in base64. In documents it goes by what things
+// are: values of headers that rules look for or add. And it goes by the very secrets that it is told. It rather takes too much.
 type Redactor struct {
 	// System is the namespace of the control plane: what its containers are told is shown.
 	System   string
@@ -60,85 +58,35 @@ func literals(secret string) []string {
 	return all
 }
 
-const words = `(?:password|passwd|passphrase|secret|token|api[-_]?key|authorization|credential|private[-_]?key|access[-_]?key|cookie)`
+// Text returns a text without secrets.
+func (r *Redactor) Text(text []byte) []byte { return []byte(r.text(string(text))) }
 
-// What a secret looks like. What stands in the first group stays.
 var (
 	pemKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`)
 	// keyEnd is the end of a key whose beginning was cut off.
 	keyEnd = regexp.MustCompile(`\A[A-Za-z0-9+/=\s\\]*-----END [A-Z0-9 ]*PRIVATE KEY-----`)
-	jwt    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*`)
-	// userinfo is that of a URL (RFC 3986, section 3.2.1), also where its scheme is missing.
-	userinfo = regexp.MustCompile(`([A-Za-z0-9._~%!$&*+;=-]*:)[^\s/"'@]+@`)
-	query    = regexp.MustCompile(`([?&][A-Za-z0-9_.~%\[\]-]+=)[^&\s"'<>#\\]+`)
-	scheme   = regexp.MustCompile(`(?i)(\b(?:bearer|basic|digest|negotiate)\s+)[A-Za-z0-9._~+/=-]{6,}`)
-	flagged  = regexp.MustCompile(`(?i)(--[a-z0-9-]*` + words + `s?\s+)[^\s-]\S*`)
-	// named is a value with the name of a secret before it.
-	named = regexp.MustCompile(`(?i)([a-z0-9_.-]*` + words + `s?(?:\\?["']?[ \t]*[:=][ \t]*|'[ \t]*,[ \t]*))` +
-		`(?:\\"[^"\\]*\\"|"(?:[^"\\]|\\.)*"|'[^']*'|(?:(?:bearer|basic|digest|negotiate)\s+)?[^\s"'&,;}\]\\]+)`)
 )
 
-// Text returns a text without secrets.
-func (r *Redactor) Text(text []byte) []byte { return []byte(r.text(string(text))) }
+// keyMark stands at the beginning and the end of every key.
+const keyMark = "PRIVATE KEY-----"
 
-// text redacts line by line what stands in a line, since looking for everything everywhere takes long.
+// text redacts line by line, since looking for everything everywhere takes long. What belongs to the line before goes with it.
 func (r *Redactor) text(s string) string {
 	if strings.Contains(s, keyMark) {
 		s = keyEnd.ReplaceAllLiteralString(s, NotShown)
 		s = pemKey.ReplaceAllLiteralString(s, NotShown)
 	}
-	s = r.known.Replace(s)
+	s = r.withoutWrapped(r.known.Replace(s))
 	var b strings.Builder
 	b.Grow(len(s))
+	var before block
 	for line := range strings.Lines(s) {
-		b.WriteString(r.withoutEncoded(plain(line)))
-	}
-	return b.String()
-}
-
-// keyMark stands at the beginning and the end of every key.
-const keyMark = "PRIVATE KEY-----"
-
-// looks are looked for where a line has one of the words in lower case.
-var looks = []struct {
-	words []string
-	look  *regexp.Regexp
-}{
-	{[]string{"pass", "secret", "token", "key", "authorization", "credential", "cookie"}, named},
-	{[]string{"--"}, flagged},
-	{[]string{"bearer", "basic", "digest", "negotiate"}, scheme},
-	{[]string{"?", "&"}, query},
-}
-
-// plain takes out what is written plainly in a line.
-func plain(line string) string {
-	lower := strings.ToLower(line)
-	if strings.Contains(line, "eyJ") {
-		line = jwt.ReplaceAllLiteralString(line, NotShown)
-	}
-	for _, l := range looks {
-		if slices.ContainsFunc(l.words, func(word string) bool { return strings.Contains(lower, word) }) {
-			line = l.look.ReplaceAllString(line, "${1}"+NotShown)
-		}
-	}
-	if strings.Contains(line, "@") {
-		line = withoutUserinfo(line)
-	}
-	return line
-}
-
-// withoutUserinfo takes out passwords in URLs. A digest of an image stands behind an @ too.
-func withoutUserinfo(s string) string {
-	var b strings.Builder
-	last := 0
-	for _, at := range userinfo.FindAllStringSubmatchIndex(s, -1) {
-		if strings.HasPrefix(s[at[1]:], "sha256:") {
+		if hidden, is := before.hides(line); is {
+			b.WriteString(hidden)
 			continue
 		}
-		b.WriteString(s[last:at[3]] + NotShown + "@")
-		last = at[1]
+		b.WriteString(r.withoutEncoded(before.plain(line)))
 	}
-	b.WriteString(s[last:])
 	return b.String()
 }
 
@@ -192,64 +140,47 @@ func (r *Redactor) hides(run string) bool {
 	return false
 }
 
-// JSON returns a document of JSON without secrets, for people to read; what is none is taken for a text.
-func (r *Redactor) JSON(text []byte) []byte {
-	var tree any
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	if err := d.Decode(&tree); err != nil || d.More() {
-		return r.Text(text)
+// withoutWrapped takes out base64 of something with a secret that goes over several lines: what is the last word of each.
+func (r *Redactor) withoutWrapped(s string) string {
+	var out strings.Builder
+	out.Grow(len(s))
+	var lines []string // that go on with each other
+	end := func() {
+		var run strings.Builder
+		for _, line := range lines {
+			run.WriteString(strings.TrimRight(lastWord(line), "="))
+		}
+		hidden := len(lines) > 1 && r.hides(run.String())
+		for _, line := range lines {
+			if hidden {
+				word := lastWord(line)
+				at := strings.LastIndex(line, word)
+				line = line[:at] + NotShown + line[at+len(word):]
+			}
+			out.WriteString(line)
+		}
+		lines = lines[:0]
 	}
-	shown, err := Document(r.tree(tree, false))
-	if err != nil {
-		return r.Text(text)
+	for line := range strings.Lines(s) {
+		word := lastWord(line)
+		encoded := word != "" && strings.TrimLeft(word, base64Letters) == ""
+		if !encoded || len(word) < minEncoded && len(lines) == 0 {
+			end()
+			out.WriteString(line)
+			continue
+		}
+		lines = append(lines, line)
+		if len(word) < minEncoded || strings.HasSuffix(word, "=") { // the last one
+			end()
+		}
 	}
-	return shown
+	end()
+	return out.String()
 }
 
-// Document writes a value as JSON for people to read.
-func Document(value any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	err := e.Encode(value)
-	return b.Bytes(), err
-}
+const base64Letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 
-// tree redacts a tree; below the name of a secret no text is left.
-func (r *Redactor) tree(value any, secret bool) any {
-	switch v := value.(type) {
-	case map[string]any:
-		shown := make(map[string]any, len(v))
-		for key, child := range v {
-			shown[r.text(key)] = r.tree(child, secret || isCredential(key))
-		}
-		return shown
-	case []any:
-		for i := range v {
-			v[i] = r.tree(v[i], secret)
-		}
-		return v
-	case string:
-		if secret && v != "" {
-			return NotShown
-		}
-		return r.text(v)
-	default:
-		return v
-	}
-}
-
-var (
-	credentialField  = regexp.MustCompile(`(?i)` + words + `s?$`)
-	credentialHeader = regexp.MustCompile(`(?i)` + words)
-)
-
-// isCredential tells by its name whether a value may prove who somebody is: a name of a header by any part of it, another one by its end.
-func isCredential(name string) bool {
-	if name == "imagePullSecrets" || name == "automountServiceAccountToken" || name == "serviceAccountToken" {
-		return false // of Kubernetes: they hold names
-	}
-	return credentialField.MatchString(name) || strings.Contains(name, "-") && credentialHeader.MatchString(name)
+func lastWord(line string) string {
+	line = strings.TrimRight(line, " \t\r\n\"',\\")
+	return line[strings.LastIndexAny(line, " \t\"'\\:")+1:]
 }

@@ -39,8 +39,8 @@ func newBugReportCommand(m *meshFlags) *cobra.Command {
 Of proxies it has what their Envoys have and were sent, what they count, and logs: on one machine of all, at most 20; in a cluster of
 the pods that --pod names, else of some that are out of sync.
 
-Keys, tokens, Secrets, passwords, values of the environment and of headers by which callers prove who they are are left out, and so
-are logs of applications. Names of services, hosts and paths of requests are in it: look at it before you give it away.
+Keys, tokens, Secrets, passwords, values of the environment and of headers in rules, and queries of URLs are left out, and so are logs
+of applications. Names of services, hosts and paths of requests are in it: look at it before you give it away.
 
 What cannot be had, since something does not answer or you have not the right, stands in index.txt with the reason, and the rest
 is there. Nothing is changed. Progress goes to standard error.`,

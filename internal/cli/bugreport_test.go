@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/bugreport"
 	"github.com/lateen-mesh/lateen/internal/kubetest"
-	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/sidecar"
 )
 
@@ -55,8 +55,8 @@ kind: RouteRule
 metadata: {name: visible-rule}
 spec:
   destination: {name: reviews}
-  match: {request: {headers: {authorization: {exact: Basic PLANTED-wanted}}}}
-  appendHeaders: {x-api-key: PLANTED-header}
+  match: {request: {headers: {authorization: {exact: Basic PLANTED-wanted}, cookie: {exact: session=PLANTED}, x-access-key: {exact: PLANTED}, uri: {prefix: /visible-path}}}}
+  appendHeaders: {x-api-key: PLANTED-header, cookie: a=PLANTED, x-access-key: PLANTED, x-auth-key: PLANTED}
 ---
 apiVersion: config.istio.io/v1alpha2
 kind: EgressRule
@@ -92,7 +92,7 @@ func TestBugReportOfCluster(t *testing.T) {
 	s := newSecured(t)
 	namespace := server.Namespace(t)
 	node, stop, err := startKubelet(t.Context(), server, kubelet{
-		target: filepath.Join(s.dir, api.SocketName), log: "visible-log\n':path'\n'authorization', 'Bearer PLANTED-log'\npassword=PLANTED-log",
+		target: filepath.Join(s.dir, api.SocketName), log: strings.Repeat("a long line\n", bugreport.MaxPart/12) + "visible-log\n':path'\n'authorization', 'Bearer PLANTED-log'\npassword=PLANTED-log",
 		exec: func(ctx context.Context, _ string, command []string, out, errs io.Writer) error {
 			if code := sidecar.Main(ctx, append(command[1:], "--dir", s.reviews.Dir), sidecar.Output{Out: out, Err: errs}); code != 0 {
 				return errors.New("command terminated with exit code 1")
@@ -143,13 +143,15 @@ func TestBugReportOfCluster(t *testing.T) {
 		proxy + "pod.json":                     "--visible-flag",
 		proxy + "config.json":                  `"state": "same"`,
 		proxy + "identity.json":                "spiffe://",
-		proxy + "lateen-proxy.log":             "/" + mesh.ProxyContainer,
+		proxy + "lateen-proxy.log":             "visible-log",
 		proxy + "lateen-proxy.previous.log":    "visible-log",
 		proxy + "inject-explain.txt":           pod,
 		"control-plane/lateen-0/problems.json": "problems",
 		"index.txt":                            "missing  " + proxy + "stats.txt: ",
+		"./index.txt":                          "cut      " + proxy + "lateen-proxy.log: ",
+		"./objects/routerules.json":            "/visible-path",
 	} {
-		if !strings.Contains(files[file], want) {
+		if file = strings.TrimPrefix(file, "./"); !strings.Contains(files[file], want) {
 			t.Errorf("%s lacks %q: %.300q", file, want, files[file])
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -87,7 +88,11 @@ func (k kubelet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, "/exec/") && k.exec != nil:
 		k.run(w, r)
 	case strings.HasPrefix(r.URL.Path, "/containerLogs/") && k.log != "":
-		fmt.Fprintln(w, r.URL.Path+"\n"+k.log)
+		log := r.URL.Path + "\n" + k.log + "\n"
+		if most, err := strconv.Atoi(r.URL.Query().Get("limitBytes")); err == nil { // from where it begins, as kubelets do
+			log = log[:min(most, len(log))]
+		}
+		_, _ = io.WriteString(w, log)
 	default:
 		http.NotFound(w, r)
 	}

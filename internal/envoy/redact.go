@@ -146,7 +146,9 @@ func isCredential(name string) bool {
 	if name == "set-cookie" {
 		return true
 	}
-	for _, part := range []string{"authorization", "token", "secret", "password", "credential", "api-key", "apikey"} {
+	for _, part := range []string{
+		"authorization", "token", "secret", "password", "passwd", "passphrase", "credential", "api-key", "apikey", "access-key", "private-key",
+	} {
 		if strings.Contains(name, part) {
 			return true
 		}

@@ -57,11 +57,11 @@ func TestRedacted(t *testing.T) {
 			Name: "tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pack(t, upstream)},
 		}},
 		"headers that are added": &routev3.VirtualHost{Name: "plain", RequestHeadersToAdd: []*corev3.HeaderValueOption{
-			add("Authorization", "hidden"), add("x-api-key", "hidden"), add("X-Session-Token", "hidden"), add("x-plain", "plain"),
+			add("Authorization", "hidden"), add("x-api-key", "hidden"), add("X-Session-Token", "hidden"), add("x-plain", "plain"), add("X-Access-Key", "hidden"), add("x-passphrase", "hidden"),
 			{Header: &corev3.HeaderValue{Key: "set-cookie", RawValue: []byte("hidden")}},
 		}},
 		"headers that are looked for": &routev3.VirtualHost{Name: "plain", Routes: []*routev3.Route{{Match: &routev3.RouteMatch{
-			Headers: []*routev3.HeaderMatcher{header("authorization", "hidden"), header("cookie", "user=plain")},
+			Headers: []*routev3.HeaderMatcher{header("authorization", "hidden"), header("x-private-key", "hidden"), header("cookie", "user=plain")},
 		}}}},
 	} {
 		before := proto.Clone(m)
