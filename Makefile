@@ -35,7 +35,7 @@ envoy: ## bin/envoy: the pinned Envoy, unless LATEEN_ENVOY or PATH has one that 
 	@tools/envoy/fetch
 
 .PHONY: mariadb
-mariadb: ## bin/mariadb: Debian's MariaDB server, for tests, unless PATH has one
+mariadb: ## bin/mariadb: Debian's MariaDB server, for tests and its image, unless /usr/sbin has one
 	@tools/mariadb/fetch
 
 .PHONY: kubernetes
@@ -43,7 +43,7 @@ kubernetes: ## bin/kubernetes: Kubernetes and CoreDNS for tests; nothing is done
 	@tools/cluster/build
 
 .PHONY: images
-images: build envoy kubernetes ## container images below bin/images, or pushed: make images PUSH=REGISTRY/PREFIX TAG=1.0
+images: build envoy kubernetes $(if $(PUSH),mariadb) ## container images below bin/images, or pushed: make images PUSH=REGISTRY/PREFIX TAG=1.0
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./e2e/cmd/testapp ./e2e/cmd/startmariadb
 	$(GO) run -C tools ./images -bin ../bin -out ../bin/images -tag '$(TAG)' $(if $(PUSH),-push '$(PUSH)')
 

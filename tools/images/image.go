@@ -31,8 +31,8 @@ type image struct {
 // where a program is in an image.
 func installed(program string) string { return "/usr/local/bin/" + filepath.Base(program) }
 
-// images returns all images, made of the programs in a folder.
-func images(bin string) []image {
+// images returns all images, made of the programs in a folder, and of the system's MariaDB where there is none in it.
+func images(bin, system string) []image {
 	at := func(name string) string { return filepath.Join(bin, name) }
 	lateen, agent, envoy, testapp := at("lateen"), at("lateen-agent"), at("envoy"), at("testapp")
 	pause, coredns := at("kubernetes/pause"), at("kubernetes/coredns")
@@ -44,7 +44,7 @@ func images(bin string) []image {
 		{name: "lateen-pause", programs: [][]string{{pause}}, entrypoint: []string{installed(pause)}, user: nobodyUser, cluster: true},
 		{name: "lateen-coredns", programs: [][]string{{coredns}}, entrypoint: []string{installed(coredns)}, cluster: true},
 	}
-	if root := mariadb(bin); root != "" {
+	if root := mariadb(bin, system); root != "" {
 		start := at("startmariadb")
 		all = append(all, image{name: "lateen-mariadb", programs: [][]string{{start}}, database: root, entrypoint: []string{installed(start)}, user: appUser})
 	}

@@ -9,11 +9,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -23,17 +25,18 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "images: error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string, out io.Writer) error {
+func run(args []string, out, errs io.Writer) error {
 	flags := flag.NewFlagSet("images", flag.ContinueOnError)
 	bin := flags.String("bin", "../bin", "the folder with the programs")
 	dir := flags.String("out", "../bin/images", "the folder for the archives")
 	tag := flags.String("tag", "dev", "the tag of the images")
+	system := flags.String("system", "/", "the root of the system, whose MariaDB is taken where the folder has none")
 	push := flags.String("push", "", "REGISTRY/PREFIX that takes the images, instead of archives")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -42,7 +45,14 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	layers := layerCache{compressed: *push != ""}
-	for _, i := range images(*bin) {
+	all := images(*bin, *system)
+	if !slices.ContainsFunc(all, func(i image) bool { return i.database != "" }) {
+		if *push != "" {
+			return errors.New("lateen-mariadb cannot be made, since there is no MariaDB: `make mariadb` fetches it")
+		}
+		fmt.Fprintln(errs, "images: there is no MariaDB, and so no lateen-mariadb: `make mariadb` fetches it")
+	}
+	for _, i := range all {
 		built, err := i.build(&layers, *tag)
 		if err != nil {
 			return fmt.Errorf("%s: %w", i.name, err)

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func archives(t *testing.T, bin, tag string) []string {
 	t.Helper()
 	dir := t.TempDir()
 	var out bytes.Buffer
-	if err := run([]string{"-bin", bin, "-out", dir, "-tag", tag}, &out); err != nil {
+	if err := run([]string{"-bin", bin, "-out", dir, "-tag", tag}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	files := strings.Fields(out.String())
@@ -166,7 +167,7 @@ func TestPush(t *testing.T) {
 	defer server.Close()
 	prefix := strings.TrimPrefix(server.URL, "http://") + "/mesh"
 	var out bytes.Buffer
-	if err := run([]string{"-bin", programs(t), "-out", t.TempDir(), "-tag", "1.0", "-push", prefix}, &out); err != nil {
+	if err := run([]string{"-bin", programs(t), "-out", t.TempDir(), "-tag", "1.0", "-push", prefix}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	pushed := strings.Fields(out.String())
@@ -191,19 +192,59 @@ func TestPush(t *testing.T) {
 	}
 }
 
-// Where there is no MariaDB there is no image of it, and all the others are there.
+// Where there is no MariaDB there is no image of it, which is said, and all the others are there; to a registry nothing is pushed that lacks one.
 func TestNoMariaDB(t *testing.T) {
 	t.Parallel()
 	bin := programs(t)
-	if err := os.RemoveAll(filepath.Join(bin, "mariadb")); err != nil {
+	root := filepath.Join(bin, "mariadb")
+	system := filepath.Join(t.TempDir(), "system")
+	if err := os.Rename(root, system); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := run([]string{"-bin", bin, "-out", t.TempDir()}, &out); err != nil {
+	build := func(args ...string) (out, errs string, err error) {
+		var told, warned bytes.Buffer
+		err = run(append([]string{"-bin", bin, "-out", t.TempDir()}, args...), &told, &warned)
+		return told.String(), warned.String(), err
+	}
+	out, errs, err := build("-system", t.TempDir())
+	if err != nil || strings.Contains(out, "lateen-mariadb") || len(strings.Fields(out)) != 6 || !strings.Contains(errs, "make mariadb") {
+		t.Errorf("without: built %q, %q, %v", out, errs, err)
+	}
+	out, _, err = build("-system", t.TempDir(), "-push", "127.0.0.1:1/x")
+	if err == nil || !strings.Contains(err.Error(), "make mariadb") || out != "" {
+		t.Errorf("pushed without: %q, %v", out, err)
+	}
+	if out, errs, err = build("-system", system); err != nil || !strings.Contains(out, "lateen-mariadb.tar") || errs != "" {
+		t.Errorf("the system's: built %q, %q, %v", out, errs, err)
+	}
+}
+
+// The MariaDB that `make mariadb` is content with is one that an image can be made of: one somewhere on PATH is not.
+func TestFetchMariaDB(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script, err := os.ReadFile("../mariadb/fetch")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat("/usr/sbin/mariadbd"); (err == nil) != strings.Contains(out.String(), "lateen-mariadb.tar") || len(strings.Fields(out.String())) < 6 {
-		t.Errorf("built %q", out.String())
+	for file, text := range map[string]string{
+		"tools/mariadb/fetch": string(script),
+		"path/mariadbd":       "#!/bin/sh\necho 'mariadbd  Ver 10.11.1-MariaDB for Linux'\n",
+		"path/apt-get":        "#!/bin/sh\necho 'E: asked' >&2\nexit 1\n",
+	} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("sh", "tools/mariadb/fetch")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "path")+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if mariadb(filepath.Join(dir, "bin"), "/") == "" && (err == nil || !strings.Contains(string(out), "asked")) {
+		t.Errorf("apt-get is not asked: %s (%v)", out, err)
 	}
 }
 
@@ -214,7 +255,7 @@ func TestMissing(t *testing.T) {
 	if err := os.Remove(filepath.Join(bin, "lateen-agent")); err != nil {
 		t.Fatal(err)
 	}
-	err := run([]string{"-bin", bin, "-out", dir}, io.Discard)
+	err := run([]string{"-bin", bin, "-out", dir}, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "lateen-proxy: ") || !strings.Contains(err.Error(), "lateen-agent: no such file") {
 		t.Errorf("without the agent: %v", err)
 	}

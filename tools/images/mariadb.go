@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// mariadb returns the folder below which MariaDB is installed: what `make mariadb` fetches, else this machine; "" if there is none.
-func mariadb(bin string) string {
+// mariadb returns the folder below which MariaDB is installed: what `make mariadb` fetches, else the system, which tools/mariadb/fetch takes
+// then too; "" if there is none.
+func mariadb(bin, system string) string {
 	fetched, err := filepath.Abs(filepath.Join(bin, "mariadb"))
 	if err != nil {
 		return ""
 	}
-	for _, root := range []string{fetched, "/"} {
+	for _, root := range []string{fetched, system} {
 		if _, err := os.Stat(filepath.Join(root, mariadbServer)); err == nil {
 			return root
 		}
