@@ -107,7 +107,9 @@ func plainly(line string) (shown string, secret, next bool) {
 				line = line[:at[3]] + NotShown
 			}
 		}
-		line = flagged.ReplaceAllString(line, "${1}"+NotShown)
+		if has("--") {
+			line = flagged.ReplaceAllString(line, "${1}"+NotShown)
+		}
 		line, secret = withoutNamed(line)
 	}
 	if slices.ContainsFunc([]string{"bearer", "basic", "digest", "negotiate"}, has) {
@@ -149,7 +151,7 @@ func withoutNamed(line string) (shown string, secret bool) {
 	}
 }
 
-// quoted returns the length of the text in double quotes with which a text begins, or -1.
+// quoted returns the length of the text in double quotes with which a text begins, or -1, also where it goes on behind them.
 func quoted(s string) int {
 	if !strings.HasPrefix(s, `"`) {
 		return -1
@@ -159,7 +161,10 @@ func quoted(s string) int {
 		case '\\':
 			i++
 		case '"':
-			return i + 1
+			if i++; i < len(s) && !strings.ContainsRune(" \t,;:)]}'<|", rune(s[i])) {
+				return -1
+			}
+			return i
 		}
 	}
 	return -1

@@ -41,6 +41,7 @@ func TestRedactText(t *testing.T) {
 		"registry":             `visible {"auths":{"registry.example.com":{"username":"u","password":"` + planted + `"}}}`,
 		"several words":        "visible\npassword: a " + planted,
 		"several values":       "visible password=a&" + planted + ",b," + planted,
+		"behind quotes":        `visible password="a"` + planted,
 		"another scheme":       "visible authorization: Token " + planted,
 		"a map of Go":          "visible map[Authorization:[Bearer " + planted + "]]",
 		"cookies":              "visible\ncookie: a=1; b=" + planted,
