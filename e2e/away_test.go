@@ -128,7 +128,7 @@ func away() time.Duration { return time.Duration(tenth(10)) * 12 * time.Second }
 // loadAlone begins a load of reviews both ways by pods of their own. The DNS may be away too, so that they know addresses.
 func (s *space) loadAlone() {
 	s.t.Helper()
-	asked, _ := rates()
+	asked := eachRate()
 	address := s.address("service/reviews", ".spec.clusterIP") + ":9080"
 	pod := func(way, address, host string) string {
 		return strings.NewReplacer("NAME", way, "RATE", strconv.Itoa(asked), "DURATION", (away() + 2*aroundAway).String(), "ADDRESS", address, "HOST", host).Replace(loadPod)
@@ -169,7 +169,7 @@ func (s *space) answered() {
 // else has changed: the cluster takes readiness from all pods for a moment, as it has not heard of their node. It does so with those
 // of its DNS too.
 func TestLoadAPIServerAway(t *testing.T) {
-	s, table := bookInfo(t), newLoadTable(t)
+	s, table := patientBookInfo(t), newLoadTable(t)
 	s.open(reviewsCalled)
 	s.loadAlone()
 	had, before := s.held(), s.resourcesSent()
@@ -198,7 +198,7 @@ func TestLoadAPIServerAway(t *testing.T) {
 // address from then on, and its sidecar no identity until the API server can say whose it is. What goes to the address that is no more is tried
 // at another pod.
 func TestLoadPodsDieWithTheAPIServerAway(t *testing.T) {
-	s, table := bookInfo(t), newLoadTable(t)
+	s, table := patientBookInfo(t), newLoadTable(t)
 	s.open(reviewsCalled)
 	_, restarted := s.podOf("app=reviews,version=v2")
 	_, moved := s.podOf("app=reviews,version=v3")

@@ -66,6 +66,7 @@ func decode[T any](text string) ([]T, error) {
 // load is a testapp client that asks steadily, in a pod.
 type load struct {
 	t      *testing.T
+	begun  time.Time
 	stdin  io.Closer
 	done   chan error
 	stdout bytes.Buffer
@@ -77,7 +78,7 @@ func (s *space) startLoad(from, url string, rate int, args ...string) *load {
 	s.t.Helper()
 	all := append([]string{"--namespace", s.name, "exec", "-i", from, "-c", "app", "--", "testapp", "client", "--until-eof", "--rate=" + strconv.Itoa(rate)}, args...)
 	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), kubectlPath(), append(all, url)...)
-	l := &load{t: s.t, done: make(chan error, 1)}
+	l := &load{t: s.t, begun: time.Now(), done: make(chan error, 1)}
 	cmd.Stdout, cmd.Stderr = &l.stdout, &l.stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -92,10 +93,10 @@ func (s *space) startLoad(from, url string, rate int, args ...string) *load {
 	return l
 }
 
-// stop ends the load. None of the requests may have failed, and their rate must have been what was asked for, less a tenth at most; else the test
-// shows nothing.
+// stop ends the load, when it was not too short. None of the requests may have failed, and they must have been so many per second; else the test shows nothing.
 func (l *load) stop(what string, rate float64) testapp.Summary {
 	l.t.Helper()
+	<-time.After(shortest - time.Since(l.begun))
 	sum := l.end(what)
 	wantGood(l.t, what, sum, rate, 0)
 	return sum

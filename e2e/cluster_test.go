@@ -227,5 +227,5 @@ func TestRollingUpdateWithoutMesh(t *testing.T) {
 		s.kubectl("rollout", "restart", "deployment/server")
 		s.rolledOut("deployment/server")
 	}
-	load.stop("two rolling updates", 40)
+	load.stop("two rolling updates", least(50))
 }

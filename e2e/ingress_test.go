@@ -279,7 +279,7 @@ func TestLoadIngressCertificates(t *testing.T) {
 		})
 	}
 	what := fmt.Sprintf("%d new certificates", times)
-	table.add(what, byTheIngress, load.stop(what, leastRate), 0)
+	table.add(what, byTheIngress, load.stop(what, least(loadRate)), 0)
 	if r := s.outside("https://b." + host + "/"); !strings.Contains(r.Certificate, "first") {
 		t.Errorf("the other host shows %s", r.Certificate)
 	}
@@ -303,6 +303,6 @@ func TestLoadIngressUpdates(t *testing.T) {
 		})
 	}
 	what := fmt.Sprintf("%d rolling updates of the ingress", times)
-	table.add(what, byTheIngress, load.stop(what, leastRate), 0)
-	table.add(what+", over TLS", byTheIngress, secure.stop(what+", over TLS", 15), 0)
+	table.add(what, byTheIngress, load.stop(what, least(loadRate)), 0)
+	table.add(what+", over TLS", byTheIngress, secure.stop(what+", over TLS", least(20)), 0)
 }

@@ -98,7 +98,7 @@ func (s *space) podName(selector string) string {
 // A process of a pod that is killed costs no more than the requests that were in its hands, whichever it is: the application, its Envoy, the agent
 // beside it, or all of them. What was on its way to a pod that cannot take it is taken by another.
 func TestLoadKills(t *testing.T) {
-	s, table, versions := bookInfo(t), newLoadTable(t), []string{"v2", "v3", "v1"}[:tenth(3)]
+	s, table, versions := patientBookInfo(t), newLoadTable(t), []string{"v2", "v3", "v1"}[:tenth(3)]
 	s.open(reviewsCalled)
 	for _, c := range []struct{ what, program string }{
 		{"the application of a pod is killed", application},

@@ -24,7 +24,7 @@ func reviewsVersions() []string {
 
 // Rolling updates of reviews, all of its versions at a time, fail no request.
 func TestLoadRollingUpdates(t *testing.T) {
-	s, table, times := bookInfo(t), newLoadTable(t), tenth(20)
+	s, table, times := patientBookInfo(t), newLoadTable(t), tenth(20)
 	s.open(reviewsCalled)
 	load := s.startLoads(table, reviewsCalled, "--expect=reviewer")
 	s.roll(times, reviewsVersions()...)
@@ -70,7 +70,7 @@ spec: {selector: {app: hasty}, ports: [{name: http, port: 8080}]}
 // One of two replicas of Lateen is killed under load, each of them at least once, while rules change: no request fails, and the rules are in force in all
 // proxies as if nothing had happened.
 func TestLoadReplicaKilled(t *testing.T) {
-	s, table := bookInfo(t), newLoadTable(t)
+	s, table := patientBookInfo(t), newLoadTable(t)
 	s.open(reviewsCalled)
 	load := s.startLoads(table, reviewsCalled, "--expect=reviewer")
 	pods := func() []string {
@@ -82,7 +82,7 @@ func TestLoadReplicaKilled(t *testing.T) {
 		victim := pods()[0] // the oldest
 		s.kubectl("delete", victim, "--namespace="+lateenNamespace, "--grace-period=0", "--force")
 		s.lateen("apply", "-f", repository("samples/bookinfo/reviews-v3.yaml"))
-		if seen := s.stars("", 10); len(seen) != 1 || seen["red"] == 0 {
+		if seen := s.stars("", 20); len(seen) != 1 || seen["black"] == 0 {
 			t.Errorf("with %s killed the rule is in force, and pages show %v", victim, seen)
 		}
 		s.lateen("delete", "-f", repository("samples/bookinfo/reviews-v3.yaml"))

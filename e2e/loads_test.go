@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -19,16 +20,34 @@ const (
 	leastRate = 100
 )
 
-// Of two loads at a time each has that rate at full length, where the machine is to have nothing else to do; else they have it in sum.
-func rates() (asked int, least float64) {
+// eachRate is what is asked for of one of two loads at a time: at full length, where the machine is to have nothing else to do, all of the rate; else
+// they have it in sum.
+func eachRate() int {
 	if full() {
-		return loadRate, leastRate
+		return loadRate
 	}
-	return loadRate / 2, leastRate / 2
+	return loadRate / 2
 }
 
-// shortest is for how long two loads run at least, since what is shorter has no rate.
+// least is how many requests per second must have been made where so many were asked for: at full length nearly all of them. Elsewhere the machine
+// may be busy with other things, and half of them is still a load under which what fails is seen.
+func least(asked int) float64 {
+	if full() {
+		return float64(asked) * leastRate / loadRate
+	}
+	return float64(asked) / 2
+}
+
+// shortest is for how long loads run at least, since what is shorter has no rate.
 const shortest = 10 * time.Second
+
+// inHands is how many requests may have been in the hands of what was killed so many times, of which nobody can know whether they were done: as many as
+// there are at a time, by their rate and how long one takes, and two at least. The time is the one in the middle, which those that a kill makes wait do not
+// change. Each of them must be one that was sent ([neverSent]).
+func inHands(sum testapp.Summary, kills int) int {
+	atATime := float64(sum.Requests) / sum.Seconds * sum.P50 / 1000
+	return kills * max(2, int(math.Ceil(atATime)))
+}
 
 // Ways by which a load comes to an application.
 const (
@@ -71,7 +90,6 @@ func (l *loadTable) add(what, way string, sum testapp.Summary, allowed int) {
 
 // loads are two at a time: from the pod client to a service, and from the pod stranger to the same through the ingress.
 type loads struct {
-	begun           time.Time
 	table           *loadTable
 	inside, ingress *load
 }
@@ -114,7 +132,7 @@ func (s *space) open(c called) {
 // startLoads begins two loads at a time, with further arguments of the testapp client, until [loads.stop]. The ingress leads to what is called.
 func (s *space) startLoads(table *loadTable, c called, args ...string) *loads {
 	s.t.Helper()
-	asked, _ := rates()
+	asked := eachRate()
 	inside := slices.Clone(args)
 	if c.resolved {
 		inside = append(inside, fmt.Sprintf("--connect=%s:%d", s.address("service/"+c.service, ".spec.clusterIP"), c.port))
@@ -122,7 +140,6 @@ func (s *space) startLoads(table *loadTable, c called, args ...string) *loads {
 		args, inside = append(args, "--fresh"), append(inside, "--fresh")
 	}
 	return &loads{
-		begun:   time.Now(),
 		table:   table,
 		inside:  s.startLoad("pod/client", fmt.Sprintf("http://%s:%d%s", c.service, c.port, c.path), asked, inside...),
 		ingress: s.startLoad("pod/stranger", "http://"+c.host(s)+c.path, asked, append(args, "--connect="+s.ingressAddress())...),
@@ -138,7 +155,7 @@ func (l *loads) stop(what string) {
 // stopWith is stop where so many times something was killed that may have had requests in its hands.
 func (l *loads) stopWith(what string, kills int) {
 	l.inside.t.Helper()
-	<-time.After(shortest - time.Since(l.begun))
+	<-time.After(shortest - time.Since(l.ingress.begun))
 	for _, one := range []struct {
 		way string
 		*load
@@ -150,19 +167,9 @@ func (l *loads) stopWith(what string, kills int) {
 // judge tells what became of one load of two, and adds it to the table.
 func (l *loadTable) judge(t *testing.T, what, way string, sum testapp.Summary, kills int) {
 	t.Helper()
-	_, least := rates()
 	allowed := inHands(sum, kills)
 	l.add(what, way, sum, allowed)
-	wantGood(t, what+", "+way, sum, least, allowed)
-}
-
-// mostInHands is a third of the clients that a load has at most: as many requests of one load can be at one version of three.
-const mostInHands = 17
-
-// inHands is how many requests may have been in the hands of what was killed so many times: as many as there are at a time while the machine is
-// busy with the kill, by their rate and how long the slowest of a hundred took, and two. Each of them must be one that was sent ([neverSent]).
-func inHands(sum testapp.Summary, kills int) int {
-	return kills * min(mostInHands, 2+int(float64(sum.Requests)/sum.Seconds*sum.P99/1000))
+	wantGood(t, what+", "+way, sum, least(eachRate()), allowed)
 }
 
 // wantGood tells what became of a load: its requests must have been so many per second, and of them may have failed at most so many that
@@ -179,8 +186,11 @@ func wantGood(t *testing.T, what string, sum testapp.Summary, rate float64, inHa
 		}
 		t.Logf("%s: in hands: %s", what, failure)
 	}
-	if sum.Failures > inHands || got < rate {
-		t.Errorf("%s: %d of %d requests failed at %.0f per second, want at most %d of at least %.0f per second", what, sum.Failures, sum.Requests, got, inHands, rate)
+	if sum.Failures > inHands {
+		t.Errorf("%s: %d of %d requests failed, want at most %d", what, sum.Failures, sum.Requests, inHands)
+	}
+	if got < rate {
+		t.Errorf("%s: there were %.0f requests per second, want at least %.0f: the machine is too busy for this test", what, got, rate)
 	}
 }
 

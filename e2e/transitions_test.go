@@ -11,7 +11,7 @@ import (
 // Whatever happens to what runs and to what is said about it, requests go on.
 func TestLoadTransitions(t *testing.T) {
 	s, table, times := injectedSpace(t), newLoadTable(t), tenth(2)
-	s.applyFile("deploy/bookinfo/bookinfo.yaml")
+	s.apply(patientManifest(t))
 	s.callers()
 	s.allRolledOut()
 	s.open(reviewsCalled)
