@@ -11,7 +11,7 @@ ALONE    = internal/meshtest
 OWN      = ^TestLoad(APIServerAway|PodsDieWithTheAPIServerAway|Kills)$$
 TAG     ?= dev
 CLUSTER  = bin/kubernetes/cluster
-E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 25m $(ARGS)
+E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 45m $(ARGS)
 VERSION  = $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 SETVERSION = $(foreach package,cli sidecar,-X github.com/lateen-mesh/lateen/internal/$(package).version=$(VERSION))
