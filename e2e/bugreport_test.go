@@ -46,8 +46,8 @@ func TestBugReport(t *testing.T) {
 		"objects/routerules.json": `"planted"`, pod + "config.json": `"state": "same"`, pod + "stats.txt": "envoy_server_live", pod + "agent-metrics.txt": "lateen_agent_ready 1",
 		pod + "identity.json": "spiffe://cluster.local/ns/" + s.name, pod + "inject-explain.txt": "has a sidecar", pod + "lateen-proxy.log": "info: ",
 	}
-	replicas := strings.Fields((&space{t, "lateen-system"}).kubectl("get", "pods", "-l", "app.kubernetes.io/name=lateen", "-o", "jsonpath={.items[*].metadata.name}"))
-	for _, name := range replicas {
+	replicas := strings.FieldsSeq((&space{t, "lateen-system"}).kubectl("get", "pods", "-l", "app.kubernetes.io/name=lateen", "-o", "jsonpath={.items[*].metadata.name}"))
+	for name := range replicas {
 		want["control-plane/"+name+"/metrics.txt"] = "lateen_ready 1"
 		want["control-plane/"+name+"/services.json"] = `"host"`
 		want["system/"+name+"/lateen.log"] = "info: "

@@ -65,12 +65,10 @@ func objectParts(client *api.Client, r *Redactor) []Part {
 // shown returns an object as a tree, beside where it comes from.
 func shown(o *api.Object, r *Redactor) any {
 	var tree map[string]any
-	text := any(tree)
+	var text any = NotShown
 	if err := yaml.Unmarshal([]byte(o.Text), &tree); err == nil && o.Kind != "Secret" {
 		stringKeys(tree)
 		text = r.Object(tree)
-	} else {
-		text = NotShown
 	}
 	if _, err := json.Marshal(text); err != nil { // a number that JSON has not
 		text = NotShown

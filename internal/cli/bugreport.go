@@ -166,7 +166,7 @@ func written(ctx context.Context, w io.Writer, file string, c bugreport.Config) 
 	if err != nil {
 		return bugreport.Summary{}, failed("--output names another file", "%w", err)
 	}
-	defer os.Remove(unfinished.Name()) // where it was not finished
+	defer func() { _ = os.Remove(unfinished.Name()) }() // where it was not finished
 	summary, err := bugreport.Write(ctx, unfinished, c)
 	if err = errors.Join(err, unfinished.Close()); err == nil {
 		err = os.Rename(unfinished.Name(), file)
