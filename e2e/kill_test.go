@@ -122,7 +122,7 @@ func TestLoadKills(t *testing.T) {
 				t.Errorf("afterwards the pages show %v", seen)
 			}
 			s.await("pages of all versions", func() error {
-				if seen := s.stars("", 12); seen["none"]*seen["black"]*seen["red"] == 0 || len(seen) != 3 {
+				if seen := s.stars("", 12); seen["none"]*seen["black"] == 0 || len(seen) != 2 { // v3 runs the program of v2
 					return fmt.Errorf("the pages show %v", seen)
 				}
 				return nil
