@@ -44,7 +44,7 @@ func TestConfirmedListenersAreLetGo(t *testing.T) {
 	if len(again) != 1 || !equalResources(again[0], sent[0]) {
 		t.Errorf("a proxy that has started anew is sent\n%v\nnot\n%v", again, sent[0])
 	}
-	for _, s := range holds(t, w, f, c) {
+	for _, s := range holds(t, w, f, anew) {
 		if text, err := s.Text(); s.Resource.Kind == view.KindListener && (err != nil || text == "") {
 			t.Errorf("%s as text: %q, %v", s.Resource, text, err)
 		}
