@@ -3,17 +3,14 @@
 package e2e
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"encoding/base64"
-	"errors"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // plantedPods have recognisable secrets where a pod can hold one, and one that is said.
@@ -77,24 +74,10 @@ func archived(t *testing.T, file string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]string{}
-	for r := tar.NewReader(z); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(path.Clean(header.Name), "/")
-		all[name] = string(text)
+	for name, text := range testkit.Unpack(t, packed) {
+		_, name, _ = strings.Cut(path.Clean(name), "/")
+		all[name] = text
 	}
+	return all
 }

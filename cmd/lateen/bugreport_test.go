@@ -1,11 +1,7 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"encoding/base64"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lateen-mesh/lateen/internal/netns"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // plantedMesh has recognisable secrets wherever a mesh on one machine can hold one.
@@ -232,26 +229,12 @@ func holds(text, secret string) bool {
 // unpacked returns the files of an archive, by their names below its folder.
 func unpacked(t *testing.T, packed []byte) map[string]string {
 	t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]string{}
-	for r := tar.NewReader(z); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(path.Clean(header.Name), "/")
-		all[name] = string(text)
+	for name, text := range testkit.Unpack(t, packed) {
+		_, name, _ = strings.Cut(path.Clean(name), "/")
+		all[name] = text
 	}
+	return all
 }
 
 func appendTo(t *testing.T, file, text string) {

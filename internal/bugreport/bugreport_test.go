@@ -1,9 +1,7 @@
 package bugreport
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -17,31 +15,8 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
-
-// files reads an archive.
-func files(t *testing.T, packed []byte) map[string]string {
-	t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[h.Name] = string(text)
-	}
-}
 
 func text(name, s string) Part {
 	return Part{Name: name, Get: func(context.Context) ([]byte, error) { return []byte(s), nil }}
@@ -79,7 +54,7 @@ func TestWrite(t *testing.T) {
 		if took := time.Since(begun); took > 2*partTime {
 			t.Errorf("it took %v", took)
 		}
-		got := files(t, out.Bytes())
+		got := testkit.Unpack(t, out.Bytes())
 		for name, want := range map[string]string{"a": "good", "a.2": "another", "etc/x": "inside", "b": "there", "half": "so far"} {
 			if got["report/"+name] != want {
 				t.Errorf("%s: %q, want %q", name, got["report/"+name], want)
@@ -168,8 +143,8 @@ func TestEnds(t *testing.T) {
 	var out bytes.Buffer
 	part := Part{Name: "log", Tail: true, Get: func(context.Context) ([]byte, error) { return []byte("end\n"), onlyEnd{99} }}
 	s, err := Write(t.Context(), &out, Config{Dir: "r", Redactor: NewRedactor(), Sources: []Source{listed("x", []Part{part})}})
-	if err != nil || s.Cut != 1 || s.Missing != 0 || !strings.Contains(files(t, out.Bytes())["r/index.txt"], "cut      log: 4 of 99 bytes") {
-		t.Errorf("%+v %v %s", s, err, files(t, out.Bytes())["r/index.txt"])
+	if err != nil || s.Cut != 1 || s.Missing != 0 || !strings.Contains(testkit.Unpack(t, out.Bytes())["r/index.txt"], "cut      log: 4 of 99 bytes") {
+		t.Errorf("%+v %v %s", s, err, testkit.Unpack(t, out.Bytes())["r/index.txt"])
 	}
 }
 

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -18,6 +16,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/bugreport"
 	"github.com/lateen-mesh/lateen/internal/kubetest"
 	"github.com/lateen-mesh/lateen/internal/sidecar"
+	"github.com/lateen-mesh/lateen/internal/testkit"
 )
 
 // plantedInCluster has recognisable secrets wherever a cluster can hold one that a report may come across.
@@ -195,26 +194,12 @@ func (p program) at(args ...string) (stdout []byte, stderr string, code int) {
 // unpacked returns the files of an archive, by their names below its folder.
 func unpacked(t *testing.T, packed []byte) map[string]string {
 	t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]string{}
-	for r := tar.NewReader(z); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(path.Clean(header.Name), "/")
-		all[name] = string(text)
+	for name, text := range testkit.Unpack(t, packed) {
+		_, name, _ = strings.Cut(path.Clean(name), "/")
+		all[name] = text
 	}
+	return all
 }
 
 func TestBugReportIsAskedRightly(t *testing.T) {
