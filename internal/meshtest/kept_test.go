@@ -46,14 +46,14 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// told awaits a problem of a code and returns it.
-func told(t *testing.T, m *meshtest.Mesh, code string) mesh.Problem {
+// told awaits a problem of a code that says some words, and returns it.
+func told(t *testing.T, m *meshtest.Mesh, code, words string) mesh.Problem {
 	t.Helper()
 	var found mesh.Problem
 	meshtest.Await(t, code, func() bool {
 		problems, err := m.API.Problems(t.Context())
 		for _, p := range problems {
-			if p.Code == code {
+			if p.Code == code && strings.Contains(p.Message, words) {
 				found = p
 				return err == nil
 			}
@@ -95,7 +95,8 @@ func TestControlPlaneAlone(t *testing.T) {
 	load.More(300)
 	second := listen(t)
 	m.RestartAlone(serve.Config{Patience: time.Millisecond, Admin: second})
-	p := told(t, m, "source-stale")
+	// Until the files are read, which may take longer than this patience, they are told to have said nothing too.
+	p := told(t, m, "source-stale", `"local"`)
 	if p.Severity != mesh.Warning || !strings.Contains(p.Message, `"local" has not reported: what it said at 20`) {
 		t.Errorf("the problem is %v", p)
 	}
@@ -205,7 +206,7 @@ func TestRestartWithABrokenFile(t *testing.T) {
 		load.More(requestsBetween)
 		write(strings.Replace(good, "route:", "rout:", 1))
 		restart()
-		if p := told(t, m, "unknown-field"); !strings.Contains(p.Hint, "did you mean \"route\"? its last good version stays in force, read at 20") {
+		if p := told(t, m, "unknown-field", ""); !strings.Contains(p.Hint, "did you mean \"route\"? its last good version stays in force, read at 20") {
 			t.Errorf("the problem is %v", p)
 		}
 		wantBody(t, caller, reviews, "v2")
