@@ -7,21 +7,39 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// clusterBlock is a block of a guide whose commands a test runs on the cluster.
-var clusterBlock = regexp.MustCompile("(?ms)^```sh cluster\n(.*?)^```$")
+// clusterBlock is a block of a guide whose commands a test runs on the cluster, one after the other or, where it has a name, by that.
+var clusterBlock = regexp.MustCompile("(?ms)^```sh cluster(?:=([a-z]+))?\n(.*?)^```$")
 
-// guidePrelude has the commands of a guide take the images of this run.
+// blocksOf returns the commands of a guide's blocks that have a name, or of those that have none.
+func blocksOf(t *testing.T, guide, name string) []string {
+	t.Helper()
+	text, err := os.ReadFile(repository("docs/guide", guide))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, b := range clusterBlock.FindAllStringSubmatch(string(text), -1) {
+		if b[1] == name {
+			blocks = append(blocks, b[2])
+		}
+	}
+	return blocks
+}
+
+// guidePrelude has the commands of a guide take the images of this run, and nobody asked.
 const guidePrelude = `set -euo pipefail
 lateen() {
-	local images=()
+	local more=()
 	case "$1 ${2:-}" in
-	"install "*|"inject -f") images=($IMAGE_FLAGS) ;;
+	"install "*|"inject -f") more=($IMAGE_FLAGS) ;;
+	"uninstall "*) more=(--yes) ;;
 	esac
-	command lateen "$@" "${images[@]}"
+	command lateen "$@" "${more[@]}"
 }
 `
 
@@ -46,54 +64,87 @@ func TestGuide(t *testing.T) {
 	needMesh(t)
 	for _, g := range guides {
 		t.Run(strings.TrimSuffix(g.file, ".md"), func(t *testing.T) {
-			text, err := os.ReadFile(repository("docs/guide", g.file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			blocks := clusterBlock.FindAllStringSubmatch(string(text), -1)
+			blocks := blocksOf(t, g.file, "")
 			if len(blocks) < g.blocks {
 				t.Fatalf("the guide has %d blocks to run, want at least %d", len(blocks), g.blocks)
 			}
 			s := newSpace(t)
-			s.follow(blocks)
+			reader := s.newReader()
+			for _, b := range blocks {
+				reader.follows(b)
+				s.allRolledOut()
+			}
 			g.after(s)
 		})
 	}
 }
 
-// follow runs the commands of a guide.
-func (s *space) follow(blocks [][]string) {
+// A root that was copied, as the guide says, is that of another installation, when nothing is left of the one that it comes from.
+func TestGuideElsewhere(t *testing.T) {
+	const guide = "kubernetes-operating.md"
+	s := newSpace(t)
+	needMesh(t)
+	reader := s.newReader()
+	copying := slices.DeleteFunc(blocksOf(t, guide, ""), func(block string) bool { return !strings.Contains(block, ">lateen-ca.yaml") })
+	going, coming := blocksOf(t, guide, "uninstall"), blocksOf(t, guide, "elsewhere")
+	if len(copying) != 1 || len(going) != 1 || len(coming) != 1 {
+		t.Fatalf("the guide copies the root %d times, uninstalls %d times, and puts the copy back %d times", len(copying), len(going), len(coming))
+	}
+	reader.follows(copying[0])
+	root := reader.follows("lateen ca show")
+	reader.follows(going[0])
+	s.nothingLeft()
+	reader.follows(coming[0])
+	if is := reader.follows("lateen ca show"); is != root {
+		t.Errorf("the root was\n%s\nand is\n%s", root, is)
+	}
+	s.program("check")
+}
+
+// reader is somebody who does what a guide says, in a folder of their own.
+type reader struct {
+	t          *testing.T
+	dir        string
+	kubeconfig string
+	path       string
+}
+
+func (s *space) newReader() *reader {
 	t := s.t
 	t.Helper()
-	dir := t.TempDir()
+	r := &reader{t: t, dir: t.TempDir()}
 	for _, shared := range []string{"deploy", "samples"} {
 		from, err := filepath.Abs(repository(shared))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(from, filepath.Join(dir, shared)); err != nil {
+		if err := os.Symlink(from, filepath.Join(r.dir, shared)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(kubeconfig, []byte(s.kubectl("config", "view", "--raw", "--flatten")), 0o600); err != nil {
+	r.kubeconfig = filepath.Join(r.dir, "kubeconfig")
+	if err := os.WriteFile(r.kubeconfig, []byte(s.kubectl("config", "view", "--raw", "--flatten")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.kubectl("config", "set-context", "--current", "--kubeconfig="+kubeconfig, "--namespace="+s.name)
+	s.kubectl("config", "set-context", "--current", "--kubeconfig="+r.kubeconfig, "--namespace="+s.name)
 	bin, err := filepath.Abs(repository("bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range blocks {
-		cmd := exec.CommandContext(t.Context(), "bash", "-c", guidePrelude+withImages(b[1]))
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "IMAGE_FLAGS="+strings.Join(imageFlags(), " "),
-			"PATH="+bin+":"+filepath.Dir(kubectlPath())+":"+os.Getenv("PATH"))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s\n%s", err, b[1], out)
-		}
-		t.Logf("%s\n%s", b[1], out)
-		s.allRolledOut()
+	r.path = bin + ":" + filepath.Dir(kubectlPath()) + ":" + os.Getenv("PATH")
+	return r
+}
+
+// follows runs commands of a guide and returns what they print.
+func (r *reader) follows(commands string) string {
+	r.t.Helper()
+	cmd := exec.CommandContext(r.t.Context(), "bash", "-c", guidePrelude+withImages(commands))
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+r.kubeconfig, "IMAGE_FLAGS="+strings.Join(imageFlags(), " "), "PATH="+r.path)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%v\n%s\n%s", err, commands, out)
 	}
+	r.t.Logf("%s\n%s", commands, out)
+	return string(out)
 }

@@ -27,7 +27,6 @@ func (s *space) everything() map[string]bool {
 func TestInstallAndUninstall(t *testing.T) {
 	s := newSpace(t)
 	s.program("check", "--pre")
-	before := s.everything()
 	needMesh(t)
 	for _, what := range []string{"Deployment/lateen-system/lateen", "Service/lateen-system/lateen"} {
 		if !s.everything()[what] {
@@ -48,11 +47,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		t.Errorf("a second installation changed the Deployment: %s, then %s", was, is)
 	}
 	s.program("uninstall", "--yes")
-	for what := range s.everything() {
-		if !before[what] {
-			t.Errorf("it is left: %s", what)
-		}
-	}
+	s.nothingLeft()
 	s.program("uninstall", "--yes") // once more, of nothing
 	s.program(append([]string{"install"}, imageFlags()...)...)
 	s.program("check")

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,22 +31,36 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	isInstalled bool
-	install     = sync.OnceValue(func() error {
-		isInstalled = true
-		out, err := runLateen(context.Background(), "", append([]string{"install"}, imageFlags()...)...) //nolint:forbidigo // it is for all tests
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, out)
-		}
-		return err
-	})
+	installing   sync.Once
+	isInstalled  bool
+	installError = errors.New("the first test that needs Lateen failed before it was installed")
+	// untouched is what the cluster had before Lateen was installed, of what might be left of it.
+	untouched map[string]bool
 )
 
 // needMesh returns when Lateen is installed in the cluster, and ready.
 func needMesh(t *testing.T) {
 	t.Helper()
-	if err := install(); err != nil {
-		t.Fatal(err)
+	installing.Do(func() {
+		untouched = (&space{t, "default"}).everything()
+		isInstalled = true
+		var out string
+		if out, installError = runLateen(context.Background(), "", append([]string{"install"}, imageFlags()...)...); installError != nil { //nolint:forbidigo // it is for all tests
+			installError = fmt.Errorf("%w\n%s", installError, out)
+		}
+	})
+	if installError != nil {
+		t.Fatal(installError)
+	}
+}
+
+// nothingLeft fails the test if there is something of Lateen that was not there before it was installed.
+func (s *space) nothingLeft() {
+	s.t.Helper()
+	for what := range s.everything() {
+		if !untouched[what] {
+			s.t.Errorf("it is left: %s", what)
+		}
 	}
 }
 
