@@ -46,6 +46,8 @@ type sharing struct {
 	api  *api.Client
 	log  *testkit.Output
 	stop func()
+
+	secure *valve
 }
 
 func newShared(t *testing.T, callers int) *shared {
@@ -82,10 +84,12 @@ func (c *shared) start(name string) *sharing {
 		c.t.Fatal(err)
 	}
 	r := &sharing{name: name, dir: dir, api: api.NewClient(filepath.Join(dir, api.SocketName)), log: new(testkit.Output)}
-	secure, err := new(net.ListenConfig).Listen(c.t.Context(), "tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(c.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	secure := &valve{Listener: listener}
+	r.secure = secure
 	cluster, err := kubeclient.Load(kubeclient.Options{Kubeconfig: c.kubeconfig})
 	if err != nil {
 		c.t.Fatal(err)

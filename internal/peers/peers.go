@@ -68,9 +68,11 @@ type Peers struct {
 	c      Config
 	client *http.Client
 
-	mu     sync.Mutex
-	states map[string]*state // by name
-	moved  map[mesh.Ref]bool // objects of which something else was said
+	mu      sync.Mutex
+	states  map[string]*state // by name
+	moved   map[mesh.Ref]bool // objects of which something else was said
+	unheard []string          // members that say nothing of objects
+	all     bool              // others do than before: there may be something else to say of every object
 }
 
 // state is what is known of another replica.
@@ -204,6 +206,7 @@ func (p *Peers) elsewhere(list []Replica) map[mesh.ProxyID]bool {
 		}
 		return gone
 	})
+	p.noteUnheard(list)
 	ids := map[mesh.ProxyID]bool{}
 	for _, s := range p.states {
 		for _, id := range s.proxies {

@@ -77,13 +77,37 @@ func (p *Peers) loseReaches(s *state) {
 	s.reaches, s.reached = nil, ReachQuestion{}
 }
 
-// ReachMoved returns the objects of which the others have said something else since it was last called, in no order.
-func (p *Peers) ReachMoved() []mesh.Ref {
+// noteUnheard notes whether other members than before say nothing of objects. The lock is held.
+func (p *Peers) noteUnheard(list []Replica) {
+	var unheard []string
+	if p.c.Reaches != nil && p.c.Reaches.Wanted() {
+		for _, r := range list {
+			if !p.isHeard(r) {
+				unheard = append(unheard, r.Name)
+			}
+		}
+	}
+	slices.Sort(unheard)
+	if !slices.Equal(unheard, p.unheard) {
+		p.unheard, p.all = unheard, true
+	}
+}
+
+// isHeard tells whether a member says how far objects are there. The lock is held.
+func (p *Peers) isHeard(r Replica) bool {
+	s := p.states[r.Name]
+	return s != nil && s.replica == r && s.reaches != nil
+}
+
+// ReachMoved returns the objects of which the others have said something else since it was last called, in no order. All: it may be any,
+// since others can be asked than before.
+func (p *Peers) ReachMoved() (moved []mesh.Ref, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	moved := slices.Collect(maps.Keys(p.moved))
+	moved, all = slices.Collect(maps.Keys(p.moved)), p.all
 	clear(p.moved)
-	return moved
+	p.all = false
+	return moved, all
 }
 
 // Reach adds up what the others say of an object in some words. Late: one of them does not know it in these words, and may soon.
@@ -95,12 +119,11 @@ func (p *Peers) Reach(ref mesh.Ref, version string) (sum mesh.Reach, refused []m
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range list {
-		s := p.states[r.Name]
-		if s == nil || s.replica != r || s.reaches == nil {
+		if !p.isHeard(r) {
 			sum.Unsure = fmt.Sprintf("replica %s cannot be asked", r.Name)
 			continue
 		}
-		said, known := s.reaches[ref]
+		said, known := p.states[r.Name].reaches[ref]
 		sum.Concerned += said.Concerned
 		if !known || said.Version != version {
 			sum.Unsure, late = fmt.Sprintf("replica %s has not read it yet", r.Name), true

@@ -64,12 +64,48 @@ func TestReachesOfOthers(t *testing.T) {
 	p.mu.Lock()
 	p.note(context.Background(), p.states["b"], errors.New("it does not answer")) //nolint:forbidigo // it ends nothing
 	p.mu.Unlock()
-	if moved := p.ReachMoved(); !slices.Equal(moved, []mesh.Ref{ref}) {
-		t.Errorf("one that is silent changes what is said of %v", moved)
+	if moved, all := p.ReachMoved(); !slices.Equal(moved, []mesh.Ref{ref}) || all {
+		t.Errorf("one that is silent changes what is said of %v, all: %v", moved, all)
 	}
 	expect("when one is silent", `0/0 "replica c has not read it yet" 0 true`)
 	p.c.Members = others{}
 	expect("when there are no others", `0/0 "" 0 false`)
 	p.c.Members = others(nil)
 	expect("when nobody knows who they are", `0/0 "it is not known yet which other replicas there are" 0 false`)
+}
+
+// counts is a replica that wants to know how far objects are.
+type counts struct{}
+
+func (counts) News(ReachQuestion) ReachNews { return ReachNews{} }
+
+func (counts) Wanted() bool { return true }
+
+// Whether a member can be asked changes what there is to say of every object: also one that has never said anything, and one that goes
+// while it is silent.
+func TestWhoIsUnheardChangesAll(t *testing.T) {
+	t.Parallel()
+	b := Replica{"b", "b:1"}
+	p := New(Config{Members: others{b}, Reaches: counts{}, Log: slog.New(slog.DiscardHandler)})
+	expect := func(when string, list []Replica, want bool) {
+		t.Helper()
+		p.elsewhere(list)
+		if _, all := p.ReachMoved(); all != want {
+			t.Errorf("%s: all %v, want %v", when, all, want)
+		}
+	}
+	expect("alone", nil, false)
+	expect("one comes that says nothing", []Replica{b}, true)
+	expect("it goes on so", []Replica{b}, false)
+	p.mu.Lock()
+	p.states["b"] = &state{replica: b}
+	p.takeReaches(p.states["b"], &ReachNews{Epoch: "e"})
+	p.mu.Unlock()
+	expect("it speaks", []Replica{b}, true)
+	p.mu.Lock()
+	p.note(t.Context(), p.states["b"], errors.New("it does not answer"))
+	p.mu.Unlock()
+	expect("it is silent", []Replica{b}, true)
+	expect("it goes", nil, true)
+	expect("alone again", nil, false)
 }

@@ -60,9 +60,11 @@ func (j *Judge) News(all bool) []mesh.Ref {
 		moved[ref] = true
 	}
 	if j.plane.peers != nil {
-		for _, ref := range j.plane.peers.ReachMoved() {
+		others, every := j.plane.peers.ReachMoved()
+		for _, ref := range others {
 			moved[ref] = true
 		}
+		all = all || every
 	}
 	j.lookUp(moved)
 	if all {
