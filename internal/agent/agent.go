@@ -15,12 +15,14 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/process"
 )
 
@@ -113,8 +115,12 @@ func (a *Agent) runEnvoy(ctx context.Context) error {
 		return fmt.Errorf("access log: %w", err)
 	}
 	output := process.NewLines(func(line string) { a.logLine(ctx, line) })
+	environment := os.Environ()
+	if a.config.Node != "" {
+		environment = append(environment, mesh.ProxyIDVariable+"="+a.config.Node)
+	}
 	envoy, err := process.Start(process.Command{
-		Path: a.config.Envoy, Args: a.envoyArgs(), Dir: a.config.Dir, Stdout: output, Stderr: output, Files: inherited,
+		Path: a.config.Envoy, Args: a.envoyArgs(), Dir: a.config.Dir, Stdout: output, Stderr: output, Files: inherited, Env: environment,
 	})
 	if err != nil {
 		return fmt.Errorf("start envoy: %w", err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -317,9 +316,6 @@ func (l lookAt) Dump(ctx context.Context) ([]byte, error) {
 
 // podOf returns the pod of a proxy.
 func podOf(id mesh.ProxyID) (Pod, bool) {
-	i := strings.LastIndexByte(string(id), '.')
-	if i < 0 {
-		return Pod{}, false
-	}
-	return Pod{Namespace: string(id[i+1:]), Name: string(id[:i])}, true
+	name, namespace := id.Split()
+	return Pod{Namespace: namespace, Name: name}, namespace != ""
 }

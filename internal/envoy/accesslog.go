@@ -9,10 +9,16 @@ import (
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // AccessLogPath is where proxies write their access log. The agent that starts Envoy in a folder of its own makes it a file there.
 const AccessLogPath = "access.log"
+
+// selfValue is the proxy that writes, as its agent has told its Envoy: so listeners do not differ by the name of their workload, and many
+// proxies share one.
+const selfValue = "%ENVIRONMENT(" + mesh.ProxyIDVariable + ")%"
 
 // A logFormat is what lines of the access log say under each key, in the words of Envoy's formatters; "" is null. All lines have the
 // same keys, which are fixed in docs/reference/interfaces.md.
@@ -78,7 +84,7 @@ func accessLog(common func() ([]byte, error), place logFormat) (*accesslogv3.Acc
 		return nil, err
 	}
 	return &accesslogv3.AccessLog{
-		Name:       "envoy.access_loggers.file",
+		Name:       fileLogger,
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed(&filelogv3.FileAccessLog{}, slices.Concat(first, second))},
 	}, nil
 }

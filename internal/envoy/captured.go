@@ -99,7 +99,7 @@ func portValue(port int) *wrapperspb.UInt32Value {
 
 // capturedRequests steers requests by the routes of the scope that their address has.
 func capturedRequests(p plan.CapturedWays) ([]*listenerv3.Filter, error) {
-	hcm, err := callerSide(steeredName, p.Workload, p.NoLog)
+	hcm, err := callerSide(steeredName, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
@@ -126,9 +126,7 @@ func capturedRequests(p plan.CapturedWays) ([]*listenerv3.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
-		Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mutation,
-	}}
+	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{Name: earlyHeaderWrite, TypedConfig: mutation}}
 	return steered(hcm, onDemandFilter)
 }
 

@@ -97,15 +97,11 @@ func takeTLS(l *listenerv3.Listener, chains []plan.TLSChain) error {
 
 // downstreamTLS shows a certificate, and asks callers for none.
 func downstreamTLS(certificate *tlsv3.SdsSecretConfig) (*corev3.TransportSocket, error) {
-	config, err := pack(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
 		TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{certificate},
 		AlpnProtocols:                  []string{"h2", "http/1.1"},
 	}})
-	return &corev3.TransportSocket{
-		Name:       "envoy.transport_sockets.tls",
-		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
-	}, err
 }
 
 func secret(p plan.Secret) *tlsv3.Secret {

@@ -25,6 +25,17 @@ import (
 // typePrefix starts every type URL.
 const typePrefix = "type.googleapis.com/"
 
+// Names of extensions that Envoy asks for and reads nothing from: the type of the message says what they are. They stand in every cluster
+// and listener of every proxy, so they are short. Names of filters are Envoy's own: routes say by them for which filter a setting is.
+const (
+	plainSocket      = "plain"
+	proxyProtocol    = "proxy-protocol"
+	fileLogger       = "file"
+	celFormatter     = "cel"
+	previousHosts    = "previous-hosts"
+	earlyHeaderWrite = "early"
+)
+
 // Message is a plan as Envoy takes it.
 type Message struct {
 	TypeURL string

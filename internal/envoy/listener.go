@@ -42,7 +42,7 @@ const (
 var steering = []string{mutationFilter, corsFilter, faultFilter}
 
 func outboundListener(p plan.OutboundListener) (*listenerv3.Listener, error) {
-	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	hcm, err := callerSide(p.Name, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func outboundListener(p plan.OutboundListener) (*listenerv3.Listener, error) {
 
 // innerListener has no address: a cluster of the same proxy leads to it.
 func innerListener(p plan.InnerListener) (*listenerv3.Listener, error) {
-	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	hcm, err := callerSide(p.Name, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func localListener(p plan.LocalListener) (*listenerv3.Listener, error) {
 		}}
 		return listener(p.Name, at, corev3.TrafficDirection_OUTBOUND, filter), nil
 	}
-	hcm, err := callerSide(p.Name, p.Workload, p.NoLog)
+	hcm, err := callerSide(p.Name, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +137,9 @@ func localBytes(p plan.LocalBytes) (*corev3.TypedExtensionConfig, error) {
 }
 
 // callerSide returns what takes the requests of a workload itself.
-func callerSide(name, workload string, noLog bool) (*hcmv3.HttpConnectionManager, error) {
+func callerSide(name string, noLog bool) (*hcmv3.HttpConnectionManager, error) {
 	hcm, err := connectionManager(name, noLog, logFormat{
-		"source":      workload,
+		"source":      selfValue,
 		"destination": "%METADATA(CLUSTER:lateen:host)%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
 		"peer":        "%UPSTREAM_PEER_URI_SAN%",

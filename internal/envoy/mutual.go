@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	// tlsSocket is the name of what speaks TLS to the outside, which libraries of gRPC look at.
 	tlsSocket = "envoy.transport_sockets.tls"
 	// mutualALPN is what proxies of the mesh offer to speak (RFC 7301), by which their TLS is told from an application's own.
 	// What they agree on is one of the others, by which the server's side knows what to read; on nothing where the caller hands on
@@ -43,7 +44,7 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 	default:
 		offers = append(offers, http1ALPN)
 	}
-	mutual, err := socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, offers...)})
+	mutual, err := socket(mutualWord, &tlsv3.UpstreamTlsContext{CommonTlsContext: mutualContext(names, offers...)})
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func speakMutual(c *clusterv3.Cluster, p *plan.Cluster) error {
 // takeMutual returns the server's side: whoever connects must prove an identity of the trust domain. No session is resumed:
 // a server's Envoy would not look at the certificate again, so who had shown a good one could come back when it has expired.
 func takeMutual(trustDomain string) (*corev3.TransportSocket, error) {
-	return socket(tlsSocket, &tlsv3.DownstreamTlsContext{
+	return socket(mutualWord, &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: mutualContext([]*matcherv3.StringMatcher{
 			{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
 		}, http2ALPN, http1ALPN),

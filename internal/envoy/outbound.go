@@ -230,7 +230,7 @@ func steeredChains(l *listenerv3.Listener, p plan.CapturedWays) error {
 	if p.NoLog {
 		return nil
 	}
-	log, err := outboundLog(p.Workload)
+	log, err := outboundLog()
 	l.AccessLog = []*accesslogv3.AccessLog{log}
 	return err
 }
@@ -248,7 +248,7 @@ func handedOn(cluster string) ([]*listenerv3.Filter, error) {
 
 // inspectCluster says first from where and to where a connection was going.
 func inspectCluster(p plan.InspectCluster) (*clusterv3.Cluster, error) {
-	plain, err := socket("envoy.transport_sockets.raw_buffer", &rawbufferv3.RawBuffer{})
+	plain, err := socket(plainSocket, &rawbufferv3.RawBuffer{})
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +263,7 @@ func inspectCluster(p plan.InspectCluster) (*clusterv3.Cluster, error) {
 			}}}},
 		},
 	}
-	c.TransportSocket, err = socket("envoy.transport_sockets.upstream_proxy_protocol", &upstreamproxyv3.ProxyProtocolUpstreamTransport{
+	c.TransportSocket, err = socket(proxyProtocol, &upstreamproxyv3.ProxyProtocolUpstreamTransport{
 		Config: &corev3.ProxyProtocolConfig{Version: corev3.ProxyProtocolConfig_V2}, TransportSocket: plain,
 	})
 	return c, err
@@ -276,10 +276,10 @@ func pipe(path string) *corev3.Address {
 
 // outboundLog is one for the bytes of all filter chains. Only those of the mesh, and of networks that are named, have a cluster that says
 // whose they are.
-func outboundLog(workload string) (*accesslogv3.AccessLog, error) {
+func outboundLog() (*accesslogv3.AccessLog, error) {
 	unknown := "xds.filter_chain_name == '" + othersChain + "'"
 	return connectionLog(logFormat{
-		"source":      workload,
+		"source":      selfValue,
 		"destination": "%CEL(" + unknown + " ? destination.address : xds.cluster_metadata.filter_metadata['lateen']['host'])%",
 		"version":     "%METADATA(UPSTREAM_HOST:lateen:version)%",
 		"peer":        "%UPSTREAM_PEER_URI_SAN%",

@@ -77,7 +77,7 @@ func asked(t *testing.T, tree *matcherv3.Matcher_MatcherTree, at netip.AddrPort,
 // to services, by what EgressRules say of others. None goes to the proxy's own ports.
 func TestOutboundWays(t *testing.T) {
 	t.Parallel()
-	ways := plan.CapturedWays{Workload: "shop.default", Services: []string{"10.96.0.0/16", "fd00:96::/112"}, Dialled: "dialled|"}
+	ways := plan.CapturedWays{Services: []string{"10.96.0.0/16", "fd00:96::/112"}, Dialled: "dialled|"}
 	front := plan.CapturedOutbound{
 		CapturedWays: ways, Addresses: []string{"0.0.0.0", "::"}, Port: 15001, Requests: []int{9080, 9090}, Bytes: []int{3306, 15006},
 		Apart: []plan.Apart{{Port: 8080, Addresses: []string{"10.96.0.11", "fd00:96::11"}}},
@@ -158,7 +158,7 @@ func TestOutboundWays(t *testing.T) {
 func TestOutboundChainsStay(t *testing.T) {
 	t.Parallel()
 	rest := func(ports []int, services, pods []string) (front, behind *listenerv3.Listener) {
-		ways := plan.CapturedWays{Workload: "shop.default", Services: services, Dialled: "dialled|"}
+		ways := plan.CapturedWays{Services: services, Dialled: "dialled|"}
 		front, err := capturedOutbound(plan.CapturedOutbound{
 			CapturedWays: ways, Addresses: []string{"0.0.0.0"}, Port: 15001, Requests: ports, Mesh: pods, Outside: ports, Inspect: "inspect", Passthrough: "passthrough",
 		})

@@ -16,7 +16,7 @@ func outsideChainOf(port int) string { return outsideChain + " " + strconv.Itoa(
 
 // otherRequests steers requests to whom the mesh does not know by what they say in Host.
 func otherRequests(p plan.Inspected) ([]*listenerv3.Filter, error) {
-	hcm, err := callerSide(steeredName, p.Workload, p.NoLog)
+	hcm, err := callerSide(steeredName, p.NoLog)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func otherRequests(p plan.Inspected) ([]*listenerv3.Filter, error) {
 
 // outsideRequests steers requests to a port outside the mesh by the hosts that they name.
 func outsideRequests(p plan.Inspected, routes string) ([]*listenerv3.Filter, error) {
-	hcm, err := callerSide(steeredName, p.Workload, p.NoLog)
+	hcm, err := callerSide(steeredName, p.NoLog)
 	if err != nil {
 		return nil, err
 	}

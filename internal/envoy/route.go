@@ -301,7 +301,7 @@ func retryPolicy(p plan.Route) (*routev3.RetryPolicy, error) {
 		return nil, err
 	}
 	policy.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
-		Name:       "envoy.retry_host_predicates.previous_hosts",
+		Name:       previousHosts,
 		ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: previous},
 	}}
 	policy.HostSelectionRetryMaxAttempts = 5

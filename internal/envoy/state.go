@@ -63,7 +63,7 @@ func stateValues(values []stateValue, expressions *anypb.Any) []*commonstatev3.F
 	for _, v := range values {
 		var formatters []*corev3.TypedExtensionConfig
 		if strings.HasPrefix(v.format, "%CEL(") {
-			formatters = []*corev3.TypedExtensionConfig{{Name: "envoy.formatter.cel", TypedConfig: expressions}}
+			formatters = []*corev3.TypedExtensionConfig{{Name: celFormatter, TypedConfig: expressions}}
 		}
 		list = append(list, &commonstatev3.FilterStateValue{
 			Key:        &commonstatev3.FilterStateValue_ObjectKey{ObjectKey: v.key},

@@ -65,11 +65,7 @@ func upstreamTLS(p *plan.TLS) (*corev3.TransportSocket, error) {
 		}
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation}
 	}
-	config, err := pack(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: p.ServerName})
-	return &corev3.TransportSocket{
-		Name:       "envoy.transport_sockets.tls",
-		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
-	}, err
+	return socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: p.ServerName})
 }
 
 // namedByRequests has the server's name taken from requests where TLS goes to whom they name. It is nil where one name is asked for.

@@ -60,6 +60,9 @@ func ProvesRoot(namespace string) bool {
 	return namespace == SystemNamespace || namespace == ClusterNamespace
 }
 
+// ProxyIDVariable is the environment variable in which an Envoy has its proxy ID: its access log says who called.
+const ProxyIDVariable = "LATEEN_PROXY_ID"
+
 // Names of the sidecar in a pod.
 const (
 	// ProxyContainer is the container with agent and Envoy. A pod that has one of this name, init container or not, has a

@@ -25,6 +25,14 @@ type ProxyID string
 // NewProxyID returns the ID of the proxy beside the instance name in namespace.
 func NewProxyID(name, namespace string) ProxyID { return ProxyID(name + "." + namespace) }
 
+// Split returns the two parts of the ID; no namespace where there is none in it.
+func (id ProxyID) Split() (name, namespace string) {
+	if dot := strings.LastIndexByte(string(id), '.'); dot >= 0 {
+		return string(id[:dot]), string(id[dot+1:])
+	}
+	return string(id), ""
+}
+
 // Node is what a proxy says of itself when it connects.
 type Node struct {
 	Type      ProxyType

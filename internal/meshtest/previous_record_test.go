@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,10 +28,10 @@ import (
 
 // recorder writes down what proxies and their control plane say.
 type recorder struct {
-	t         *testing.T
-	mu        sync.Mutex
-	messages  map[string][]pastMessage // by node id
-	arguments map[string][]string      // by the ID of the proxy
+	t        *testing.T
+	mu       sync.Mutex
+	messages map[string][]pastMessage // by node id
+	begun    map[string]past          // how its Envoy was started, by the ID of the proxy
 }
 
 // record writes the recording of this version.
@@ -40,7 +41,7 @@ func record(t *testing.T) {
 	}
 	for _, s := range scenes {
 		t.Run(s.name, func(t *testing.T) {
-			r := &recorder{t: t, messages: map[string][]pastMessage{}, arguments: map[string][]string{}}
+			r := &recorder{t: t, messages: map[string][]pastMessage{}, begun: map[string]past{}}
 			m := s.play(t, meshtest.Config{Agent: r.agent, XDS: []grpc.ServerOption{grpc.StreamInterceptor(r.stream)}}, true)
 			r.write(m, s)
 			if s.name == scenes[0].name {
@@ -57,22 +58,27 @@ func record(t *testing.T) {
 	writeRecorded(t, "contract.json", contract(), strings.NewReplacer())
 }
 
-// agent is this version's, whose Envoy's arguments are read.
+// agent is this version's. How it has started its Envoy is read.
 func (r *recorder) agent(c agent.Config) func(context.Context) error {
 	c.Events = io.MultiWriter(c.Events, writer(func(line []byte) {
 		var e agent.Event
 		if err := json.Unmarshal(line, &e); err != nil || e.Event != agent.Ready {
 			return
 		}
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", e.PID))
-		if err != nil {
-			r.t.Error(err)
-			return
+		words := func(file string) []string {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", e.PID, file))
+			if err != nil {
+				r.t.Error(err)
+			}
+			return strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
 		}
-		words := strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
+		ours := os.Environ()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.arguments[c.Node] = words[1:]
+		r.begun[c.Node] = past{
+			Arguments:   words("cmdline")[1:],
+			Environment: slices.DeleteFunc(words("environ"), func(word string) bool { return slices.Contains(ours, word) || strings.HasPrefix(word, "PWD=") }),
+		}
 	}))
 	return agent.New(c).Run
 }
@@ -155,7 +161,9 @@ func (r *recorder) write(m *meshtest.Mesh, s scene) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		writeRecorded(r.t, filepath.Join(s.name, name+".json"), past{Bootstrap: text, Arguments: r.arguments[id], Messages: messages}, hide)
+		p := r.begun[id]
+		p.Bootstrap, p.Messages = text, messages
+		writeRecorded(r.t, filepath.Join(s.name, name+".json"), p, hide)
 	}
 }
 

@@ -69,7 +69,9 @@ func (o *oldSidecar) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: ask for a certificate: %w", o.config.Node, err)
 	}
-	stop, err := held.serve(ctx, filepath.Join(o.config.Dir, "sds.sock"))
+	stop, err := held.serve(ctx, filepath.Join(o.config.Dir, "sds.sock"), func(name string) {
+		o.t.Errorf("%s: its Envoy is told to ask for a secret %q, which no agent of the version before has", o.config.Node, name)
+	})
 	if err != nil {
 		return err
 	}
@@ -88,8 +90,13 @@ func (o *oldSidecar) run(ctx context.Context) error {
 	for _, a := range o.past.Arguments {
 		arguments = append(arguments, show.Replace(a))
 	}
+	environment := os.Environ()
+	for _, e := range o.past.Environment {
+		environment = append(environment, show.Replace(e))
+	}
 	var words bytes.Buffer
 	cmd := exec.CommandContext(ctx, o.config.Envoy, arguments...)
+	cmd.Env = environment
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = o.config.Dir, &words, &words, time.Second
 	if err := cmd.Start(); err != nil {
 		return err
@@ -226,14 +233,14 @@ func (rawBytes) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// serve tells an Envoy its certificate, by the names that it knows.
-func (c *oldCredential) serve(ctx context.Context, path string) (stop func(), err error) {
+// serve tells an Envoy its certificate, by the names that it knows. Others are told to unknown.
+func (c *oldCredential) serve(ctx context.Context, path string, unknown func(name string)) (stop func(), err error) {
 	l, err := unixsocket.Listen(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	server := grpc.NewServer()
-	secretservicev3.RegisterSecretDiscoveryServiceServer(server, oldSecrets{held: c})
+	secretservicev3.RegisterSecretDiscoveryServiceServer(server, oldSecrets{held: c, unknown: unknown})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -248,7 +255,8 @@ func (c *oldCredential) serve(ctx context.Context, path string) (stop func(), er
 // oldSecrets is what an agent of the version before answers its Envoy.
 type oldSecrets struct {
 	secretservicev3.UnimplementedSecretDiscoveryServiceServer
-	held *oldCredential
+	held    *oldCredential
+	unknown func(name string)
 }
 
 // StreamSecrets answers each first request for names.
@@ -273,7 +281,8 @@ func (s oldSecrets) StreamSecrets(stream secretservicev3.SecretDiscoveryService_
 			case s.held.names.Secrets.Trust:
 				secret.Type = &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(s.held.roots)}}
 			default:
-				continue // nobody knows it: the Envoy waits for ever
+				s.unknown(name)
+				continue // the Envoy waits for ever
 			}
 			packed, err := anypb.New(secret)
 			if err != nil {

@@ -35,7 +35,9 @@ const pastFolder = "testdata/previous/0.1"
 type past struct {
 	Bootstrap json.RawMessage `json:"bootstrap"`
 	Arguments []string        `json:"arguments"` // of its Envoy
-	Messages  []pastMessage   `json:"messages"`  // on its stream with the control plane, in their order
+	// Environment is what its agent has set for it.
+	Environment []string      `json:"environment"`
+	Messages    []pastMessage `json:"messages"` // on its stream with the control plane, in their order
 }
 
 // pastMessage is one of two things.
@@ -92,6 +94,7 @@ func oneMachine(t *testing.T, config meshtest.Config, requests bool) *meshtest.M
 		return m
 	}
 	wantBody(t, caller, "http://reviews:9080/", "v1")
+	awaitEntry(t, caller, map[string]any{"source": string(caller.ID()), "authority": "reviews:9080"})
 	if status, body := caller.Get("http://nowhere:9080/"); status != http.StatusBadGateway {
 		t.Errorf("a name that nobody knows: %d %q", status, body)
 	}
@@ -120,6 +123,7 @@ func capturedPods(t *testing.T, config meshtest.Config, requests bool) *meshtest
 	}
 	wantBody(t, caller, "http://reviews:9080/", "v1")
 	wantBody(t, caller, "http://"+reviews.Address+":9080/", "v1")
+	awaitEntry(t, caller, map[string]any{"source": string(caller.ID()), "authority": "reviews:9080"})
 	if said := firstLine(t, caller.Pod(), m.ServiceAddress("db")+":9090"); !strings.HasPrefix(said, "v1 ") {
 		t.Errorf("bytes: %q", said)
 	}

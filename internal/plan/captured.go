@@ -53,7 +53,6 @@ const inspectSocket = "inspect.sock"
 // cluster for their address, which is asked for.
 type CapturedWays struct {
 	Name        string        `json:"name"`
-	Workload    string        `json:"workload"`
 	Services    []string      `json:"services"`    // networks
 	Dialled     string        `json:"dialled"`     // begins the name of the cluster for an address; the address follows, port included
 	WaitTimeout mesh.Duration `json:"waitTimeout"` // for routes or a cluster that must be asked for
@@ -154,7 +153,7 @@ func (DialledEndpoints) Needs() []mesh.Subset { return nil }
 
 func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 	p := CapturedOutbound{
-		CapturedWays: capturedWays(v.Name, v.Workload, v.Services, v.NoLog), Addresses: anyAddress(v.Families), Port: mesh.OutboundPort,
+		CapturedWays: capturedWays(v.Name, v.Services, v.NoLog), Addresses: anyAddress(v.Families), Port: mesh.OutboundPort,
 		Requests: v.Spoken.Requests, Bytes: v.Spoken.Bytes, Apart: v.Spoken.Apart, Unclear: v.Spoken.Unclear, Passthrough: view.Passthrough,
 	}
 	if v.Inspects {
@@ -173,7 +172,7 @@ func capturedOutbound(v view.CapturedOutbound) CapturedOutbound {
 }
 
 func inspected(v view.Inspected) Inspected {
-	p := Inspected{CapturedWays: capturedWays(v.Name, v.Workload, v.Services, v.NoLog), Socket: inspectSocket, Passthrough: view.Passthrough}
+	p := Inspected{CapturedWays: capturedWays(v.Name, v.Services, v.NoLog), Socket: inspectSocket, Passthrough: view.Passthrough}
 	if v.OnlyKnown {
 		p.Others = view.OutboundRoutes
 	}
@@ -185,9 +184,9 @@ func inspected(v view.Inspected) Inspected {
 	return p
 }
 
-func capturedWays(name, workload string, services []string, noLog bool) CapturedWays {
+func capturedWays(name string, services []string, noLog bool) CapturedWays {
 	return CapturedWays{
-		Name: name, Workload: workload, Services: networks(services), Dialled: view.DialledPrefix, WaitTimeout: firstRequestTimeout,
+		Name: name, Services: networks(services), Dialled: view.DialledPrefix, WaitTimeout: firstRequestTimeout,
 		Idle: idleTimeout, NoLog: noLog,
 	}
 }
@@ -242,7 +241,7 @@ func capturedInbound(v view.CapturedInbound) CapturedInbound {
 	listen := anyAddress(v.Families)
 	return CapturedInbound{
 		InboundListener: InboundListener{
-			Name: v.Name, Workload: v.Workload, Version: v.Version, Address: listen[0], Further: listen[1:], Port: mesh.InboundPort, Cluster: view.Inbound,
+			Name: v.Name, Version: v.Version, Address: listen[0], Further: listen[1:], Port: mesh.InboundPort, Cluster: view.Inbound,
 			NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL), Original: true,
 		},
 		Ports: v.Ports,

@@ -25,14 +25,13 @@ type DoorHost struct {
 
 // DoorListener takes requests from outside.
 type DoorListener struct {
-	Name     string     `json:"name"`
-	Workload string     `json:"workload"`
-	Address  string     `json:"address"`
-	Port     int        `json:"port"`
-	TLS      []TLSChain `json:"tls,omitempty"` // none: plain text
-	Scheme   string     `json:"scheme"`        // of all its requests, whatever they claim
-	Routes   string     `json:"routes"`
-	NoLog    bool       `json:"noLog,omitempty"`
+	Name    string     `json:"name"`
+	Address string     `json:"address"`
+	Port    int        `json:"port"`
+	TLS     []TLSChain `json:"tls,omitempty"` // none: plain text
+	Scheme  string     `json:"scheme"`        // of all its requests, whatever they claim
+	Routes  string     `json:"routes"`
+	NoLog   bool       `json:"noLog,omitempty"`
 	// Proxied tells that each connection begins with the address of its client, in the PROXY protocol; one that does not is closed.
 	Proxied bool `json:"proxied,omitempty"`
 }
@@ -177,7 +176,7 @@ func noBackend(rule *mesh.DoorRule) *Answer {
 
 func doorListener(v view.DoorListener) DoorListener {
 	l := DoorListener{
-		Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Port, Scheme: "http", Routes: view.DoorRoutes, NoLog: v.NoLog,
+		Name: v.Name, Address: v.Address, Port: v.Port, Scheme: "http", Routes: view.DoorRoutes, NoLog: v.NoLog,
 		Proxied: v.Proxied,
 	}
 	for _, c := range v.TLS {

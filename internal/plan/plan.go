@@ -56,19 +56,19 @@ func Of(v view.View) Plan {
 		return inboundListener(v)
 	case view.OutboundListener:
 		return OutboundListener{
-			Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Port,
+			Name: v.Name, Address: v.Address, Port: v.Port,
 			Routes: view.OutboundRoutes, WaitTimeout: firstRequestTimeout, NoLog: v.NoLog,
 		}
 	case view.InnerListener:
 		return InnerListener{
-			Name: v.Name, Workload: v.Workload, Address: v.Address, Routes: view.OutboundRoutes, WaitTimeout: firstRequestTimeout,
+			Name: v.Name, Address: v.Address, Routes: view.OutboundRoutes, WaitTimeout: firstRequestTimeout,
 			NoLog: v.NoLog,
 		}
 	case view.InnerCluster:
 		return InnerCluster{Name: v.Name, Listener: view.Inner}
 	case view.LocalListener:
 		return LocalListener{
-			Name: v.Name, Workload: v.Workload, Address: v.Address, Port: v.Listen, Host: v.Host, HTTP: v.Protocol.IsHTTP(), NoLog: v.NoLog,
+			Name: v.Name, Address: v.Address, Port: v.Listen, Host: v.Host, HTTP: v.Protocol.IsHTTP(), NoLog: v.NoLog,
 		}
 	case view.DoorListener:
 		return doorListener(v)
@@ -146,7 +146,6 @@ type OnDemandRoutes struct {
 // OutboundListener takes a workload's own requests, as an HTTP proxy.
 type OutboundListener struct {
 	Name        string        `json:"name"`
-	Workload    string        `json:"workload"`
 	Address     string        `json:"address"`
 	Port        int           `json:"port"`
 	Routes      string        `json:"routes"`
@@ -158,7 +157,6 @@ type OutboundListener struct {
 // [OutboundListener].
 type InnerListener struct {
 	Name        string        `json:"name"`
-	Workload    string        `json:"workload"`
 	Address     string        `json:"address"` // of the workload
 	Routes      string        `json:"routes"`
 	WaitTimeout mesh.Duration `json:"waitTimeout"`
@@ -174,27 +172,25 @@ type InnerCluster struct {
 // LocalListener is a local address of a workload. What happens to its requests or bytes comes under its name:
 // [LocalRoutes] or [LocalBytes].
 type LocalListener struct {
-	Name     string    `json:"name"`
-	Workload string    `json:"workload"`
-	Address  string    `json:"address"`
-	Port     int       `json:"port"`
-	Host     mesh.Host `json:"host"`
-	HTTP     bool      `json:"http"` // else bytes
-	NoLog    bool      `json:"noLog,omitempty"`
+	Name    string    `json:"name"`
+	Address string    `json:"address"`
+	Port    int       `json:"port"`
+	Host    mesh.Host `json:"host"`
+	HTTP    bool      `json:"http"` // else bytes
+	NoLog   bool      `json:"noLog,omitempty"`
 }
 
 // InboundListener takes requests for a served port.
 type InboundListener struct {
-	Name     string    `json:"name"`
-	Workload string    `json:"workload"`
-	Host     mesh.Host `json:"host"`
-	Version  string    `json:"version,omitempty"`
-	Address  string    `json:"address"`
-	Further  []string  `json:"further,omitempty"` // other addresses that it takes them at
-	Port     int       `json:"port"`
-	Cluster  string    `json:"cluster"`
-	HTTP     bool      `json:"http"` // else bytes
-	Route    Route     `json:"route,omitzero"`
+	Name    string    `json:"name"`
+	Host    mesh.Host `json:"host"`
+	Version string    `json:"version,omitempty"`
+	Address string    `json:"address"`
+	Further []string  `json:"further,omitempty"` // other addresses that it takes them at
+	Port    int       `json:"port"`
+	Cluster string    `json:"cluster"`
+	HTTP    bool      `json:"http"` // else bytes
+	Route   Route     `json:"route,omitzero"`
 	// Target is where the application takes bytes. Each connection is told it when it is known who calls: the server may be the
 	// one that speaks first, so nobody else may get that far.
 	Target string `json:"target,omitempty"`
@@ -215,7 +211,7 @@ type InboundListener struct {
 
 func inboundListener(v view.InboundListener) InboundListener {
 	l := InboundListener{
-		Name: v.Name, Workload: v.Workload, Host: v.Serving.Host, Version: v.Version,
+		Name: v.Name, Host: v.Serving.Host, Version: v.Version,
 		Address: v.Address, Further: v.Further, Port: v.Serving.Listen, Cluster: v.Name, HTTP: v.Serving.Protocol.IsHTTP(),
 		NoLog: v.NoLog, Accept: v.Accept, TrustDomain: v.TrustDomain, Longest: longest(v.CertTTL),
 		Captured: v.Captured, Probes: probeRoutes(v, view.Probes), SecureProbes: probeRoutes(v, view.SecureProbes),

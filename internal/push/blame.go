@@ -14,14 +14,16 @@ import (
 // CodeRefusedByProxy is the code of a problem: a proxy did not take what an object means.
 const CodeRefusedByProxy = "refused-by-proxy"
 
-// owners returns the objects whose change a proxy refused: those that differ between what it has confirmed and what it is
-// to have. Of several slots the first one counts that some object has a say in; services have none.
-func owners(slots ...*slot) []view.Owner {
+// owners returns the objects whose change the proxy refused: those that differ between what it has confirmed and what it is
+// to have. Of several slots the first one counts that some object has a say in; services have none. Where nothing has, it is the workload.
+func (p *Proxy) owners(slots ...*slot) []view.Owner {
 	var found []view.Owner
+	wanted := false
 	for _, s := range slots {
 		if s.want == nil {
 			continue
 		}
+		wanted = true
 		if before := s.few().owners; before != nil && s.isRefused() {
 			return before
 		}
@@ -33,6 +35,10 @@ func owners(slots ...*slot) []view.Owner {
 		if slices.ContainsFunc(found, func(o view.Owner) bool { return o.Origin != mesh.Position{} }) {
 			break
 		}
+	}
+	if wanted && len(found) == 0 {
+		name, namespace := p.id.Split()
+		found = append(found, view.Owner{Object: mesh.Ref{Kind: "Workload", Namespace: namespace, Name: name}})
 	}
 	return found
 }

@@ -142,7 +142,7 @@ func (e *Engine) noteRefusal(p *Proxy, s *slot) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.refusal = &Refusal{p.id, s.id, s.rare.reason, s.rare.refusedAt}
-	e.rejected.add(Rejected{p.id, s.id, s.rare.refused, s.rare.reason, s.rare.refusedAt, owners(s)})
+	e.rejected.add(Rejected{p.id, s.id, s.rare.refused, s.rare.reason, s.rare.refusedAt, p.owners(s)})
 }
 
 // pending lists what the proxy has not confirmed, sorted. What it refuses, and what does not go to it for that reason,

@@ -92,7 +92,9 @@ func (e *Engine) whole(m *made) (*xds.Resource, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.Body = again.resource.Body
+		if r.Body = again.resource.Body; m.uses > 1 {
+			m.resource.Body = r.Body // others will want them
+		}
 	}
 	return &r, nil
 }

@@ -197,14 +197,14 @@ func (p *Proxy) refusals() []refusal {
 			for _, refused := range []*slot{p.slots[need], p.slots[view.ID{Kind: view.KindEndpoints, Name: need.Name}]} {
 				if refused != nil && refused.isRefused() && !told[id] {
 					told[id], told[refused.id] = true, true
-					list = append(list, refusal{id, refused.id, refused.rare.reason, s.from, s.to, owners(refused, s), refused.rare.refusedAt})
+					list = append(list, refusal{id, refused.id, refused.rare.reason, s.from, s.to, p.owners(refused, s), refused.rare.refusedAt})
 				}
 			}
 		}
 	}
 	for id := range p.sore {
 		if s := p.slots[id]; s.isRefused() && !told[id] {
-			list = append(list, refusal{id, id, s.rare.reason, s.from, s.to, owners(s), s.rare.refusedAt})
+			list = append(list, refusal{id, id, s.rare.reason, s.from, s.to, p.owners(s), s.rare.refusedAt})
 		}
 	}
 	slices.SortFunc(list, func(a, b refusal) int { return compareIDs(a.id, b.id) })

@@ -22,15 +22,15 @@ const maxOutput = 64 << 20
 
 // Look returns a page of the proxy in a pod, as `lateen-agent look` there prints it. It takes the right to create pods/exec.
 func Look(ctx context.Context, c kubeclient.Cluster, proxy mesh.ProxyID, page string) ([]byte, error) {
-	i := strings.LastIndexByte(string(proxy), '.')
-	if i < 0 {
+	name, namespace := proxy.Split()
+	if namespace == "" {
 		return nil, fmt.Errorf("%q names no pod", proxy)
 	}
 	client, err := c.Typed()
 	if err != nil {
 		return nil, err
 	}
-	url := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(string(proxy[i+1:])).Name(string(proxy[:i])).SubResource("exec").
+	url := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
 			Container: mesh.ProxyContainer, Command: []string{"lateen-agent", "look", "--page=" + page}, Stdout: true, Stderr: true,
 		}, scheme.ParameterCodec).URL()

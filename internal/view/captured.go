@@ -12,7 +12,6 @@ import (
 // CapturedOutbound takes every connection that a captured workload makes, whatever it is for.
 type CapturedOutbound struct {
 	Name      string   `json:"name"`
-	Workload  string   `json:"workload"`
 	Families  []Family `json:"families"` // of the workload's addresses
 	Services  []string `json:"services"` // networks in which services have their addresses, and nobody else has
 	Mesh      []string `json:"mesh"`     // networks in which endpoints and workloads are
@@ -36,7 +35,6 @@ type Spoken struct {
 // may be such: what is for others does not pass, egress rules let requests to others through, or services differ in too much.
 type Inspected struct {
 	Name      string   `json:"name"`
-	Workload  string   `json:"workload"`
 	Services  []string `json:"services"`            // as those of the [CapturedOutbound]
 	OnlyKnown bool     `json:"onlyKnown,omitempty"` // likewise
 	Outside   []int    `json:"outside,omitempty"`   // likewise

@@ -31,13 +31,12 @@ type InboundCluster struct {
 
 // InboundListener takes requests for one served port.
 type InboundListener struct {
-	Name     string       `json:"name"`
-	Workload string       `json:"workload"` // ID of the proxy
-	Version  string       `json:"version,omitempty"`
-	Address  string       `json:"address"`
-	Further  []string     `json:"further,omitempty"` // other addresses that it takes them at
-	Serving  mesh.Serving `json:"serving"`
-	NoLog    bool         `json:"noLog,omitempty"`
+	Name    string       `json:"name"`
+	Version string       `json:"version,omitempty"`
+	Address string       `json:"address"`
+	Further []string     `json:"further,omitempty"` // other addresses that it takes them at
+	Serving mesh.Serving `json:"serving"`
+	NoLog   bool         `json:"noLog,omitempty"`
 	// Accept is what callers may speak. Those who prove who they are do it by a certificate of the trust domain, which holds
 	// for so long; a proxy without an identity knows none.
 	Accept      mesh.Transport `json:"accept"`
@@ -50,19 +49,17 @@ type InboundListener struct {
 
 // OutboundListener takes the workload's own requests, as an HTTP proxy.
 type OutboundListener struct {
-	Name     string `json:"name"`
-	Workload string `json:"workload"`
-	Address  string `json:"address"`
-	Port     int    `json:"port"`
-	NoLog    bool   `json:"noLog,omitempty"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Port    int    `json:"port"`
+	NoLog   bool   `json:"noLog,omitempty"`
 }
 
 // InnerListener takes the requests that come through CONNECT. It is reached inside the proxy only.
 type InnerListener struct {
-	Name     string `json:"name"`
-	Workload string `json:"workload"`
-	Address  string `json:"address"` // of the workload
-	NoLog    bool   `json:"noLog,omitempty"`
+	Name    string `json:"name"`
+	Address string `json:"address"` // of the workload
+	NoLog   bool   `json:"noLog,omitempty"`
 }
 
 // InnerCluster leads to the inner listener.
@@ -73,7 +70,6 @@ type InnerCluster struct {
 // LocalListener is a local address of a workload that leads to one port of a service.
 type LocalListener struct {
 	Name     string        `json:"name"`
-	Workload string        `json:"workload"`
 	Address  string        `json:"address"`
 	Listen   int           `json:"listen"`
 	Host     mesh.Host     `json:"host"`
@@ -184,9 +180,9 @@ func (r *reader) ownResource(c Caller, id ID) View {
 	}
 	switch {
 	case id == ID{KindListener, outbound} && w.Type == mesh.Sidecar:
-		return OutboundListener{Name: id.Name, Workload: string(c.Proxy), Address: w.Address, Port: w.Outbound, NoLog: r.settings().NoAccessLog}
+		return OutboundListener{Name: id.Name, Address: w.Address, Port: w.Outbound, NoLog: r.settings().NoAccessLog}
 	case id == ID{KindListener, Inner} && w.Type == mesh.Sidecar:
-		return InnerListener{Name: id.Name, Workload: string(c.Proxy), Address: w.Address, NoLog: r.settings().NoAccessLog}
+		return InnerListener{Name: id.Name, Address: w.Address, NoLog: r.settings().NoAccessLog}
 	case id == ID{KindCluster, Inner} && w.Type == mesh.Sidecar:
 		return InnerCluster{Name: id.Name}
 	case id.Kind == KindListener && strings.HasPrefix(id.Name, localPrefix):
@@ -209,7 +205,7 @@ func (r *reader) ownResource(c Caller, id ID) View {
 // inboundListener cuts the listener for one served port.
 func (r *reader) inboundListener(c Caller, w *mesh.Workload, s mesh.Serving) View {
 	v := InboundListener{
-		Name: inboundName(s.Port), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Serving: s,
+		Name: inboundName(s.Port), Version: w.Labels["version"], Address: w.Address, Serving: s,
 		NoLog: r.settings().NoAccessLog, Accept: mesh.Plain,
 	}
 	if c.Plain {
@@ -227,7 +223,7 @@ func (r *reader) localListener(w *mesh.Workload, name string) View {
 			continue
 		}
 		v := LocalListener{
-			Name: name, Workload: string(w.ID()), Address: w.Address, Listen: u.Listen, Host: u.Host, Port: u.Port,
+			Name: name, Address: w.Address, Listen: u.Listen, Host: u.Host, Port: u.Port,
 			Protocol: mesh.TCP, NoLog: r.settings().NoAccessLog,
 		}
 		if svc := r.service(u.Host); svc != nil {

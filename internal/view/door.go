@@ -32,12 +32,11 @@ type DoorPath struct {
 
 // DoorListener takes requests from outside.
 type DoorListener struct {
-	Name     string            `json:"name"`
-	Workload string            `json:"workload"`
-	Address  string            `json:"address"`
-	Port     int               `json:"port"`
-	TLS      []DoorCertificate `json:"tls,omitempty"` // none: plain text
-	NoLog    bool              `json:"noLog,omitempty"`
+	Name    string            `json:"name"`
+	Address string            `json:"address"`
+	Port    int               `json:"port"`
+	TLS     []DoorCertificate `json:"tls,omitempty"` // none: plain text
+	NoLog   bool              `json:"noLog,omitempty"`
 	// Proxied tells that each connection begins with the address of its client, in the PROXY protocol.
 	Proxied bool `json:"proxied,omitempty"`
 }
@@ -200,7 +199,7 @@ func reachable(rules []*mesh.DoorRule) []*mesh.DoorRule {
 
 // doorListener cuts the listener of an ingress for plain text or for TLS. There is none for TLS without a certificate.
 func (r *reader) doorListener(w *mesh.Workload, name string) View {
-	v := DoorListener{Name: name, Workload: string(w.ID()), Address: w.Door, Port: w.Outbound}
+	v := DoorListener{Name: name, Address: w.Door, Port: w.Outbound}
 	if name == doorTLS {
 		if w.DoorTLS == 0 {
 			return nil

@@ -15,8 +15,8 @@ type Owner struct {
 	says   any           // without its place
 }
 
-// Owners lists the objects that made a view what it is: rules, policies and the like; where none has a say, the service or
-// the workload.
+// Owners lists the objects that made a view what it is: rules, policies and the like; where none has a say, the service. What follows
+// from a workload alone has none: many may share it.
 func Owners(v View) []Owner {
 	var o owners
 	switch v := v.(type) {
@@ -57,15 +57,6 @@ func Owners(v View) []Owner {
 			namespace, name, _ := strings.Cut(c.Secret, "/")
 			o.add(mesh.Ref{Kind: "Secret", Namespace: namespace, Name: name}, mesh.Position{}, c)
 		}
-		o.orWorkload(v.Workload)
-	case InboundListener:
-		o.orWorkload(v.Workload)
-	case OutboundListener:
-		o.orWorkload(v.Workload)
-	case InnerListener:
-		o.orWorkload(v.Workload)
-	case LocalListener:
-		o.orWorkload(v.Workload)
 	default:
 		o.captured(v)
 	}
@@ -93,12 +84,6 @@ func (o *owners) captured(v View) {
 			o.policies(h.Policies)
 			o.egress(h.Egress)
 		}
-	case CapturedInbound:
-		o.orWorkload(v.Workload)
-	case CapturedOutbound:
-		o.orWorkload(v.Workload)
-	case Inspected:
-		o.orWorkload(v.Workload)
 	}
 }
 
@@ -196,12 +181,4 @@ func (o *owners) orService(h mesh.Host) {
 		ref.Name, ref.Namespace = parts[0], parts[1]
 	}
 	o.add(ref, mesh.Position{}, h)
-}
-
-// orWorkload adds the workload of a proxy if there is no owner yet.
-func (o *owners) orWorkload(proxy string) {
-	if len(*o) == 0 {
-		dot := strings.LastIndexByte(proxy, '.')
-		o.add(mesh.Ref{Kind: "Workload", Namespace: proxy[dot+1:], Name: proxy[:max(dot, 0)]}, mesh.Position{}, proxy)
-	}
 }

@@ -13,7 +13,6 @@ import (
 // passes on what is for a port of which nobody has said anything.
 type CapturedInbound struct {
 	Name        string         `json:"name"`
-	Workload    string         `json:"workload"`
 	Version     string         `json:"version,omitempty"`
 	Families    []Family       `json:"families"`        // of the workload's addresses
 	Ports       []int          `json:"ports,omitempty"` // that have a listener of their own, sorted
@@ -132,7 +131,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 		return InspectCluster{Name: id.Name}
 	case ID{KindListener, Inbound}:
 		v := CapturedInbound{
-			Name: Inbound, Workload: string(c.Proxy), Version: w.Labels["version"], Families: families(w), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
+			Name: Inbound, Version: w.Labels["version"], Families: families(w), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
 			Accept: mesh.Plain,
 		}
 		if !c.Plain {
@@ -164,7 +163,7 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 
 func (r *reader) capturedOutbound(w *mesh.Workload) View {
 	v := CapturedOutbound{
-		Name: outbound, Workload: string(w.ID()), Families: families(w), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown,
+		Name: outbound, Families: families(w), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown,
 		NoLog: r.settings().NoAccessLog,
 	}
 	r.note(mesh.KindSpoken, "")
@@ -199,7 +198,7 @@ func (r *reader) inspected(w *mesh.Workload) View {
 		return nil
 	}
 	v := Inspected{
-		Name: Inspect, Workload: string(w.ID()), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown, NoLog: r.settings().NoAccessLog,
+		Name: Inspect, Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown, NoLog: r.settings().NoAccessLog,
 	}
 	if !v.OnlyKnown {
 		v.Outside = r.outsidePorts()
@@ -257,7 +256,7 @@ func (r *reader) networksOutside() []Named {
 // capturedPort cuts the listener for one port of a captured workload.
 func (r *reader) capturedPort(c Caller, w *mesh.Workload, s mesh.Serving) View {
 	v := InboundListener{
-		Name: inboundName(s.Listen), Workload: string(c.Proxy), Version: w.Labels["version"], Address: w.Address, Further: w.Further, Serving: s,
+		Name: inboundName(s.Listen), Version: w.Labels["version"], Address: w.Address, Further: w.Further, Serving: s,
 		NoLog: r.settings().NoAccessLog, Accept: mesh.Plain, Captured: true,
 	}
 	if c.Plain {
