@@ -88,7 +88,7 @@ func (p *Proxy) acked(kind view.Kind, d *xds.Delivery) {
 			p.letGo(p.leads(s.versions[0].made))
 			s.versions = s.versions[1:]
 		}
-		if p.letsGo(kind) {
+		if p.letsGo(s.id) {
 			p.engine.letGo(s.good())
 		}
 		p.engine.counters.arrived(s, p.now())

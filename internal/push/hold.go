@@ -128,7 +128,7 @@ func (p *Proxy) aim(s *slot, m *made) {
 		delete(p.unknown, s.id)
 		p.use(needs)
 		s.versions = []carried{{made: m, since: settledForever}}
-		if p.letsGo(s.id.Kind) {
+		if p.letsGo(s.id) {
 			p.engine.letGo(m)
 		}
 	}

@@ -89,6 +89,11 @@ func TestListenersThatAreAlikeAreShared(t *testing.T) {
 	if made := w.Engine.Counters().Makes.Of(string(view.KindListener)); len(bodies[0]) != 2 || made != 2 {
 		t.Fatalf("%d listeners were made for 4 proxies of %d each, want 2 of 2", made, len(bodies[0]))
 	}
+	// Each proxy has a listener for what comes in. Two others, one of which there is not, and four clusters are cut for all.
+	counts := w.Engine.Counters()
+	if listeners, clusters := counts.Cuts.Of(string(view.KindListener)), counts.Cuts.Of(string(view.KindCluster)); listeners != 4+2 || clusters != 4 {
+		t.Errorf("%d listeners and %d clusters were cut, want %d and %d: those that all have once", listeners, clusters, 4+2, 4)
+	}
 	for i, got := range bodies {
 		for k := range got {
 			if !bytes.Equal(got[k], bodies[0][k]) {

@@ -60,13 +60,15 @@ func (e *Engine) makeOf(v view.View) (*made, error) {
 	return m, err
 }
 
-// letsGo tells whether the engine lets go of what the proxy has confirmed of a kind. Who walks by itself may share it with a thousand
-// others, each of whom would have it made again.
-func (p *Proxy) letsGo(kind view.Kind) bool { return kind == view.KindListener && !p.walks }
+// letsGo tells whether the engine lets go of a resource that the proxy has confirmed. One that a thousand others may have is not made again
+// for each of them.
+func (p *Proxy) letsGo(id view.ID) bool {
+	return id.Kind == view.KindListener && view.GroupOf(p.caller, id).Proxy != ""
+}
 
-// sendable returns a resource of a kind with its bytes.
-func (p *Proxy) sendable(kind view.Kind, m *made) (*xds.Resource, error) {
-	if !p.letsGo(kind) {
+// sendable returns a resource with its bytes.
+func (p *Proxy) sendable(id view.ID, m *made) (*xds.Resource, error) {
+	if !p.letsGo(id) {
 		return &m.resource, nil
 	}
 	return p.engine.whole(m)

@@ -121,7 +121,7 @@ func (p *Proxy) carry(session *xds.Session, kind view.Kind, slots []*slot, remov
 	size := 0
 	slots = slices.DeleteFunc(slots, func(s *slot) bool {
 		m := s.next()
-		r, err := p.sendable(kind, m)
+		r, err := p.sendable(s.id, m)
 		if err != nil { // it was made before, so this is a mistake of ours: the proxy keeps what it has
 			p.engine.config.Log.Error("make resource", "resource", s.id.String(), "err", err)
 			p.behind.remove(s)

@@ -30,6 +30,7 @@ type Caller struct {
 	Address   string         `json:"address,omitempty"` // its own: known only where bytes are steered by it
 	Further   []string       `json:"further,omitempty"` // its other addresses, known as that one
 	Plain     bool           `json:"plain,omitempty"`   // it has no identity, so it can only speak and take plain text
+	Captured  Families       `json:"captured,omitempty"`
 }
 
 // Served is one service port that the caller's workload answers for.
@@ -42,6 +43,9 @@ type Served struct {
 func CallerOf(w *mesh.Workload) Caller {
 	c := Caller{Proxy: w.ID(), Type: w.Type, Namespace: w.Namespace, Account: w.Account, Labels: w.Labels, Address: w.Address, Further: w.Further}
 	c.Plain = w.Type == mesh.Proxyless // its library speaks TLS only if the program asks it to
+	if w.Type == mesh.Sidecar && w.Capture {
+		c.Captured = familiesOf(w)
+	}
 	for _, s := range w.Serves {
 		c.Serves = append(c.Serves, Served{Host: s.Host, Port: s.Port})
 	}
@@ -52,9 +56,13 @@ func CallerOf(w *mesh.Workload) Caller {
 }
 
 // Project returns the caller with only the facts that views of the resource may read. Endpoints read none, and clusters
-// only whether it has an identity, so they are cut once or twice for the whole mesh; a proxy's own resources read its
-// workload and are cut once each.
+// only whether it has an identity, so they are cut once or twice for the whole mesh; what all captured workloads have, of which families their
+// addresses are; a proxy's own resources read its workload and are cut once each.
 func (c Caller) Project(id ID) Caller {
+	if c.common(id) {
+		return Caller{Captured: c.Captured}
+	}
+	c.Captured = ""
 	switch {
 	case c.own(id):
 		return Caller{Proxy: c.Proxy, Plain: c.Plain}

@@ -17,11 +17,14 @@ type Group struct {
 	Type      mesh.ProxyType // of everything that reads anything of the caller
 	Namespace string         // in which short names are looked up
 	Plain     bool           // of a proxy's own resources, of clusters and of secrets: it has no identity
+	Captured  Families       // of what captured workloads have in common
 }
 
 // GroupOf returns the group of a caller for a resource.
 func GroupOf(c Caller, id ID) Group {
 	switch {
+	case c.common(id):
+		return Group{ID: id, Captured: c.Captured}
 	case c.own(id):
 		return Group{ID: id, Proxy: c.Proxy, Plain: c.Plain}
 	case id.IsDialled():

@@ -129,6 +129,8 @@ func (r *reader) workload(id mesh.ProxyID) *mesh.Workload {
 
 func (r *reader) cut(c Caller, id ID) View {
 	switch {
+	case c.common(id):
+		return r.commonCaptured(c.Captured, id)
 	case c.own(id):
 		return r.ownResource(c, id)
 	case id.isList():

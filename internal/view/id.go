@@ -142,6 +142,17 @@ func parsePlace(name, prefix string) (h mesh.Host, port int, ok bool) {
 // ownClusters are those of a proxy alone, beside those of its ports.
 var ownClusters = []string{Inner, Inspect, Inbound, Probes, SecureProbes, Passthrough}
 
+// common tells whether the resource is one of those that captured workloads have, in which nothing of a workload is read but of which families
+// its addresses are.
+func (c Caller) common(id ID) bool {
+	switch id {
+	case ID{KindListener, outbound}, ID{KindListener, Inspect},
+		ID{KindCluster, Inspect}, ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, SecureProbes}, ID{KindCluster, Passthrough}:
+		return c.Captured != ""
+	}
+	return false
+}
+
 // own tells whether the resource belongs to the caller's proxy alone. A client without a proxy has none of its own.
 func (c Caller) own(id ID) bool {
 	if c.Type == mesh.Proxyless || id.isList() {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -37,7 +38,28 @@ const (
 	IPv6 Family = "IPv6"
 )
 
-// families returns of which families the addresses of a workload are, sorted; IPv4 where it has none.
+// Families are some of these, sorted, with commas.
+type Families string
+
+// list returns them one by one.
+func (f Families) list() []Family {
+	var all []Family
+	for one := range strings.SplitSeq(string(f), ",") {
+		all = append(all, Family(one))
+	}
+	return all
+}
+
+// familiesOf returns of which families the addresses of a workload are.
+func familiesOf(w *mesh.Workload) Families {
+	var words []string
+	for _, f := range families(w) {
+		words = append(words, string(f))
+	}
+	return Families(strings.Join(words, ","))
+}
+
+// families returns the same one by one, sorted; IPv4 where it has none.
 func families(w *mesh.Workload) []Family {
 	has := map[Family]bool{}
 	for _, text := range w.Addresses() {
@@ -120,16 +142,25 @@ func mayBeCalledPlainly(p mesh.PortStance) bool {
 		(p.Policy == mesh.AuthMutualTLS && p.Accept == mesh.Both)
 }
 
+// commonCaptured cuts a resource that captured workloads with addresses of the same families have in common.
+func (r *reader) commonCaptured(f Families, id ID) View {
+	switch {
+	case id == ID{KindListener, outbound}:
+		return r.capturedOutbound(f.list())
+	case id == ID{KindListener, Inspect}:
+		return r.inspected()
+	case id.Name == Inspect:
+		return InspectCluster{Name: id.Name}
+	case id.Name == Passthrough:
+		return OriginalCluster{Name: id.Name}
+	default:
+		return OriginalCluster{Name: id.Name, Families: f.list()}
+	}
+}
+
 // ownCaptured cuts a resource that belongs to the proxy of a captured workload alone.
 func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
-	switch id {
-	case ID{KindListener, outbound}:
-		return r.capturedOutbound(w)
-	case ID{KindListener, Inspect}:
-		return r.inspected(w)
-	case ID{KindCluster, Inspect}:
-		return InspectCluster{Name: id.Name}
-	case ID{KindListener, Inbound}:
+	if id == (ID{KindListener, Inbound}) {
 		v := CapturedInbound{
 			Name: Inbound, Version: w.Labels["version"], Families: families(w), Ports: takenPorts(w), NoLog: r.settings().NoAccessLog,
 			Accept: mesh.Plain,
@@ -139,10 +170,6 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 			v.TrustDomain, v.CertTTL = r.snapshot.Realm().TrustDomain, r.snapshot.Realm().CertTTL
 		}
 		return v
-	case ID{KindCluster, Inbound}, ID{KindCluster, Probes}, ID{KindCluster, SecureProbes}:
-		return OriginalCluster{Name: id.Name, Families: families(w)}
-	case ID{KindCluster, Passthrough}:
-		return OriginalCluster{Name: id.Name}
 	}
 	for _, listen := range takenPorts(w) {
 		if id.Name != inboundName(listen) {
@@ -161,9 +188,9 @@ func (r *reader) ownCaptured(c Caller, w *mesh.Workload, id ID) View {
 	return nil
 }
 
-func (r *reader) capturedOutbound(w *mesh.Workload) View {
+func (r *reader) capturedOutbound(of []Family) View {
 	v := CapturedOutbound{
-		Name: outbound, Families: families(w), Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown,
+		Name: outbound, Families: of, Services: r.serviceNetworks(), OnlyKnown: r.settings().OnlyKnown,
 		NoLog: r.settings().NoAccessLog,
 	}
 	r.note(mesh.KindSpoken, "")
@@ -193,7 +220,7 @@ func (r *reader) inspects() bool {
 	return spoken != nil && len(spoken.Unclear) > 0
 }
 
-func (r *reader) inspected(w *mesh.Workload) View {
+func (r *reader) inspected() View {
 	if !r.inspects() {
 		return nil
 	}
