@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -104,6 +105,7 @@ func newServeCommand(m *meshFlags) *cobra.Command {
 			return noArguments(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			collectOften()
 			cluster, err := s.known.cluster()
 			if err != nil {
 				return err
@@ -155,6 +157,16 @@ func (s *serveFlags) inCluster(ctx context.Context, c *serve.Config, cluster *ku
 		c.Shared.Answers = h.answers
 	}
 	return s.replica.join(c, cluster.Config, plane, h.told(func() []byte { return plane().Roots() }), c.Log)
+}
+
+// collectAt is how much garbage a control plane lets gather, in percent of what is alive (decision 45).
+const collectAt = 50
+
+// collectOften has the control plane stay small, unless GOGC says something else.
+func collectOften() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 }
 
 // settingsOf returns what hands over the settings that stand in a file.
