@@ -8,7 +8,7 @@ PARALLEL ?= 8
 # Tests that load a mesh, and count what fails, have the machine for themselves.
 ALONE    = internal/meshtest
 # Tests that do something to the machine of the cluster.
-OWN      = ^TestLoad(APIServerAway|PodsDieWithTheAPIServerAway|Kills)$$
+OWN      = ^Test(LoadAPIServerAway|LoadPodsDieWithTheAPIServerAway|LoadKills|CheckFindsProxiesOutOfSync)$$
 TAG     ?= dev
 CLUSTER  = bin/kubernetes/cluster
 E2E      = $(GO) test -tags e2e -count 1 -v -parallel 4 -timeout 45m $(ARGS)

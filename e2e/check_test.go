@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -93,4 +94,40 @@ spec: {destination: {service: check.example.com}, ports: [{port: 80, protocol: h
 	s.kubectl("label", "--overwrite", "crd", "routerules.config.istio.io", "app.kubernetes.io/part-of=another")
 	want("a kind of another version", &space{t, "routerules"}, "installation-differs")
 	s.program(append([]string{"install", "--force"}, imageFlags()...)...)
+}
+
+// A proxy that does not take what it is told is found out, while it is connected and when it is not any more, and not when it has all again. Its
+// Envoy is stopped on this machine, so that the cluster must be the project's own.
+func TestCheckFindsProxiesOutOfSync(t *testing.T) {
+	s := injectedSpace(t)
+	s.apply(strings.ReplaceAll(clientPod, "NAME", "client"))
+	s.ready("client")
+	stopped := s.processes(s.kubectl("get", "pod", "client", "-o", "jsonpath={.metadata.uid}"), proxy)
+	if len(stopped) != 1 {
+		t.Fatalf("the pod has the Envoys %v", stopped)
+	}
+	signal := func(what syscall.Signal) {
+		if err := syscall.Kill(stopped[0], what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func(code string) func() error {
+		return func() error {
+			if found := s.findings(s.name); found[code] == "" {
+				return fmt.Errorf("no %s in %v", code, found)
+			}
+			return nil
+		}
+	}
+	signal(syscall.SIGSTOP)
+	s.apply("{apiVersion: v1, kind: Service, metadata: {name: new}, spec: {ports: [{name: http, port: 80}]}}") // which every proxy is told
+	s.await("who has not confirmed it", found("proxy-behind"))
+	s.await("who does not answer at all", found("proxy-away"))
+	signal(syscall.SIGCONT)
+	s.await("nothing is found", func() error {
+		if found := s.findings(s.name); len(found) > 0 {
+			return fmt.Errorf("%v", found)
+		}
+		return nil
+	})
 }

@@ -35,7 +35,7 @@ func proxyOf(c push.Connected) api.Proxy {
 	p := api.Proxy{
 		ID: c.ID, Type: c.Type, Connected: true, Since: c.Since, Identity: c.Identity, Scope: c.Scope, Revision: c.Settled,
 		Current: c.Settled >= c.Marked && !c.Busy && len(c.Refusals) == 0, Holds: map[string]int{},
-		Behind: c.Behind, Silent: c.Silent,
+		Waits: c.Waits, Behind: c.Behind, Silent: c.Silent,
 	}
 	for kind, n := range c.Holds {
 		p.Holds[string(kind)] = n

@@ -22,6 +22,7 @@ type Proxy struct {
 	Scope       string         `json:"scope,omitempty"`       // short name for the facts about it that steer what it gets
 	Revision    int64          `json:"revision"`              // up to which it has confirmed everything; -1: none yet
 	Current     bool           `json:"current"`               // everything that concerns it is in force
+	Waits       time.Time      `json:"waits,omitzero"`        // since when it has answered nothing though something is to be confirmed
 	Holds       map[string]int `json:"holds"`                 // number of resources by kind: "cluster", "virtual-host"
 	Pending     []Pending      `json:"pending,omitempty"`     // what it has not confirmed; the first ones
 	Behind      int            `json:"behind,omitempty"`      // number of all of them

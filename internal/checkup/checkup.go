@@ -102,6 +102,7 @@ const (
 	ClockSkew         Code = "clock-skew"
 	ProxyAway         Code = "proxy-away"
 	ProxySilent       Code = "proxy-silent"
+	ProxyBehind       Code = "proxy-behind"
 	ProxyRefuses      Code = "proxy-refuses"
 	ProxyTwice        Code = "proxy-twice"
 	ProxyUnknown      Code = "proxy-unknown"
@@ -117,7 +118,7 @@ const (
 func Codes() []Code {
 	return []Code{
 		NoAnswer, NotReady, StaleSource, NoAuthority, AuthorityProblem, AuthorityRestored, AuthorityExpires, NoCertificate, Expired, RenewalLate,
-		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyRefuses, ProxyTwice, ProxyUnknown, OpenPort,
+		RenewalFailed, OtherIdentity, TrustDiffers, EnvoyDiffers, EnvoySilent, ClockSkew, ProxyAway, ProxySilent, ProxyBehind, ProxyRefuses, ProxyTwice, ProxyUnknown, OpenPort,
 		UnprovenEndpoint, PlainCallers, TurnedAway, HandoverWaits, ObjectProblem,
 	}
 }

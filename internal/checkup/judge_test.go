@@ -211,6 +211,18 @@ var cases = map[string]struct {
 		func(r *rig) { r.proxies["reviews-v1-0.default"].Silent = true },
 		[]string{"warning: reviews-v1-0.default: it takes no messages [proxy-silent]"},
 	},
+	"behind": {
+		func(r *rig) {
+			r.proxies["reviews-v1-0.default"].Behind, r.proxies["reviews-v1-0.default"].Waits = 3, noon().Add(-time.Minute)
+		},
+		[]string{"warning: reviews-v1-0.default: it is out of sync: it has not confirmed 3 resources for 1 minute [proxy-behind]"},
+	},
+	"behind for a moment": {
+		func(r *rig) {
+			r.proxies["reviews-v1-0.default"].Behind, r.proxies["reviews-v1-0.default"].Waits = 3, noon().Add(-time.Second)
+		},
+		[]string{},
+	},
 	"refusing": {
 		func(r *rig) { r.proxies["reviews-v1-0.default"].Refused = []string{"cluster c: no\ngood", "more"} },
 		[]string{"error: reviews-v1-0.default: it refuses 2 resources: cluster c: no good [proxy-refuses]"},

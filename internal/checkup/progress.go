@@ -44,12 +44,18 @@ func (f *facts) proxiesArea() (string, []Finding) {
 				"it refuses %s: %s", number(len(p.Refused), "resource"), oneLine(p.Refused[0]))
 		case p.Silent:
 			tell(Warning, ProxySilent, "look at "+s.agentLog(), "it takes no messages")
+		case !p.Waits.IsZero() && f.now.Sub(p.Waits) >= answerPatience:
+			tell(Warning, ProxyBehind, "`lateen proxies "+string(s.ID)+"` shows what; look at "+s.agentLog(),
+				"it is out of sync: it has not confirmed %s for %s", number(max(p.Behind, 1), "resource"), Span(f.now.Sub(p.Waits)))
 		}
 		findings = append(findings, f.twice(s)...)
 	}
 	findings = append(findings, f.strangers()...)
 	return fmt.Sprintf("%d connected, %d in sync", connected, current), findings
 }
+
+// answerPatience is how long a proxy may take to answer what it was sent: new clusters wait for their endpoints meanwhile.
+const answerPatience = 10 * time.Second
 
 // streamPatience is how long it may be that a proxy has two streams, since it has just lost one, or that a workload is not known
 // yet whose proxy is there already.

@@ -21,6 +21,7 @@ type Connected struct {
 	Settled  int64     // revision up to which it has confirmed everything; -1: none yet
 	Marked   int64     // revision of the last change that concerned it
 	Busy     bool      // something is to be sent to it, or confirmed by it
+	Waits    time.Time // since when it has confirmed and refused nothing while it was busy; zero: it is not
 	Holds    map[view.Kind]int
 	Refusals []Refusal
 	Last     *Refusal // its last refusal on this stream, also when that is mended; nil: none
@@ -95,7 +96,7 @@ func (e *Engine) all() []looked {
 	for p := range e.proxies {
 		c := Connected{
 			ID: p.id, Type: p.typ, Since: p.since, Identity: p.proven, Scope: p.scopeName, Settled: p.settled, Marked: p.marked,
-			Busy: p.busy, Holds: p.counts, Last: p.refusal,
+			Busy: p.busy, Waits: p.waits, Holds: p.counts, Last: p.refusal,
 		}
 		if !p.busy && p.settled >= p.marked && !p.evicted { // nothing that came later concerns it
 			c.Settled = e.snapshot.Revision()
@@ -134,7 +135,13 @@ func (e *Engine) noteState(p *Proxy, refusals []refusal, busy bool) {
 		e.reaches.blamed(p.notTaken)
 		e.reaches.blamed(refusals)
 	}
-	p.notTaken, p.busy = refusals, busy
+	switch {
+	case !busy:
+		p.waits = time.Time{}
+	case p.waits.IsZero() || p.answered:
+		p.waits = p.now()
+	}
+	p.notTaken, p.busy, p.answered = refusals, busy, false
 }
 
 // noteRefusal remembers the refusal of a slot's version as the proxy's last one.

@@ -321,3 +321,42 @@ func TestTravels(t *testing.T) {
 		t.Errorf("waited for are %+v, want the second", got)
 	}
 }
+
+// How long a proxy has not answered is told while something is to be confirmed, from its last answer on.
+func TestWhoDoesNotAnswerIsTold(t *testing.T) {
+	t.Parallel()
+	w, f := one(t, push.Config{})
+	waits := func() time.Time { return w.Engine.Connected()[0].Waits }
+	c := settled(t, w, f)
+	if at := waits(); !at.IsZero() {
+		t.Errorf("it has answered everything, and waits since %v", at)
+	}
+	begun := time.Now()
+	w.Edit(func(d *mesh.Draft) {
+		d.SetEndpoints(reviews, &mesh.EndpointSet{Host: reviews})
+		d.SetRules(reviews, mesh.NewRuleSet(reviews, []*mesh.RouteRule{{
+			Object: mesh.Ref{Kind: "RouteRule", Namespace: "default", Name: "slow"}, Destination: reviews, Precedence: 1,
+		}}))
+	})
+	sent := c.next()
+	if len(sent) < 2 {
+		t.Fatalf("sent are %v, want endpoints and routes", sent)
+	}
+	first := waits()
+	if first.Before(begun) {
+		t.Errorf("it is busy since %v, want after %v", first, begun)
+	}
+	c.next()
+	if again := waits(); !again.Equal(first) {
+		t.Errorf("it has answered nothing, and waits since %v, then since %v", first, again)
+	}
+	answered := time.Now()
+	c.say(ack(sent[0]))
+	if again := waits(); again.Before(answered) {
+		t.Errorf("it has answered something after %v, and waits since %v", answered, again)
+	}
+	c.answer(sent[1:])
+	if at := waits(); !at.IsZero() {
+		t.Errorf("it has answered everything, and waits since %v", at)
+	}
+}

@@ -26,6 +26,7 @@ type Proxy struct {
 	notTaken []refusal         // what it has not taken of what it should have
 	counts   map[view.Kind]int // resources by kind
 	busy     bool              // something is to be sent to it, or confirmed by it
+	waits    time.Time         // since when it is busy and has not answered; zero: it is not busy
 	refusal  *Refusal          // its last one
 
 	questions chan func() // for the stream's goroutine to answer
@@ -65,6 +66,7 @@ type Proxy struct {
 	taking   bool                 // what was taken is just being noted
 	back     bool                 // it has come back with what it had on an earlier stream
 	begun    bool                 // it was settled once
+	answered bool                 // it has confirmed or refused something since the engine was told how far it is
 	nowhere  int                  // virtual hosts that it has and that lead nowhere
 	complete bool                 // it has asked for everything that its type asks for
 	scopes   told
@@ -86,6 +88,7 @@ func (p *Proxy) Handle(session *xds.Session, e xds.Event) {
 		return // a type that Lateen does not serve: Envoy goes on without it
 	}
 	p.engine.counters.answered(kind, e)
+	p.answered = p.answered || e.Acked != nil || e.Refused != nil
 	var held map[string]string
 	switch {
 	case e.First && kind == view.KindScope:
