@@ -109,7 +109,7 @@ func (p *lean) run(ctx context.Context) error {
 		grpc.WithTransportCredentials(creds),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: 20 * time.Second,
+			MinConnectTimeout: time.Second, // as the bootstrap says
 		}),
 		grpc.WithInitialWindowSize(16<<20), grpc.WithInitialConnWindowSize(24<<20), // as Envoy
 		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),

@@ -15,7 +15,7 @@ func (s *space) everything() map[string]bool {
 	all := map[string]bool{}
 	for _, args := range [][]string{{"get", kinds, "-o", "name"}, {"get", inside, "--all-namespaces", "-o", `jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{"\n"}{end}`}} {
 		for line := range strings.FieldsSeq(s.kubectl(args...)) {
-			if strings.Contains(line, "lateen") || strings.Contains(line, "istio") {
+			if strings.Contains(line, "lateen") || strings.Contains(line, "istio") && !strings.HasSuffix(line, "/istio-ca-root-cert") { // Istio's own
 				all[line] = true
 			}
 		}

@@ -13,6 +13,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -116,8 +117,8 @@ func (a *Agent) runEnvoy(ctx context.Context) error {
 	}
 	output := process.NewLines(func(line string) { a.logLine(ctx, line) })
 	environment := os.Environ()
-	if a.config.Node != "" {
-		environment = append(environment, mesh.ProxyIDVariable+"="+a.config.Node)
+	if id := cmp.Or(a.config.Node, a.config.Name); id != "" {
+		environment = append(environment, mesh.ProxyIDVariable+"="+id)
 	}
 	envoy, err := process.Start(process.Command{
 		Path: a.config.Envoy, Args: a.envoyArgs(), Dir: a.config.Dir, Stdout: output, Stderr: output, Files: inherited, Env: environment,

@@ -53,7 +53,6 @@ type Door struct {
 	tls       credentials.TransportCredentials
 	server    *grpc.Server
 	shaking   *places.Places
-	turns     turns
 	members   *places.Places // of workloads
 	guests    *guestListener
 	replicas  *guestListener
@@ -65,7 +64,7 @@ func NewDoor(s *Service, hosts ...string) *Door {
 	a := s.authority
 	d := &Door{
 		authority: a, tls: credentials.NewTLS(a.serverTLS(a.verifyCaller, hosts...)), told: newRates(a.c.Now, refill),
-		shaking: places.New(0, eachShaking), turns: newTurns(), members: places.New(0, eachMember),
+		shaking: places.New(0, eachShaking), members: places.New(0, eachMember),
 		guests:   newGuestListener(mostGuests, eachGuests, guestLife),
 		replicas: newGuestListener(mostReplicas, 0, replicaLife),
 		server: grpc.NewServer(
@@ -116,9 +115,7 @@ func (c *doorCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	if !ok {
 		return nil, nil, errors.New("the connection came through no door")
 	}
-	end := c.door.turns.take()
 	connection, info, err := c.TransportCredentials.ServerHandshake(shaken{from})
-	end()
 	if err != nil {
 		if !errors.Is(err, io.EOF) { // who only looks whether the port is open has done nothing wrong
 			c.door.refuse(raw, ReasonHandshake, err)

@@ -77,7 +77,7 @@ func (r *recorder) agent(c agent.Config) func(context.Context) error {
 		defer r.mu.Unlock()
 		r.begun[c.Node] = past{
 			Arguments:   words("cmdline")[1:],
-			Environment: slices.DeleteFunc(words("environ"), func(word string) bool { return slices.Contains(ours, word) || strings.HasPrefix(word, "PWD=") }),
+			Environment: slices.DeleteFunc(words("environ"), func(word string) bool { return slices.Contains(ours, word) }),
 		}
 	}))
 	return agent.New(c).Run

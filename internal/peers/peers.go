@@ -71,7 +71,7 @@ type Peers struct {
 	mu      sync.Mutex
 	states  map[string]*state // by name
 	moved   map[mesh.Ref]bool // objects of which something else was said
-	unheard []string          // members that say nothing of objects
+	unheard []string          // members that say nothing of objects; nil: nobody knows yet who they are
 	all     bool              // others do than before: there may be something else to say of every object
 }
 
@@ -202,6 +202,7 @@ func (p *Peers) elsewhere(list []Replica) map[mesh.ProxyID]bool {
 	maps.DeleteFunc(p.states, func(_ string, s *state) bool {
 		gone := !slices.Contains(list, s.replica)
 		if gone {
+			p.all = p.all || s.reaches != nil // it may have been waited for with what it did not know
 			p.loseReaches(s)
 		}
 		return gone

@@ -88,7 +88,10 @@ func (p *Peers) noteUnheard(list []Replica) {
 		}
 	}
 	slices.Sort(unheard)
-	if !slices.Equal(unheard, p.unheard) {
+	if unheard == nil {
+		unheard = []string{} // which is known now
+	}
+	if p.unheard == nil || !slices.Equal(unheard, p.unheard) {
 		p.unheard, p.all = unheard, true
 	}
 }

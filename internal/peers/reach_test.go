@@ -94,6 +94,7 @@ func TestWhoIsUnheardChangesAll(t *testing.T) {
 			t.Errorf("%s: all %v, want %v", when, all, want)
 		}
 	}
+	expect("when it is known that there are no others", nil, true)
 	expect("alone", nil, false)
 	expect("one comes that says nothing", []Replica{b}, true)
 	expect("it goes on so", []Replica{b}, false)
@@ -108,4 +109,10 @@ func TestWhoIsUnheardChangesAll(t *testing.T) {
 	expect("it is silent", []Replica{b}, true)
 	expect("it goes", nil, true)
 	expect("alone again", nil, false)
+	p.mu.Lock()
+	p.states["b"] = &state{replica: b}
+	p.takeReaches(p.states["b"], &ReachNews{Epoch: "f"})
+	p.mu.Unlock()
+	expect("it is back", []Replica{b}, false)
+	expect("it goes while it can be heard, and lacks what others have", nil, true)
 }

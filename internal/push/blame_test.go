@@ -76,3 +76,30 @@ func rulesFor(paths ...string) func(*mesh.Draft) {
 	}
 	return func(d *mesh.Draft) { d.SetRules(host, mesh.NewRuleSet(host, list)) }
 }
+
+// What no object has a say in is a matter of the workload whose proxy refuses it, also where others have the same.
+func TestRefusalIsAProblemOfTheWorkload(t *testing.T) {
+	t.Parallel()
+	w := scopedMesh(t, push.Config{}, 1, 2)
+	for i := range 2 {
+		c := newConversation(t, w, &meshtest.FakeProxy{Node: mesh.Node{
+			Type: mesh.Sidecar, Address: capturedAddress(i), Name: fmt.Sprintf("caller-%03d", i), Namespace: "default", Domain: "cluster.local",
+		}})
+		c.answer(c.say(request(xds.ClusterType)))
+		listeners := of(c.say(request(xds.ListenerType)), xds.ListenerType)
+		if i == 1 {
+			c.say(nack(listeners[0], "error adding listener 'outbound': no"))
+		} else {
+			c.answer(listeners)
+		}
+	}
+	problems := w.Engine.Problems()
+	if len(problems) == 0 {
+		t.Fatal("nobody is told that a listener was refused")
+	}
+	for _, p := range problems {
+		if want := (mesh.Ref{Kind: "Workload", Namespace: "default", Name: "caller-001"}); p.Object != want {
+			t.Errorf("it is a problem of %v, want %v: %s", p.Object, want, p)
+		}
+	}
+}

@@ -29,11 +29,16 @@ func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 	e.waiting.Add(1)
 	defer e.waiting.Add(-1)
 	for waits := false; ; {
+		end := e.turns.take(ctx)
 		p, changed, err := e.admit(n, peer)
+		if p == nil {
+			end()
+		}
 		if err != nil {
 			return nil, err
 		}
 		if p != nil {
+			p.turn = end
 			e.counters.Opened.Add(string(p.typ), 1)
 			e.config.Log.Info("proxy connected", "proxy", string(p.id))
 			return p, nil
@@ -144,7 +149,7 @@ func (e *Engine) admit(n mesh.Node, peer xds.Peer) (*Proxy, <-chan struct{}, err
 	return p, nil, nil
 }
 
-// ownOf returns the resources that belong to the proxy of a workload alone.
+// ownOf returns the resources that the proxy of a workload has whatever it calls.
 func ownOf(w *mesh.Workload) map[view.ID]struct{} {
 	own := map[view.ID]struct{}{}
 	for _, id := range view.Own(w) {

@@ -66,6 +66,7 @@ type Proxy struct {
 	taking   bool                 // what was taken is just being noted
 	back     bool                 // it has come back with what it had on an earlier stream
 	begun    bool                 // it was settled once
+	turn     func()               // ends its turn of those who are given everything; nil: it has ended
 	answered bool                 // it has confirmed or refused something since the engine was told how far it is
 	nowhere  int                  // virtual hosts that it has and that lead nowhere
 	complete bool                 // it has asked for everything that its type asks for
@@ -192,6 +193,15 @@ func (p *Proxy) Close() {
 		subscriptions = append(subscriptions, view.Everything(kind))
 	}
 	p.engine.forget(p, subscriptions, learned)
+	p.endTurn()
+}
+
+// endTurn ends the proxy's turn of those who are given everything, when it has that or is gone.
+func (p *Proxy) endTurn() {
+	if p.turn != nil {
+		p.turn()
+		p.turn = nil
+	}
 }
 
 // Next returns what is to be sent now. Its order makes before it breaks: clusters, their endpoints, and only then
@@ -238,6 +248,9 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 	}
 	busy := session.InFlight() > 0 || !p.behind.empty() || !p.whole(session)
 	p.engine.publish(p, p.refusals(), confirmed, busy)
+	if confirmed > 0 {
+		p.endTurn()
+	}
 	p.answer()
 	return out, p.wait(session)
 }

@@ -121,7 +121,7 @@ func (k Classes) Equal(o Classes) bool {
 // Of names the class of a caller: callers of one group and class get equal views.
 func (k Classes) Of(c Caller) string {
 	if k.whole {
-		c.Proxy, c.Address, c.Further, c.Plain = "", "", nil, false // which no such view reads
+		c.Proxy, c.Address, c.Further, c.Plain, c.Captured = "", "", nil, false, "" // which no such view reads
 		return c.Key()
 	}
 	class := make([]byte, 0, len(k.sources)+len(c.Address))

@@ -74,8 +74,13 @@ func (r town) caller(i int) view.Caller {
 		Proxy: mesh.ProxyID(fmt.Sprint("p", i)), Type: mesh.Sidecar, Namespace: []string{"a", "b"}[r.IntN(2)], Account: fmt.Sprint(r.IntN(2)),
 		Labels: r.labels(), Address: fmt.Sprintf("127.0.0.%d", i+1),
 	}
-	if r.IntN(6) == 0 {
+	switch r.IntN(6) {
+	case 0:
 		c.Type = mesh.Ingress
+	case 1:
+		c.Captured = "IPv4"
+	case 2:
+		c.Captured = "IPv4,IPv6"
 	}
 	if r.IntN(2) == 0 {
 		c.Serves = []view.Served{{Host: r.host(), Port: 80}}
@@ -100,6 +105,9 @@ func TestClassesGetEqualViews(t *testing.T) {
 			view.ClusterOf(mesh.Subset{Host: r.host(), Port: 80}),
 			{Kind: view.KindEndpoints, Name: mesh.Subset{Host: r.host(), Port: 80}.String()},
 			{Kind: view.KindSecret, Name: "a/x"},
+			{Kind: view.KindListener, Name: "outbound"}, {Kind: view.KindListener, Name: view.Inspect},
+			{Kind: view.KindCluster, Name: view.Inspect}, {Kind: view.KindCluster, Name: view.Passthrough},
+			{Kind: view.KindCluster, Name: view.Inbound}, {Kind: view.KindCluster, Name: view.Probes}, {Kind: view.KindCluster, Name: view.SecureProbes},
 		}
 		type key struct {
 			group view.Group
@@ -124,5 +132,31 @@ func TestClassesGetEqualViews(t *testing.T) {
 	}
 	if shared < 100_000 {
 		t.Errorf("only %d of 264000 views are shared", shared)
+	}
+}
+
+// What captured workloads have in common is that of sidecars whose traffic is captured, and of those with addresses of the same families.
+func TestWhoHasWhatIsCommon(t *testing.T) {
+	t.Parallel()
+	id := view.ID{Kind: view.KindListener, Name: "outbound"}
+	group := func(w mesh.Workload) view.Group {
+		w.Name, w.Namespace = "w", "default"
+		return view.GroupOf(view.CallerOf(&w), id)
+	}
+	common := view.Group{ID: id, Captured: "IPv4"}
+	if got := group(mesh.Workload{Type: mesh.Sidecar, Capture: true, Address: "10.0.0.1"}); got != common {
+		t.Errorf("that of a captured workload is %+v", got)
+	}
+	both := mesh.Workload{Type: mesh.Sidecar, Capture: true, Address: "10.0.0.1", Further: []string{"fd00::1"}}
+	if got := group(both); got != (view.Group{ID: id, Captured: "IPv4,IPv6"}) {
+		t.Errorf("that of one with addresses of both families is %+v", got)
+	}
+	if got := group(mesh.Workload{Type: mesh.Sidecar, Address: "10.0.0.1"}); got != (view.Group{ID: id, Proxy: "w.default"}) {
+		t.Errorf("that of one that is not captured is %+v", got)
+	}
+	for _, kind := range []mesh.ProxyType{mesh.Ingress, mesh.Proxyless} {
+		if got := group(mesh.Workload{Type: kind, Capture: true, Address: "10.0.0.1"}); got.Captured != "" {
+			t.Errorf("that of %s is %+v", kind, got)
+		}
 	}
 }

@@ -139,7 +139,7 @@ func parsePlace(name, prefix string) (h mesh.Host, port int, ok bool) {
 	return mesh.Host(host), port, found && whole && err == nil && host != "" && port > 0 && port < 65536
 }
 
-// ownClusters are those of a proxy alone, beside those of its ports.
+// ownClusters are those of a proxy alone, or of captured ones in common, beside those of its ports.
 var ownClusters = []string{Inner, Inspect, Inbound, Probes, SecureProbes, Passthrough}
 
 // common tells whether the resource is one of those that captured workloads have, in which nothing of a workload is read but of which families
@@ -155,13 +155,14 @@ func (c Caller) common(id ID) bool {
 
 // own tells whether the resource belongs to the caller's proxy alone. A client without a proxy has none of its own.
 func (c Caller) own(id ID) bool {
-	if c.Type == mesh.Proxyless || id.isList() {
+	if c.Type == mesh.Proxyless || id.isList() || c.common(id) {
 		return false
 	}
 	return id.Kind == KindListener || (id.Kind == KindCluster && (slices.Contains(ownClusters, id.Name) || strings.HasPrefix(id.Name, inboundPrefix)))
 }
 
-// Own lists the resources that belong to the proxy of a workload alone: what it listens on and the application behind.
+// Own lists the resources that each proxy like that of a workload has, whatever it calls: what it listens on and the application behind. What
+// captured ones have in common is among them.
 func Own(w *mesh.Workload) []ID {
 	var ids []ID
 	switch {

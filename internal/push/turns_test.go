@@ -1,4 +1,4 @@
-package ca
+package push
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Few shake hands at a time, the others one after the other as these end. Whoever says nothing keeps a turn for a moment only, and nobody
+// Few proxies are given everything at a time, the others one after the other as these have it. Whoever takes nothing keeps a turn for a moment only, and nobody
 // waits for long.
 func TestTurns(t *testing.T) {
 	t.Parallel()
@@ -15,12 +15,12 @@ func TestTurns(t *testing.T) {
 		turns := make(turns, places)
 		var ends []func()
 		for range places {
-			ends = append(ends, turns.take())
+			ends = append(ends, turns.take(t.Context()))
 		}
 		took := make(chan func())
 		want := func(what string, free bool) func() {
 			t.Helper()
-			go func() { took <- turns.take() }()
+			go func() { took <- turns.take(t.Context()) }()
 			synctest.Wait()
 			select {
 			case end := <-took:
@@ -44,11 +44,11 @@ func TestTurns(t *testing.T) {
 		end() // twice is once
 		(<-took)()
 		begun := time.Now()
-		turns.take() // of the one that is free, and says nothing
-		want("behind two that say nothing", false)
+		turns.take(t.Context()) // of the one that is free, and takes nothing
+		want("behind two that take nothing", false)
 		end = <-took
 		if waited := time.Since(begun); waited > turnTakes {
-			t.Errorf("somebody waited %v for those who say nothing, want at most %v", waited, turnTakes)
+			t.Errorf("somebody waited %v for those who take nothing, want at most %v", waited, turnTakes)
 		}
 		end()
 		ends[1]() // much too late, and it takes nobody's turn
@@ -60,13 +60,13 @@ func TestTurns(t *testing.T) {
 	})
 }
 
-// Behind many who say nothing somebody goes on without a turn.
+// Behind many who take nothing somebody goes on without a turn.
 func TestNobodyWaitsForLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		turns := make(turns) // none is ever free
 		begun := time.Now()
-		turns.take()()
+		turns.take(t.Context())()
 		if waited := time.Since(begun); waited != turnBound {
 			t.Errorf("somebody waited for %v, want %v", waited, turnBound)
 		}
