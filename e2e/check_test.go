@@ -119,6 +119,7 @@ func TestCheckFindsProxiesOutOfSync(t *testing.T) {
 			return nil
 		}
 	}
+	t.Cleanup(func() { _ = syscall.Kill(stopped[0], syscall.SIGCONT) }) // it may go on already
 	signal(syscall.SIGSTOP)
 	s.apply("{apiVersion: v1, kind: Service, metadata: {name: new}, spec: {ports: [{name: http, port: 80}]}}") // which every proxy is told
 	s.await("who has not confirmed it", found("proxy-behind"))

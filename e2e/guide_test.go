@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -157,10 +158,11 @@ func (r *reader) follows(commands string) string {
 	cmd := exec.CommandContext(r.t.Context(), "bash", "-c", guidePrelude+withImages(commands))
 	cmd.Dir = r.dir
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+r.kubeconfig, "IMAGE_FLAGS="+strings.Join(imageFlags(), " "), "PATH="+r.path)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		r.t.Fatalf("%v\n%s\n%s", err, commands, out)
+	var out, told bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &told
+	if err := cmd.Run(); err != nil {
+		r.t.Fatalf("%v\n%s\n%s%s", err, commands, &out, &told)
 	}
-	r.t.Logf("%s\n%s", commands, out)
-	return string(out)
+	r.t.Logf("%s\n%s%s", commands, &out, &told)
+	return out.String()
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -35,7 +36,10 @@ func proxyOf(c push.Connected) api.Proxy {
 	p := api.Proxy{
 		ID: c.ID, Type: c.Type, Connected: true, Since: c.Since, Identity: c.Identity, Scope: c.Scope, Revision: c.Settled,
 		Current: c.Settled >= c.Marked && !c.Busy && len(c.Refusals) == 0, Holds: map[string]int{},
-		Waits: c.Waits, Behind: c.Behind, Silent: c.Silent,
+		Behind: c.Behind, Silent: c.Silent,
+	}
+	if !c.Waits.IsZero() {
+		p.UnansweredSeconds = int(time.Since(c.Waits).Seconds())
 	}
 	for kind, n := range c.Holds {
 		p.Holds[string(kind)] = n

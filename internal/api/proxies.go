@@ -13,22 +13,22 @@ import (
 
 // Proxy is one proxy that is connected, or that runs and is not: GET /v1/proxies answers with a list of them, sorted.
 type Proxy struct {
-	ID          mesh.ProxyID   `json:"id"`
-	Type        mesh.ProxyType `json:"type"`
-	Replica     string         `json:"replica,omitempty"` // of the control plane, that it is connected to; missing: there is one
-	Connected   bool           `json:"connected"`
-	Since       time.Time      `json:"since,omitzero"`        // when it connected, or since when it is missed
-	Identity    string         `json:"identity,omitempty"`    // SPIFFE ID that it has proven on its stream; missing: none
-	Scope       string         `json:"scope,omitempty"`       // short name for the facts about it that steer what it gets
-	Revision    int64          `json:"revision"`              // up to which it has confirmed everything; -1: none yet
-	Current     bool           `json:"current"`               // everything that concerns it is in force
-	Waits       time.Time      `json:"waits,omitzero"`        // since when it has answered nothing though something is to be confirmed
-	Holds       map[string]int `json:"holds"`                 // number of resources by kind: "cluster", "virtual-host"
-	Pending     []Pending      `json:"pending,omitempty"`     // what it has not confirmed; the first ones
-	Behind      int            `json:"behind,omitempty"`      // number of all of them
-	Silent      bool           `json:"silent,omitempty"`      // it takes no messages at the moment, so nobody knows what is pending
-	Refused     []string       `json:"refused,omitempty"`     // "RESOURCE: the proxy's own words"
-	LastRefusal *Refusal       `json:"lastRefusal,omitempty"` // on this connection, also when it is mended
+	ID                mesh.ProxyID   `json:"id"`
+	Type              mesh.ProxyType `json:"type"`
+	Replica           string         `json:"replica,omitempty"` // of the control plane, that it is connected to; missing: there is one
+	Connected         bool           `json:"connected"`
+	Since             time.Time      `json:"since,omitzero"`              // when it connected, or since when it is missed
+	Identity          string         `json:"identity,omitempty"`          // SPIFFE ID that it has proven on its stream; missing: none
+	Scope             string         `json:"scope,omitempty"`             // short name for the facts about it that steer what it gets
+	Revision          int64          `json:"revision"`                    // up to which it has confirmed everything; -1: none yet
+	Current           bool           `json:"current"`                     // everything that concerns it is in force
+	UnansweredSeconds int            `json:"unansweredSeconds,omitempty"` // for which it has left the oldest of what it was sent unanswered
+	Holds             map[string]int `json:"holds"`                       // number of resources by kind: "cluster", "virtual-host"
+	Pending           []Pending      `json:"pending,omitempty"`           // what it has not confirmed; the first ones
+	Behind            int            `json:"behind,omitempty"`            // number of all of them
+	Silent            bool           `json:"silent,omitempty"`            // it takes no messages at the moment, so nobody knows what is pending
+	Refused           []string       `json:"refused,omitempty"`           // "RESOURCE: the proxy's own words"
+	LastRefusal       *Refusal       `json:"lastRefusal,omitempty"`       // on this connection, also when it is mended
 }
 
 // Pending is a resource that a proxy has not confirmed as it should be.

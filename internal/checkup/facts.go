@@ -106,7 +106,9 @@ func known(ctx context.Context, m Mesh) (*facts, error) {
 		return nil, err
 	}
 	for i := range proxies {
-		f.proxies[proxies[i].ID] = &proxies[i]
+		if other := f.proxies[proxies[i].ID]; other == nil || other.Since.Before(proxies[i].Since) { // else it is about a stream of before
+			f.proxies[proxies[i].ID] = &proxies[i]
+		}
 		f.streams[proxies[i].ID] = append(f.streams[proxies[i].ID], proxies[i].Since)
 	}
 	workloads, err := m.API.Workloads(ctx)

@@ -213,13 +213,13 @@ var cases = map[string]struct {
 	},
 	"behind": {
 		func(r *rig) {
-			r.proxies["reviews-v1-0.default"].Behind, r.proxies["reviews-v1-0.default"].Waits = 3, noon().Add(-time.Minute)
+			r.proxies["reviews-v1-0.default"].Behind, r.proxies["reviews-v1-0.default"].UnansweredSeconds = 3, 60
 		},
 		[]string{"warning: reviews-v1-0.default: it is out of sync: it has not confirmed 3 resources for 1 minute [proxy-behind]"},
 	},
 	"behind for a moment": {
 		func(r *rig) {
-			r.proxies["reviews-v1-0.default"].Behind, r.proxies["reviews-v1-0.default"].Waits = 3, noon().Add(-time.Second)
+			r.proxies["reviews-v1-0.default"].Behind, r.proxies["reviews-v1-0.default"].UnansweredSeconds = 3, 9
 		},
 		[]string{},
 	},

@@ -44,9 +44,9 @@ func (f *facts) proxiesArea() (string, []Finding) {
 				"it refuses %s: %s", number(len(p.Refused), "resource"), oneLine(p.Refused[0]))
 		case p.Silent:
 			tell(Warning, ProxySilent, "look at "+s.agentLog(), "it takes no messages")
-		case !p.Waits.IsZero() && f.now.Sub(p.Waits) >= answerPatience:
+		case time.Duration(p.UnansweredSeconds)*time.Second >= answerPatience:
 			tell(Warning, ProxyBehind, "`lateen proxies "+string(s.ID)+"` shows what; look at "+s.agentLog(),
-				"it is out of sync: it has not confirmed %s for %s", number(max(p.Behind, 1), "resource"), Span(f.now.Sub(p.Waits)))
+				"it is out of sync: it has not confirmed %s for %s", number(max(p.Behind, 1), "resource"), Span(time.Duration(p.UnansweredSeconds)*time.Second))
 		}
 		findings = append(findings, f.twice(s)...)
 	}

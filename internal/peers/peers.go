@@ -148,8 +148,10 @@ func (p *Peers) poll(ctx context.Context) {
 func (p *Peers) look(ctx context.Context, r Replica) {
 	p.mu.Lock()
 	before, s := "", p.states[r.Name]
-	if s != nil && s.replica != r {
-		s = nil
+	if s != nil && s.replica != r { // another one by the name
+		p.loseReaches(s)
+		p.all, s = true, nil
+		delete(p.states, r.Name)
 	}
 	if s != nil {
 		before = s.version

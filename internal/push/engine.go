@@ -62,7 +62,6 @@ type Engine struct {
 	config   Config
 	counters Counters
 	waiting  atomic.Int64 // streams of proxies whose workload is not known
-	turns    turns        // of proxies that are given everything
 
 	mu        sync.Mutex
 	snapshot  *mesh.Snapshot // nil until the first Apply
@@ -93,7 +92,6 @@ func NewEngine(c Config) *Engine {
 	return &Engine{
 		config:    c,
 		counters:  newCounters(),
-		turns:     newTurns(),
 		groups:    map[view.Group]*group{},
 		readers:   map[mesh.Key]map[reader]struct{}{},
 		made:      map[madeKey]*made{},

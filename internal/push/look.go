@@ -21,7 +21,7 @@ type Connected struct {
 	Settled  int64     // revision up to which it has confirmed everything; -1: none yet
 	Marked   int64     // revision of the last change that concerned it
 	Busy     bool      // something is to be sent to it, or confirmed by it
-	Waits    time.Time // since when it has confirmed and refused nothing while it was busy; zero: it is not
+	Waits    time.Time // since when it has left the oldest of what it was sent unanswered; zero: it has answered all
 	Holds    map[view.Kind]int
 	Refusals []Refusal
 	Last     *Refusal // its last refusal on this stream, also when that is mended; nil: none
@@ -135,13 +135,7 @@ func (e *Engine) noteState(p *Proxy, refusals []refusal, busy bool) {
 		e.reaches.blamed(p.notTaken)
 		e.reaches.blamed(refusals)
 	}
-	switch {
-	case !busy:
-		p.waits = time.Time{}
-	case p.waits.IsZero() || p.answered:
-		p.waits = p.now()
-	}
-	p.notTaken, p.busy, p.answered = refusals, busy, false
+	p.notTaken, p.busy = refusals, busy
 }
 
 // noteRefusal remembers the refusal of a slot's version as the proxy's last one.

@@ -29,16 +29,11 @@ func (e *Engine) Open(ctx context.Context, peer xds.Peer) (xds.Client, error) {
 	e.waiting.Add(1)
 	defer e.waiting.Add(-1)
 	for waits := false; ; {
-		end := e.turns.take(ctx)
 		p, changed, err := e.admit(n, peer)
-		if p == nil {
-			end()
-		}
 		if err != nil {
 			return nil, err
 		}
 		if p != nil {
-			p.turn = end
 			e.counters.Opened.Add(string(p.typ), 1)
 			e.config.Log.Info("proxy connected", "proxy", string(p.id))
 			return p, nil

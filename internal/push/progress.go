@@ -224,10 +224,11 @@ func (p *Proxy) refusedOf(revision int64) []Refusal {
 
 // publish notes what the proxy refuses, and up to which revision it has confirmed everything else; -1: nobody knows. busy
 // tells whether something is to be sent to it or confirmed by it.
-func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64, busy bool) {
+func (e *Engine) publish(p *Proxy, refusals []refusal, confirmed int64, busy bool, waits time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.noteState(p, refusals, busy)
+	p.waits = waits
 	if confirmed >= 0 && !maps.Equal(p.counts, p.held) {
 		p.counts = maps.Clone(p.held)
 		e.news.tell()

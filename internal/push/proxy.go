@@ -26,7 +26,7 @@ type Proxy struct {
 	notTaken []refusal         // what it has not taken of what it should have
 	counts   map[view.Kind]int // resources by kind
 	busy     bool              // something is to be sent to it, or confirmed by it
-	waits    time.Time         // since when it is busy and has not answered; zero: it is not busy
+	waits    time.Time         // since when it has left the oldest of what it was sent unanswered; zero: it has answered all
 	refusal  *Refusal          // its last one
 
 	questions chan func() // for the stream's goroutine to answer
@@ -66,8 +66,7 @@ type Proxy struct {
 	taking   bool                 // what was taken is just being noted
 	back     bool                 // it has come back with what it had on an earlier stream
 	begun    bool                 // it was settled once
-	turn     func()               // ends its turn of those who are given everything; nil: it has ended
-	answered bool                 // it has confirmed or refused something since the engine was told how far it is
+	oldest   int64                // nonce of the oldest response that it has not answered; 0: it has answered all
 	nowhere  int                  // virtual hosts that it has and that lead nowhere
 	complete bool                 // it has asked for everything that its type asks for
 	scopes   told
@@ -89,7 +88,6 @@ func (p *Proxy) Handle(session *xds.Session, e xds.Event) {
 		return // a type that Lateen does not serve: Envoy goes on without it
 	}
 	p.engine.counters.answered(kind, e)
-	p.answered = p.answered || e.Acked != nil || e.Refused != nil
 	var held map[string]string
 	switch {
 	case e.First && kind == view.KindScope:
@@ -193,15 +191,6 @@ func (p *Proxy) Close() {
 		subscriptions = append(subscriptions, view.Everything(kind))
 	}
 	p.engine.forget(p, subscriptions, learned)
-	p.endTurn()
-}
-
-// endTurn ends the proxy's turn of those who are given everything, when it has that or is gone.
-func (p *Proxy) endTurn() {
-	if p.turn != nil {
-		p.turn()
-		p.turn = nil
-	}
 }
 
 // Next returns what is to be sent now. Its order makes before it breaks: clusters, their endpoints, and only then
@@ -246,11 +235,16 @@ func (p *Proxy) Next(session *xds.Session) ([]*xds.Response, time.Duration) {
 			confirmed, p.begun = at, true
 		}
 	}
-	busy := session.InFlight() > 0 || !p.behind.empty() || !p.whole(session)
-	p.engine.publish(p, p.refusals(), confirmed, busy)
-	if confirmed > 0 {
-		p.endTurn()
+	oldest := session.Oldest()
+	waits, waitsOn := p.waits, oldest == p.oldest
+	if p.oldest = oldest; !waitsOn {
+		waits = p.now()
 	}
+	if oldest == 0 {
+		waits = time.Time{}
+	}
+	busy := session.InFlight() > 0 || !p.behind.empty() || !p.whole(session)
+	p.engine.publish(p, p.refusals(), confirmed, busy, waits)
 	p.answer()
 	return out, p.wait(session)
 }

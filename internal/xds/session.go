@@ -184,6 +184,17 @@ func (s *Session) InFlight() int {
 	return n
 }
 
+// Oldest returns the nonce of the oldest response that the proxy has not answered; 0: it has answered all.
+func (s *Session) Oldest() int64 {
+	oldest := int64(0)
+	for _, st := range s.types {
+		if len(st.flights) > 0 && (oldest == 0 || st.flights[0].Nonce < oldest) {
+			oldest = st.flights[0].Nonce
+		}
+	}
+	return oldest
+}
+
 // InFlightOf counts the responses of one type that the proxy has not answered.
 func (s *Session) InFlightOf(t Type) int {
 	if st := s.types[t]; st != nil {
