@@ -11,6 +11,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/identity"
@@ -61,6 +63,16 @@ func (c *credential) check(workload string, now time.Time) error {
 	}
 	c.peer = peer
 	return nil
+}
+
+// isOf returns an error unless the credential holds at an address; none: anywhere. The control plane may not have heard yet that a workload has
+// another address than before, as a pod has whose sandbox was made anew: with the one of before its proxy would be refused.
+func (c *credential) isOf(address netip.Addr) error {
+	all := c.peer.Addresses()
+	if !address.IsValid() || len(all) == 0 || slices.Contains(all, address) {
+		return nil
+	}
+	return fmt.Errorf("the certificate is for the address %s, and this is %s: the control plane has not heard of it yet", all[0], address)
 }
 
 // certificate returns the credential as a TLS client shows it.

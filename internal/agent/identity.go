@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -51,6 +52,9 @@ func (a *Agent) newKeeper() (*keeper, io.Closer, error) {
 				c.Log.Warn("status of the certificate not written", "proxy", c.Name, "err", err)
 			}
 		},
+	}
+	if address, err := netip.ParseAddr(c.Address); err == nil { // else nobody has said which it is
+		k.address = address.Unmap()
 	}
 	var err error
 	if k.sign, err = newSigner(c); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,9 @@ import (
 // keeper keeps a credential: it gets one, has it renewed at half of its life, and keeps the old one until it expires. One
 // goroutine runs it.
 type keeper struct {
-	name        string // of the proxy, in the log
-	workload    string // that the certificate must be for; "": whichever
+	name        string     // of the proxy, in the log
+	workload    string     // that the certificate must be for; "": whichever
+	address     netip.Addr // likewise; none: whichever
 	trustDomain string
 	sign        signer
 	tokens      tokenSource                                   // nil: there are none
@@ -79,7 +81,9 @@ func (k *keeper) resume() (bool, error) {
 	c, err := k.load(k.trustDomain)
 	now := k.now()
 	if c != nil {
-		err = c.check(k.workload, now.wall)
+		if err = c.check(k.workload, now.wall); err == nil {
+			err = c.isOf(k.address)
+		}
 	}
 	if err != nil || c == nil {
 		return false, err
@@ -228,7 +232,10 @@ func (k *keeper) renew(ctx context.Context) (*credential, error) {
 	c, now, err := k.sign(ctx, r)
 	if err == nil {
 		c.key, c.asked, c.skew = r.key, before, now.Sub(before.wall)
-		if err = c.check(k.workload, now); err != nil {
+		if err = c.check(k.workload, now); err == nil {
+			err = c.isOf(k.address)
+		}
+		if err != nil {
 			err = fmt.Errorf("what the authority signed: %w", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -117,6 +118,37 @@ func refuse(code codes.Code, text string) func(context.Context, request) (*crede
 	return func(context.Context, request) (*credential, time.Time, error) {
 		return nil, time.Time{}, status.Error(code, text)
 	}
+}
+
+// A certificate for an address that the workload has no more is not used: the control plane has yet to hear of the new one, and is asked again.
+func TestCertificateForAnotherAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		moved := web
+		moved.Address = netip.MustParseAddr("127.1.2.3")
+		if moved.Address == web.Address {
+			t.Fatal("the workload has not moved")
+		}
+		b.keeper.address = moved.Address
+		known := web
+		b.keeper.tokens = func(context.Context) (string, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.direct.token(known), nil
+		}
+		b.run(t)
+		if len(b.asked) != 1 || len(b.used) > 0 || !strings.Contains(b.told.LastError, "is for the address "+web.Address.String()+", and this is 127.1.2.3") {
+			t.Fatalf("asked %d times, used %v, told %q", len(b.asked), b.used, b.told.LastError)
+		}
+		b.mu.Lock()
+		known = moved
+		b.mu.Unlock()
+		b.pass(time.Minute)
+		if len(b.used) != 1 || b.used[0].peer != moved || b.told.LastError != "" {
+			t.Errorf("used %v, told %q", b.used, b.told.LastError)
+		}
+	})
 }
 
 // The first certificate comes by a token, the next ones by the certificate before, each at half of its life and with a key of

@@ -61,7 +61,10 @@ func (r *runner) parts() map[string][]string {
 			"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key"), "--client-ca-file="+pki("ca.crt"),
 			"--allocate-node-cidrs=false", "--cluster-cidr="+PodRange+","+PodRange6, "--service-cluster-ip-range="+ServiceRange+","+ServiceRange6, "--flex-volume-plugin-dir="+r.path("volumeplugins"),
 			// The default is so low that the controllers take five seconds to start.
-			"--kube-api-qps=200", "--kube-api-burst=400"),
+			"--kube-api-qps=200", "--kube-api-burst=400",
+			// Else a node is taken as lost when the API server comes back after longer than this, until its kubelet has said otherwise, and
+			// kube-proxy closes all Services meanwhile: tests have the API server away for two minutes.
+			"--node-monitor-grace-period=10m"),
 		"kube-scheduler": delegated("kube-scheduler"),
 		"kubelet": {
 			r.programs.kube, "kubelet", kubeconfig("kubelet"), "--config=" + r.path("conf", "kubelet.yaml"),
