@@ -31,9 +31,9 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	installing   sync.Once
-	isInstalled  bool
-	installError = errors.New("the first test that needs Lateen failed before it was installed")
+	installing  sync.Once
+	isInstalled bool
+	errInstall  = errors.New("the first test that needs Lateen failed before it was installed")
 	// untouched is what the cluster had before Lateen was installed, of what might be left of it.
 	untouched map[string]bool
 )
@@ -45,12 +45,12 @@ func needMesh(t *testing.T) {
 		untouched = (&space{t, "default"}).everything()
 		isInstalled = true
 		var out string
-		if out, installError = runLateen(context.Background(), "", append([]string{"install"}, imageFlags()...)...); installError != nil { //nolint:forbidigo // it is for all tests
-			installError = fmt.Errorf("%w\n%s", installError, out)
+		if out, errInstall = runLateen(context.Background(), "", append([]string{"install"}, imageFlags()...)...); errInstall != nil { //nolint:forbidigo // it is for all tests
+			errInstall = fmt.Errorf("%w\n%s", errInstall, out)
 		}
 	})
-	if installError != nil {
-		t.Fatal(installError)
+	if errInstall != nil {
+		t.Fatal(errInstall)
 	}
 }
 

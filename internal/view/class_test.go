@@ -105,9 +105,13 @@ func TestClassesGetEqualViews(t *testing.T) {
 			view.ClusterOf(mesh.Subset{Host: r.host(), Port: 80}),
 			{Kind: view.KindEndpoints, Name: mesh.Subset{Host: r.host(), Port: 80}.String()},
 			{Kind: view.KindSecret, Name: "a/x"},
-			{Kind: view.KindListener, Name: "outbound"}, {Kind: view.KindListener, Name: view.Inspect},
-			{Kind: view.KindCluster, Name: view.Inspect}, {Kind: view.KindCluster, Name: view.Passthrough},
-			{Kind: view.KindCluster, Name: view.Inbound}, {Kind: view.KindCluster, Name: view.Probes}, {Kind: view.KindCluster, Name: view.SecureProbes},
+			{Kind: view.KindListener, Name: "outbound"},
+			{Kind: view.KindListener, Name: view.Inspect},
+			{Kind: view.KindCluster, Name: view.Inspect},
+			{Kind: view.KindCluster, Name: view.Passthrough},
+			{Kind: view.KindCluster, Name: view.Inbound},
+			{Kind: view.KindCluster, Name: view.Probes},
+			{Kind: view.KindCluster, Name: view.SecureProbes},
 		}
 		type key struct {
 			group view.Group
