@@ -75,7 +75,7 @@ func defined(o object) resource {
 func (c *Cluster) proxies(ctx context.Context) (int, error) {
 	count := 0
 	for page := ""; ; {
-		pods, err := c.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{Limit: 500, Continue: page})
+		pods, err := c.client.Pods("").List(ctx, metav1.ListOptions{Limit: 500, Continue: page})
 		if err != nil {
 			return 0, err
 		}
@@ -136,7 +136,14 @@ func (r remover) remove(ctx context.Context, o object) error {
 	return r.delete(ctx, r.at(o), o.GetKind(), o.GetNamespace(), o.GetName())
 }
 
+// delete deletes an object, and tells of it unless it was gone, or going: a namespace and a definition stay until what they hold is
+// gone, so that an earlier removal may have deleted them.
 func (r remover) delete(ctx context.Context, from dynamic.ResourceInterface, kind, namespace, name string) error {
+	if kind == "Namespace" || kind == definitionKind {
+		if there, err := from.Get(ctx, name, metav1.GetOptions{}); err == nil && there.GetDeletionTimestamp() != nil {
+			return nil
+		}
+	}
 	background := metav1.DeletePropagationBackground
 	err := from.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
 	switch {
@@ -200,7 +207,7 @@ func (r remover) written(ctx context.Context) error {
 
 // roots lists the namespaces that hold the roots of the trust domain.
 func (c *Cluster) roots(ctx context.Context) ([]string, error) {
-	list, err := c.client.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + mesh.RootConfigMap})
+	list, err := c.client.ConfigMaps("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + mesh.RootConfigMap})
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +221,7 @@ func (c *Cluster) roots(ctx context.Context) ([]string, error) {
 // awaitNoPods waits until no control plane runs that would write again what is removed.
 func (c *Cluster) awaitNoPods(ctx context.Context) error {
 	return c.until(ctx, func(ctx context.Context) (bool, string, error) {
-		pods, err := c.client.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: mesh.NameLabel + "=" + mesh.SystemName})
+		pods, err := c.client.Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: mesh.NameLabel + "=" + mesh.SystemName})
 		if err != nil {
 			return false, "", err
 		}

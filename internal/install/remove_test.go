@@ -39,14 +39,15 @@ func (r *rig) inhabit() string {
 	return namespace
 }
 
-// ours lists everything in the cluster that is Lateen's, by labels or by name.
+// ours lists everything in the cluster that is Lateen's, by labels or by name; but events, which the API server makes of objects when
+// it likes, and which go with their namespace where somebody empties it.
 func (r *rig) ours() []string {
 	r.t.Helper()
 	kinds := r.server.Kubectl(r.t, "", "api-resources", "--verbs=list,delete", "-o", "name")
 	out := r.server.Kubectl(r.t, "", "get", strings.Join(strings.Fields(kinds), ","), "-A", "-o", `jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.labels}{"\n"}{end}`)
 	var all []string
 	for line := range strings.Lines(out) {
-		if strings.Contains(line, "lateen") || strings.Contains(line, "RouteRule") {
+		if !strings.HasPrefix(line, "Event ") && (strings.Contains(line, "lateen") || strings.Contains(line, "RouteRule")) {
 			all = append(all, strings.TrimSpace(line))
 		}
 	}
