@@ -13,11 +13,13 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lateen-mesh/lateen/internal/inject"
@@ -69,7 +71,9 @@ func newCluster(tb testing.TB, s shape, more int) *cluster {
 	at, err := kubeclient.Load(kubeclient.Options{Kubeconfig: c.server.Kubeconfig})
 	c.must(err)
 	at.Config.QPS = -1
-	c.typed, err = at.Typed()
+	typed := rest.CopyConfig(at.Config)
+	typed.ContentType, typed.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	c.typed, err = kubernetes.NewForConfig(typed)
 	c.must(err)
 	c.dynamic, err = at.Dynamic()
 	c.must(err)

@@ -1,8 +1,11 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -53,6 +56,25 @@ func pin(cpus []int) error {
 		}
 	}
 	return nil
+}
+
+// startOn starts a program that runs on this processor only, -1: on those of this process. A process has the processors of the
+// thread that started it, which gets its own back.
+func startOn(cmd *exec.Cmd, cpu int) error {
+	if cpu < 0 {
+		return cmd.Start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var own, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &own); err != nil {
+		return err
+	}
+	one.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return err
+	}
+	return errors.Join(cmd.Start(), unix.SchedSetaffinity(0, &own))
 }
 
 // part gives the first processor to the server and all others to this process until the benchmark is over. Where there

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,10 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"runtime/pprof"
-	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,58 +19,45 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lateen-mesh/lateen/internal/api"
-	"github.com/lateen-mesh/lateen/internal/cli"
 	"github.com/lateen-mesh/lateen/internal/serve"
 )
 
-// What the process of a server is told by its environment.
-const (
-	probeVariable = "LATEEN_BENCH_PROBE" // the socket on which it tells how it is
-	cpuVariable   = "LATEEN_BENCH_CPU"   // the one processor on which it runs
-)
+// probeVariable names the socket on which a server tells how it is.
+const probeVariable = "LATEEN_BENCH_PROBE"
 
-// TestMain makes the test binary `lateen` itself, so that the server or the agent under test is a process of its own.
+// TestMain removes the program that benchmarks have built.
 func TestMain(m *testing.M) {
-	if len(os.Args) < 2 || os.Args[1] != "serve" && os.Args[1] != "agent" {
-		os.Exit(m.Run())
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
 	}
-	if os.Args[1] == "serve" {
-		if err := prepareServer(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(cli.Main(context.Background(), os.Args[1:])) //nolint:forbidigo // this is main
+	os.Exit(code)
 }
 
-// prepareServer does in the server's process what the benchmark needs and `lateen serve` does not have.
-func prepareServer() error {
-	if cpu, err := strconv.Atoi(os.Getenv(cpuVariable)); err == nil {
-		if err := pin([]int{cpu}); err != nil {
-			return err
+// built is the program that is measured: `lateen` with a probe, built as the product is, once.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func program(tb testing.TB) string {
+	tb.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "lateen-bench-"); built.err != nil { //nolint:usetesting // it outlives who builds it
+			return
 		}
-	}
-	probe, err := net.Listen("unix", os.Getenv(probeVariable)) //nolint:noctx // the process ends with it
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/size", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(sizeNow()) })
-	var profile bytes.Buffer
-	mux.HandleFunc("/begin", func(w http.ResponseWriter, _ *http.Request) {
-		profile.Reset()
-		if err := pprof.StartCPUProfile(&profile); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+		//nolint:noctx // it ends by itself
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-o", built.dir, "./lateen")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})
-	mux.HandleFunc("/cpu", func(w http.ResponseWriter, _ *http.Request) {
-		pprof.StopCPUProfile()
-		_, _ = profile.WriteTo(w)
-	})
-	mux.HandleFunc("/heap", func(w http.ResponseWriter, _ *http.Request) { _ = pprof.WriteHeapProfile(w) })
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(probe) }()
-	return nil
+	if built.err != nil {
+		tb.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "lateen")
 }
 
 // size is what a server takes after its garbage is collected.
@@ -83,24 +66,17 @@ type size struct {
 	Goroutines int   `json:"goroutines"`
 }
 
-func sizeNow() size {
-	runtime.GC()
-	debug.FreeOSMemory() // collects once more, and hands back what is free
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return size{int64(m.HeapAlloc), runtime.NumGoroutine()}
-}
-
 // server is a control plane in a process of its own, on one processor.
 type server struct {
-	tb     testing.TB
-	dir    string
-	cpu    int      // -1: any
-	flags  []string // beside those that all servers have
-	secure string   // where it answers over mutual TLS, HOST:PORT
-	cmd    *exec.Cmd
-	api    *api.Client
-	probe  *http.Client
+	tb      testing.TB
+	program string
+	dir     string
+	cpu     int      // -1: any
+	flags   []string // beside those that all servers have
+	secure  string   // where it answers over mutual TLS, HOST:PORT
+	cmd     *exec.Cmd
+	api     *api.Client
+	probe   *http.Client
 }
 
 // newServer starts a control plane that knows nothing and waits until it answers.
@@ -116,7 +92,7 @@ func newServer(tb testing.TB, cpu int) *server {
 // notStarted returns a control plane that is to be told its flags and started. It ends with the test.
 func notStarted(tb testing.TB, cpu int) *server {
 	tb.Helper()
-	s := &server{tb: tb, dir: tb.TempDir(), cpu: cpu, secure: ownAddress() + ":15012"}
+	s := &server{tb: tb, program: program(tb), dir: tb.TempDir(), cpu: cpu, secure: ownAddress() + ":15012"}
 	socket, err := api.Socket(s.dir)
 	if err != nil {
 		tb.Fatal(err)
@@ -142,10 +118,6 @@ func (s *server) socket() string { return serve.XDSSocket(s.dir) }
 // start starts the process. It does not wait.
 func (s *server) start() {
 	s.tb.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		s.tb.Fatal(err)
-	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.tb.Fatal(err)
@@ -156,14 +128,11 @@ func (s *server) start() {
 		s.tb.Fatal(err)
 	}
 	//nolint:noctx // it is killed in a clean-up, and by the kernel if this process is
-	s.cmd = exec.Command(program, append([]string{"serve", "--state-dir", s.dir, "--secure-address", s.secure}, s.flags...)...)
+	s.cmd = exec.Command(s.program, append([]string{"serve", "--state-dir", s.dir, "--secure-address", s.secure}, s.flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", probeVariable+"="+probe)
-	if s.cpu >= 0 {
-		s.cmd.Env = append(s.cmd.Env, cpuVariable+"="+strconv.Itoa(s.cpu))
-	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	if err := startOn(s.cmd, s.cpu); err != nil {
 		s.tb.Fatal(err)
 	}
 }

@@ -84,13 +84,9 @@ func startAgent(b *testing.B, m *meshtest.Mesh, service, name string) started {
 	go func() {
 		_ = agent.GiveTokens(b.Context(), ours, func(ctx context.Context) (string, error) { return m.Token(ctx, i.Workload) })
 	}()
-	program, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
 	certificate, ready := newMoment([]byte("certificate received")), newMoment([]byte(agent.Ready))
 	//nolint:noctx // it is ended below, and by the kernel if this process is
-	cmd := exec.Command(program, append([]string{"agent"}, c.Args()...)...)
+	cmd := exec.Command(program(b), append([]string{"agent"}, c.Args()...)...)
 	cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = []*os.File{tokens}, ready, certificate
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	begun := time.Now()

@@ -1,6 +1,6 @@
 // Package deploy renders what Lateen is on Kubernetes: the manifests of `lateen install`.
 //
-// The templates are those of the Helm chart in chart/, which use nothing but what text/template has, so that Helm and this
+// The templates are those of the Helm chart in chart/, which use little of what text/template has, so that Helm and this
 // package make the same objects of the same values. What comes in: [Options]. What goes out: YAML documents, the namespace
 // and the definitions of kinds first, then in an order in which each finds what it needs.
 //
@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"path"
 	"regexp"
-	"text/template"
 	"unicode/utf8"
 )
 
@@ -67,22 +66,27 @@ func order() []string {
 	return []string{"namespace.yaml", "crds.yaml", "access.yaml", "settings.yaml", "service.yaml", "deployment.yaml", "ingress.yaml", "webhooks.yaml"}
 }
 
+// values are the options as the templates see them.
+func (o Options) values() map[string]any {
+	return map[string]any{"Values": map[string]any{
+		"hub": o.Hub, "tag": o.Tag, "replicas": o.Replicas, "meshConfig": o.MeshConfig, "namespace": true,
+		"ingress": map[string]any{"enabled": !o.NoIngress},
+	}}
+}
+
 // Manifests returns all objects, as YAML documents.
 func Manifests(o Options) ([]byte, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	values := map[string]any{"Values": map[string]any{
-		"hub": o.Hub, "tag": o.Tag, "replicas": o.Replicas, "meshConfig": o.MeshConfig, "namespace": true,
-		"ingress": map[string]any{"enabled": !o.NoIngress},
-	}}
+	values := o.values()
 	var out bytes.Buffer
 	for _, name := range order() {
-		t, err := template.New(name).Option("missingkey=error").ParseFS(chart, path.Join("chart/templates", name))
+		text, err := chart.ReadFile(path.Join("chart/templates", name))
 		if err != nil {
 			return nil, err
 		}
-		if err := t.Execute(&out, values); err != nil {
+		if err := fill(&out, name, string(text), values); err != nil {
 			return nil, err
 		}
 		if !bytes.HasSuffix(out.Bytes(), []byte("\n")) {

@@ -1,9 +1,7 @@
 package admin
 
 import (
-	"bytes"
 	"fmt"
-	"html/template"
 	"maps"
 	"net/http"
 	"net/http/pprof"
@@ -32,71 +30,6 @@ func (s *Server) pages(mux *http.ServeMux) {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-}
-
-// document is a page: a heading, a sentence, and links or a table.
-type document struct {
-	Title string
-	Lead  string
-	Links []link
-	Table *table
-}
-
-type link struct{ To, Text, What string }
-
-type table struct {
-	Caption string
-	Head    []string
-	Rows    [][]string
-	Empty   string // said where there are no rows
-}
-
-var debugPage = template.Must(template.New("page").Parse(`<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>{{.Title}} – Lateen</title>
-<style>
-body { font: 1rem/1.6 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-nav a { margin-right: 1rem }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: .9rem }
-caption { text-align: left; padding-bottom: .5rem }
-th, td { text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent) }
-td { white-space: pre-line; overflow-wrap: anywhere }
-:focus-visible { outline: 3px solid; outline-offset: 2px }
-</style>
-<nav aria-label="Pages"><a href="/debug/">Debug</a><a href="/debug/proxies">Proxies</a><a href="/debug/problems">Problems</a><a href="/debug/snapshot">Snapshot</a></nav>
-<main>
-<h1>{{.Title}}</h1>
-<p>{{.Lead}}</p>
-{{with .Links}}<ul>
-{{range .}}<li><a href="{{.To}}">{{.Text}}</a>: {{.What}}</li>
-{{end}}</ul>
-{{end}}{{with .Table}}{{if .Rows}}<div class="scroll" role="region" aria-label="{{.Caption}}" tabindex="0"><table>
-<caption>{{.Caption}}</caption>
-<thead><tr>{{range .Head}}<th scope="col">{{.}}</th>{{end}}</tr></thead>
-<tbody>
-{{range .Rows}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>
-{{end}}</tbody>
-</table></div>
-{{else}}<p>{{.Empty}}</p>
-{{end}}{{end}}</main>
-</html>
-`))
-
-// page serves a document.
-func (s *Server) page(of func() document) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var b bytes.Buffer
-		if err := debugPage.Execute(&b, of()); err != nil {
-			s.refuse(w, r, err)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(b.Bytes()) // who asked may have gone
-	}
 }
 
 func (s *Server) debugIndex() document {

@@ -3,17 +3,14 @@ package bookinfo
 import (
 	"bytes"
 	"crypto/sha256"
-	"embed"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"net/http"
 	"time"
-)
 
-//go:embed page
-var pageFiles embed.FS
+	g "maragu.dev/gomponents"
+)
 
 // Bounds of what the page shows of other services' answers.
 const (
@@ -25,14 +22,12 @@ const (
 // pages renders HTML. Each page is one document with its style inside: the
 // ingress lets only a few paths through, none of them for style sheets.
 type pages struct {
-	templates *template.Template
-	style     template.CSS
-	policy    string
+	style  string
+	policy string
 }
 
-// sheet is what the templates see.
+// sheet is what a page tells.
 type sheet struct {
-	Style template.CSS // set by write
 	Title string
 	Text  string
 	User  string // "" for nobody
@@ -58,25 +53,18 @@ func newPages() (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	templates, err := template.New("").Funcs(template.FuncMap{"stars": starRow, "initials": initials}).
-		ParseFS(pageFiles, "page/*.html")
-	if err != nil {
-		return nil, fmt.Errorf("read pages: %w", err)
-	}
 	hash := sha256.Sum256(style)
 	return &pages{
-		templates: templates,
-		style:     template.CSS(style),
+		style: string(style),
 		policy: "default-src 'none'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'self'; " +
 			"style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'",
 	}, nil
 }
 
 // write renders first and sends after, so that a page is whole or not there.
-func (p *pages) write(w http.ResponseWriter, status int, name string, s sheet) {
-	s.Style = p.style
+func (p *pages) write(w http.ResponseWriter, status int, about func(sheet) []g.Node, s sheet) {
 	var out bytes.Buffer
-	if err := p.templates.ExecuteTemplate(&out, name+".html", s); err != nil {
+	if err := document(p.style, s, about(s)...).Render(&out); err != nil {
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
 		return
 	}
@@ -156,15 +144,6 @@ func readReviews(body []byte) *bookReviews {
 		}
 	}
 	return b
-}
-
-// starRow tells for each of the five stars whether it is a full one.
-func starRow(full int) [maxStars]bool {
-	var row [maxStars]bool
-	for i := range row {
-		row[i] = i < full
-	}
-	return row
 }
 
 // initials stand for a person: the first letter, and the number if there is one

@@ -66,15 +66,15 @@ func (p *productPage) show(w http.ResponseWriter, r *http.Request) {
 	header, id := forwarded(r), strconv.Itoa(theBook().ID)
 	details := p.details.get(r.Context(), header, "details", id)
 	reviews := p.reviews.get(r.Context(), header, "reviews", id)
-	p.pages.write(w, http.StatusOK, "productpage", bookPage(signedIn(r), details, reviews))
+	p.pages.write(w, http.StatusOK, theBookPage, bookPage(signedIn(r), details, reviews))
 }
 
 func (p *productPage) index(w http.ResponseWriter, r *http.Request) {
-	p.pages.write(w, http.StatusOK, "index", sheet{Title: "Welcome", User: signedIn(r), Here: r.URL.Path})
+	p.pages.write(w, http.StatusOK, welcome, sheet{Title: "Welcome", User: signedIn(r), Here: r.URL.Path})
 }
 
 func (p *productPage) notice(w http.ResponseWriter, status int, title, text string) {
-	p.pages.write(w, status, "notice", sheet{Title: title, Text: text})
+	p.pages.write(w, status, notice, sheet{Title: title, Text: text})
 }
 
 // pass answers with what the neighbour says about a product. If that is nothing

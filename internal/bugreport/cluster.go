@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/agent"
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/kubeclient"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/tunnel"
@@ -99,7 +99,7 @@ func OfCluster(c Cluster, r *Redactor) ([]Source, error) {
 // collector collects of a cluster.
 type collector struct {
 	Cluster
-	typed    *kubernetes.Clientset
+	typed    *kubeapi.Client
 	objects  *dynamic.DynamicClient
 	redactor *Redactor
 }
@@ -143,7 +143,7 @@ func (k *collector) list(ctx context.Context, in dynamic.ResourceInterface, sele
 
 // system lists the logs of Lateen's own pods, and the pages of each replica.
 func (k *collector) system(ctx context.Context) ([]Part, error) {
-	pods, err := k.typed.CoreV1().Pods(k.Namespace).List(ctx, metav1.ListOptions{LabelSelector: ours, Limit: maxPods})
+	pods, err := k.typed.Pods(k.Namespace).List(ctx, metav1.ListOptions{LabelSelector: ours, Limit: maxPods})
 	if err != nil {
 		// The API of some replica may be reached all the same.
 		return planeParts(k.Client, "control-plane/any"), err
@@ -195,7 +195,7 @@ func (k *collector) log(pod *corev1.Pod, container, file string, previous bool) 
 	return Part{Name: file, Tail: true, Get: func(ctx context.Context) ([]byte, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, logTime, fmt.Errorf("not all of it came in %v", logTime))
 		defer cancel()
-		stream, err := k.typed.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		stream, err := k.typed.Logs(pod.Namespace, pod.Name, &corev1.PodLogOptions{
 			Container: container, Previous: previous, Timestamps: true, TailLines: &logLines,
 		}).Stream(ctx)
 		if err != nil {
@@ -244,7 +244,7 @@ func (k *collector) pods(ctx context.Context) ([]Part, error) {
 	}
 	for _, p := range pods {
 		folder := "pods/" + p.Namespace + "/" + p.Name
-		pod, err := k.typed.CoreV1().Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
+		pod, err := k.typed.Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
 		in := k.objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace(p.Namespace)
 		parts = append(parts,
 			Value(folder+"/pod.json", func(ctx context.Context) (any, error) {

@@ -150,7 +150,7 @@ func versionsOf(ctx context.Context, t target) (any, error) {
 	if failed != nil {
 		return v, errors.Join(err, failed)
 	}
-	server, failed := client.Discovery().ServerVersion()
+	server, failed := client.ServerVersion(ctx)
 	if failed == nil {
 		v["cluster"] = server.GitVersion
 	}

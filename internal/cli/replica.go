@@ -7,12 +7,12 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lateen-mesh/lateen/internal/attest"
 	attestkube "github.com/lateen-mesh/lateen/internal/attest/kube"
 	cakube "github.com/lateen-mesh/lateen/internal/ca/kube"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/kubewrite"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
@@ -57,7 +57,7 @@ func (r *replicaFlags) endpoint() string {
 func (r *replicaFlags) join(c *serve.Config, cluster *kuberest.Config, plane func() *serve.Plane, hooks toldHooks, log *slog.Logger) error {
 	config := kuberest.CopyConfig(cluster)
 	config.QPS = -1 // what comes from outside is bounded where it comes in
-	client, err := kubernetes.NewForConfig(config)
+	client, err := kubeapi.New(config)
 	if err != nil {
 		return err
 	}

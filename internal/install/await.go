@@ -100,14 +100,14 @@ func partOf(d *appsv1.Deployment) string {
 
 // unavailable says what keeps a Deployment from running as it is to, or "".
 func (c *Cluster) unavailable(ctx context.Context, o object) (string, error) {
-	d, err := c.client.AppsV1().Deployments(o.GetNamespace()).Get(ctx, o.GetName(), metav1.GetOptions{})
+	d, err := c.client.Deployments(o.GetNamespace()).Get(ctx, o.GetName(), metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}
 	if Rolled(d) {
 		return "", nil
 	}
-	pods, err := c.client.CoreV1().Pods(d.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
+	pods, err := c.client.Pods(d.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
 	if err != nil {
 		return "", err
 	}

@@ -19,8 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/kubeclient"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -34,7 +34,7 @@ const tick = 500 * time.Millisecond
 // Cluster is where something is installed.
 type Cluster struct {
 	objects dynamic.Interface
-	client  kubernetes.Interface
+	client  *kubeapi.Client
 }
 
 // New returns the cluster to install in. It asks nobody yet.
@@ -143,7 +143,7 @@ func hinted(doing string, err error) error {
 // awaitNoRemoval waits until a namespace that is being removed is gone: nothing can be made in it before.
 func (c *Cluster) awaitNoRemoval(ctx context.Context) error {
 	return c.until(ctx, func(ctx context.Context) (bool, string, error) {
-		ns, err := c.client.CoreV1().Namespaces().Get(ctx, mesh.SystemNamespace, metav1.GetOptions{})
+		ns, err := c.client.Namespaces().Get(ctx, mesh.SystemNamespace, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return true, "", nil
 		}

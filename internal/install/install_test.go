@@ -37,15 +37,11 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := where.Typed()
-	if err != nil {
-		t.Fatal(err)
-	}
 	c, err := install.New(where)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t, s, where, client, c}
+	return &rig{t, s, where, kubetest.Clientset(t, s.Kubeconfig, nil), c}
 }
 
 func manifests(t *testing.T, o deploy.Options) []byte {

@@ -32,14 +32,14 @@ func (c *Cluster) Kept(ctx context.Context) (Kept, error) {
 
 func (c *Cluster) kept(ctx context.Context) (Kept, error) {
 	var k Kept
-	settings, err := c.client.CoreV1().ConfigMaps(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
+	settings, err := c.client.ConfigMaps(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if err = unlessMissing(err); err != nil {
 		return k, err
 	}
 	if owns(settings.ManagedFields, "data", mesh.SettingsKey) {
 		k.Settings = settings.Data[mesh.SettingsKey]
 	}
-	plane, err := c.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
+	plane, err := c.client.Deployments(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return k, nil
 	}
@@ -53,9 +53,9 @@ func (c *Cluster) kept(ctx context.Context) (Kept, error) {
 
 // choseNoIngress tells whether an installation has no ingress and is not one that was interrupted before it: the last object is there.
 func (c *Cluster) choseNoIngress(ctx context.Context) (bool, error) {
-	_, last := c.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
-	_, deployment := c.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
-	_, service := c.client.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
+	_, last := c.client.ValidatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
+	_, deployment := c.client.Deployments(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
+	_, service := c.client.Services(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
 	for _, err := range []error{last, deployment, service} {
 		if err := unlessMissing(err); err != nil {
 			return false, err

@@ -95,7 +95,7 @@ func (c *Cluster) Try(ctx context.Context, manifests []byte) ([]Refusal, error) 
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.client.CoreV1().Namespaces().Get(ctx, mesh.SystemNamespace, metav1.GetOptions{})
+	_, err = c.client.Namespaces().Get(ctx, mesh.SystemNamespace, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, err
 	}

@@ -12,17 +12,17 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/install"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // facts is all that is judged.
 type facts struct {
 	config    Config
-	client    kubernetes.Interface
+	client    *kubeapi.Client
 	cluster   *install.Cluster
 	manifests []byte
 	now       time.Time
@@ -81,10 +81,10 @@ func look(ctx context.Context, c Config) (*facts, error) {
 	if f.cluster, err = install.New(c.Cluster); err != nil {
 		return nil, err
 	}
-	if f.version, err = f.client.Discovery().ServerVersion(); err != nil {
+	if f.version, err = f.client.ServerVersion(ctx); err != nil {
 		return nil, &silent{fmt.Errorf("the API server does not answer: %w", err), c.Cluster.Context}
 	}
-	f.deployment, err = f.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
+	f.deployment, err = f.client.Deployments(mesh.SystemNamespace).Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		f.deployment, err = nil, nil
 	}
@@ -99,14 +99,14 @@ func look(ctx context.Context, c Config) (*facts, error) {
 	if f.manifests, err = c.Manifests(hub, tag, replicas, noIngress); err != nil {
 		return nil, err
 	}
-	namespaces, err := f.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	namespaces, err := f.client.Namespaces().List(ctx, metav1.ListOptions{})
 	if allowed(&err) {
 		f.namespaces = namespaces.Items
 	}
 	if err != nil {
 		return nil, err
 	}
-	roots, err := f.client.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + mesh.RootConfigMap})
+	roots, err := f.client.ConfigMaps("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + mesh.RootConfigMap})
 	if f.noRoots = !allowed(&err); !f.noRoots {
 		for i := range roots.Items {
 			f.roots[roots.Items[i].Namespace] = roots.Items[i].Data[mesh.RootKey]
@@ -132,7 +132,7 @@ func (f *facts) lookBefore(ctx context.Context) (err error) {
 	}
 	for _, need := range needs {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: attributes(need)}}
-		answer, err := f.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		answer, err := f.client.SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {
 			return err
 		}
@@ -140,14 +140,14 @@ func (f *facts) lookBefore(ctx context.Context) (err error) {
 			f.lacking = append(f.lacking, need.String())
 		}
 	}
-	nodes, err := f.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	nodes, err := f.client.Nodes().List(ctx, metav1.ListOptions{})
 	if f.noNodes = !allowed(&err); !f.noNodes {
 		f.nodes = nodes.Items
 	}
 	if err != nil {
 		return err
 	}
-	_, err = f.client.CoreV1().Secrets(mesh.SystemNamespace).Get(ctx, mesh.AuthoritySecret, metav1.GetOptions{})
+	_, err = f.client.Secrets(mesh.SystemNamespace).Get(ctx, mesh.AuthoritySecret, metav1.GetOptions{})
 	f.hasKey = err == nil || apierrors.IsForbidden(err)
 	if len(f.lacking) > 0 {
 		return nil // it is told, and the rest follows from it
@@ -177,7 +177,7 @@ func (f *facts) lookInstalled(ctx context.Context) (err error) {
 	if err := f.lookAtPods(ctx); err != nil {
 		return err
 	}
-	services, err := f.client.CoreV1().Services("").List(ctx, metav1.ListOptions{})
+	services, err := f.client.Services("").List(ctx, metav1.ListOptions{})
 	if f.noServices = !allowed(&err); !f.noServices {
 		f.services = services.Items
 	}
@@ -211,7 +211,7 @@ func (f *facts) reviewPlane(ctx context.Context) error {
 			User:               "system:serviceaccount:" + mesh.SystemNamespace + ":" + mesh.SystemName,
 			Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + mesh.SystemNamespace, "system:authenticated"},
 		}}
-		answer, err := f.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		answer, err := f.client.SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		if f.noReview = !allowed(&err); f.noReview {
 			return err
 		}
@@ -228,7 +228,7 @@ const page = 500
 // lookAtPods keeps the pods of the control plane, and those with a proxy.
 func (f *facts) lookAtPods(ctx context.Context) error {
 	for next := ""; ; {
-		pods, err := f.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{Limit: page, Continue: next})
+		pods, err := f.client.Pods("").List(ctx, metav1.ListOptions{Limit: page, Continue: next})
 		if f.noPods = !allowed(&err); err != nil || f.noPods {
 			return err
 		}
@@ -254,9 +254,9 @@ func (f *facts) noIngress(ctx context.Context) (bool, error) {
 	if f.deployment == nil {
 		return false, nil
 	}
-	_, err := f.client.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
+	_, err := f.client.Deployments(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		_, err = f.client.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
+		_, err = f.client.Services(mesh.SystemNamespace).Get(ctx, mesh.IngressName, metav1.GetOptions{})
 	}
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return apierrors.IsNotFound(err), nil

@@ -12,10 +12,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/checkup"
 	"github.com/lateen-mesh/lateen/internal/inject/policy"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/owners"
 )
@@ -59,9 +59,9 @@ type hook struct {
 }
 
 // Policy returns which pods of a cluster get a sidecar, and what is wrong with the document that says so.
-func Policy(ctx context.Context, client kubernetes.Interface) (policy.Config, []mesh.Problem, error) {
+func Policy(ctx context.Context, client *kubeapi.Client) (policy.Config, []mesh.Problem, error) {
 	object := mesh.Ref{Kind: "ConfigMap", Namespace: mesh.SystemNamespace, Name: mesh.InjectConfigMap}
-	there, err := client.CoreV1().ConfigMaps(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
+	there, err := client.ConfigMaps(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return policy.Unsaid(), nil, nil
 	}
@@ -86,8 +86,7 @@ func (f *facts) lookAtInjection(ctx context.Context) (err error) {
 	if a.noPolicy = !allowed(&err); err != nil {
 		return err
 	}
-	api := f.client.AdmissionregistrationV1()
-	mutating, err := api.MutatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
+	mutating, err := f.client.MutatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if a.noHooks = apierrors.IsForbidden(err); err != nil && !a.noHooks && !apierrors.IsNotFound(err) {
 		return err
 	}
@@ -96,7 +95,7 @@ func (f *facts) lookAtInjection(ctx context.Context) (err error) {
 			a.hooks = append(a.hooks, hook{mutating.Webhooks[i].Name, mutating.Webhooks[i].ClientConfig.CABundle})
 		}
 	}
-	validating, err := api.ValidatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
+	validating, err := f.client.ValidatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if err == nil {
 		for i := range validating.Webhooks {
 			a.hooks = append(a.hooks, hook{validating.Webhooks[i].Name, validating.Webhooks[i].ClientConfig.CABundle})
@@ -116,7 +115,7 @@ func (f *facts) try(ctx context.Context) {
 		if ns.DeletionTimestamp != nil || !policy.Decide(f.asked.policy, policy.Pod{Object: mesh.Ref{Kind: "Pod", Namespace: ns.Name}, Annotations: wants}).Sidecar {
 			continue
 		}
-		_, err := f.client.CoreV1().Pods(ns.Name).Create(ctx, &corev1.Pod{
+		_, err := f.client.Pods(ns.Name).Create(ctx, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "lateen-check-", Annotations: wants},
 			Spec:       corev1.PodSpec{ServiceAccountName: "default", Containers: []corev1.Container{{Name: "none", Image: "none"}}},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

@@ -14,10 +14,11 @@ import (
 	"os"
 
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 )
 
 // How many requests a client may make in a second, and at once.
@@ -28,9 +29,6 @@ const (
 
 // InCluster is the name of a cluster that is known by the service account of a pod.
 const InCluster = "in-cluster"
-
-// protobuf is how typed clients speak: built-in kinds are smaller in it, and cheaper to read than JSON.
-const protobuf = "application/vnd.kubernetes.protobuf"
 
 // Options say which cluster is meant.
 type Options struct {
@@ -157,11 +155,7 @@ func (o Options) cluster(name, namespace string, c *rest.Config) Cluster {
 }
 
 // Typed returns a client for built-in kinds.
-func (c Cluster) Typed() (*kubernetes.Clientset, error) {
-	config := rest.CopyConfig(c.Config)
-	config.ContentType, config.AcceptContentTypes = protobuf, protobuf+",application/json"
-	return kubernetes.NewForConfig(config)
-}
+func (c Cluster) Typed() (*kubeapi.Client, error) { return kubeapi.New(c.Config) }
 
 // Dynamic returns a client for objects of any kind, as they are written.
 func (c Cluster) Dynamic() (*dynamic.DynamicClient, error) { return dynamic.NewForConfig(c.Config) }

@@ -131,7 +131,7 @@ func TestClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := typed.CoreV1().ConfigMaps("").List(t.Context(), metav1.ListOptions{})
+	list, err := typed.ConfigMaps("").List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(list.Items) != 1 {
 		t.Errorf("typed: %v, %v", list, err)
 	}

@@ -12,9 +12,9 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/flowcontrol"
 
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -34,7 +34,7 @@ const (
 // events tells what happens to objects as Events. What is said follows from what stood in the status before and stands there
 // now, so nothing is said again after a restart. What is too much is left out: the status says it too.
 type events struct {
-	client  kubernetes.Interface
+	client  *kubeapi.Client
 	replica string
 	log     *slog.Logger
 	room    flowcontrol.RateLimiter
@@ -135,6 +135,6 @@ func (e *events) create(ctx context.Context, j *mesh.Judged, s saying) error {
 			UID: types.UID(j.UID), ResourceVersion: j.ResourceVersion,
 		},
 	}
-	_, err := e.client.EventsV1().Events(j.Object.Namespace).Create(ctx, event, metav1.CreateOptions{FieldManager: Manager})
+	_, err := e.client.Events(j.Object.Namespace).Create(ctx, event, metav1.CreateOptions{FieldManager: Manager})
 	return err
 }

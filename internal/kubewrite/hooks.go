@@ -36,16 +36,15 @@ func (h *hooks) run(ctx context.Context) error {
 		if !known {
 			return
 		}
-		api := h.c.Client.AdmissionregistrationV1()
 		h.note(ctx, "mutatingwebhookconfiguration", mutating, func(ctx context.Context) (bool, error) {
-			return keep(ctx, api.MutatingWebhookConfigurations(), mutating.Name, func(there *admissionv1.MutatingWebhookConfiguration) bool {
+			return keep(ctx, h.c.Client.MutatingWebhookConfigurations(), mutating.Name, func(there *admissionv1.MutatingWebhookConfiguration) bool {
 				same := equality.Semantic.DeepEqual(there.Webhooks, mutating.Webhooks)
 				there.Webhooks = mutating.Webhooks
 				return same
 			})
 		})
 		h.note(ctx, "validatingwebhookconfiguration", validating, func(ctx context.Context) (bool, error) {
-			return keep(ctx, api.ValidatingWebhookConfigurations(), validating.Name, func(there *admissionv1.ValidatingWebhookConfiguration) bool {
+			return keep(ctx, h.c.Client.ValidatingWebhookConfigurations(), validating.Name, func(there *admissionv1.ValidatingWebhookConfiguration) bool {
 				same := equality.Semantic.DeepEqual(there.Webhooks, validating.Webhooks)
 				there.Webhooks = validating.Webhooks
 				return same

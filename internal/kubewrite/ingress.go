@@ -3,6 +3,7 @@ package kubewrite
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -50,12 +51,12 @@ func newIngressStatuses(c Config, leading func() bool) *ingressStatuses {
 	handler := cache.ResourceEventHandlerFuncs{AddFunc: stir, UpdateFunc: func(_, _ any) { s.stir() }, DeleteFunc: stir}
 	var control cache.Controller
 	s.ingresses, control = cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(c.Client.NetworkingV1().RESTClient(), "ingresses", "", fields.Everything()),
+		ListerWatcher: cache.NewListWatchFromClient(c.Client.Networking(), "ingresses", "", fields.Everything()),
 		ObjectType:    &networkingv1.Ingress{}, Handler: handler, Transform: slimIngress,
 	})
 	s.control = append(s.control, control)
 	s.services, control = cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(c.Client.CoreV1().RESTClient(), "services", mesh.SystemNamespace, fields.Everything()),
+		ListerWatcher: cache.NewListWatchFromClient(c.Client.Core(), "services", mesh.SystemNamespace, fields.Everything()),
 		ObjectType:    &corev1.Service{}, Handler: handler, Transform: slim,
 	})
 	s.control = append(s.control, control)
@@ -210,21 +211,17 @@ func textOf(all []networkingv1.IngressLoadBalancerIngress) string {
 func (s *ingressStatuses) apply(ctx context.Context, o *networkingv1.Ingress, want []networkingv1.IngressLoadBalancerIngress, force bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
-	next := networkingv1ac.Ingress(o.Name, o.Namespace).WithUID(o.UID)
-	if len(want) > 0 {
-		balancer := networkingv1ac.IngressLoadBalancerStatus()
-		for _, a := range want {
-			one := networkingv1ac.IngressLoadBalancerIngress()
-			if a.IP != "" {
-				one.WithIP(a.IP)
-			}
-			if a.Hostname != "" {
-				one.WithHostname(a.Hostname)
-			}
-			balancer.WithIngress(one)
-		}
-		next.WithStatus(networkingv1ac.IngressStatus().WithLoadBalancer(balancer))
+	next := map[string]any{
+		"apiVersion": networkingv1.SchemeGroupVersion.String(), "kind": "Ingress",
+		"metadata": map[string]any{"name": o.Name, "namespace": o.Namespace, "uid": o.UID},
 	}
-	_, err := s.c.Client.NetworkingV1().Ingresses(o.Namespace).ApplyStatus(ctx, next, metav1.ApplyOptions{FieldManager: IngressManager, Force: force})
+	if len(want) > 0 {
+		next["status"] = networkingv1.IngressStatus{LoadBalancer: networkingv1.IngressLoadBalancerStatus{Ingress: want}}
+	}
+	text, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	_, err = s.c.Client.Ingresses(o.Namespace).Patch(ctx, o.Name, types.ApplyPatchType, text, metav1.PatchOptions{FieldManager: IngressManager, Force: &force}, "status")
 	return err
 }

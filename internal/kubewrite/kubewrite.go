@@ -20,8 +20,8 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/peers"
 )
@@ -49,7 +49,7 @@ const (
 
 // Config is what a Writer is made with.
 type Config struct {
-	Client  kubernetes.Interface
+	Client  *kubeapi.Client
 	Replica string        // name of this replica, as its pod has it
 	Address string        // HOST:PORT where it answers the others
 	Roots   func() []byte // of the trust domain, in PEM

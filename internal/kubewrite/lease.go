@@ -59,7 +59,7 @@ func (o observed) look(l *coordinationv1.Lease, now time.Time, longest time.Dura
 func renew(ctx context.Context, c Config, name string, change func(*coordinationv1.Lease) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
-	leases := c.Client.CoordinationV1().Leases(mesh.SystemNamespace)
+	leases := c.Client.Leases(mesh.SystemNamespace)
 	there, err := leases.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		fresh := &coordinationv1.Lease{ObjectMeta: meta(name)}

@@ -56,7 +56,7 @@ func (m *members) run(ctx context.Context) error {
 	})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
-	err := m.c.Client.CoordinationV1().Leases(mesh.SystemNamespace).Delete(ctx, replicaPrefix+m.c.Replica, metav1.DeleteOptions{})
+	err := m.c.Client.Leases(mesh.SystemNamespace).Delete(ctx, replicaPrefix+m.c.Replica, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		m.c.Log.Warn("the others are not told that this replica goes: they see it when its Lease expires", "err", err)
 	}
@@ -82,7 +82,7 @@ func (m *members) own(l *coordinationv1.Lease) bool {
 func (m *members) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
-	list, err := m.c.Client.CoordinationV1().Leases(mesh.SystemNamespace).List(ctx, metav1.ListOptions{
+	list, err := m.c.Client.Leases(mesh.SystemNamespace).List(ctx, metav1.ListOptions{
 		LabelSelector: ReplicaLabel + "=true", Limit: mostReplicas,
 	})
 	if err != nil {
@@ -133,7 +133,7 @@ func (m *members) sweep(ctx context.Context, items []coordinationv1.Lease) {
 		there[l.Name] = true
 		if m.seen[l.Name].idle > oldLease {
 			options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &l.ResourceVersion}}
-			_ = m.c.Client.CoordinationV1().Leases(mesh.SystemNamespace).Delete(ctx, l.Name, options) // the next look tries again
+			_ = m.c.Client.Leases(mesh.SystemNamespace).Delete(ctx, l.Name, options) // the next look tries again
 		}
 	}
 	for name := range m.seen {

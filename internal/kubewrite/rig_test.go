@@ -167,7 +167,7 @@ func (c *cluster) replicaWith(t *testing.T, name string, beat time.Duration, tol
 	t.Helper()
 	r := &replica{name: name, log: new(testkit.Output)}
 	config := kubewrite.Config{
-		Client: kubetest.Clientset(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Client: kubetest.Client(t, c.plane, r.wrap), Replica: name, Address: name + ":15012", Roots: func() []byte { return []byte("roots") }, Beat: beat, Hooks: told, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Ingress: func() (mesh.IngressSettings, bool) {
 			s := r.ingress.Load()
 			if s == nil {

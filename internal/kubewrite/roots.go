@@ -11,9 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -29,7 +29,7 @@ type roots struct {
 
 func newRoots(c Config, leading func() bool) *roots {
 	r := &roots{c: c, leading: leading, pace: newPace(strings.Compare)}
-	core := c.Client.CoreV1().RESTClient()
+	core := c.Client.Core()
 	changed := func(object any) {
 		if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 			object = gone.Obj
@@ -138,7 +138,7 @@ func (r *roots) keep(ctx context.Context, namespace string) {
 func (r *roots) put(ctx context.Context, namespace string, now *corev1.ConfigMap, roots string) error {
 	ctx, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
-	configs := r.c.Client.CoreV1().ConfigMaps(namespace)
+	configs := r.c.Client.ConfigMaps(namespace)
 	if now == nil {
 		fresh := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: mesh.RootConfigMap, Labels: labels()}, Data: map[string]string{mesh.RootKey: roots}}
 		_, err := configs.Create(ctx, fresh, metav1.CreateOptions{})
@@ -161,7 +161,7 @@ func (r *roots) put(ctx context.Context, namespace string, now *corev1.ConfigMap
 }
 
 // renewConfigMap puts a ConfigMap in the place of one that nobody can change.
-func renewConfigMap(ctx context.Context, configs typedcorev1.ConfigMapInterface, next *corev1.ConfigMap) error {
+func renewConfigMap(ctx context.Context, configs kubeapi.Kind[*corev1.ConfigMap, *corev1.ConfigMapList], next *corev1.ConfigMap) error {
 	err := configs.Delete(ctx, next.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &next.UID, ResourceVersion: &next.ResourceVersion}})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err

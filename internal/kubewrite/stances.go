@@ -17,9 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/cache"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -37,7 +37,7 @@ const (
 // each writes what it has when it becomes the leader. What a leader has written no former one writes over, which may not know yet
 // that it does not lead any more: each writes its term beside it. It is what package store takes.
 type Stances struct {
-	client  kubernetes.Interface
+	client  *kubeapi.Client
 	leading func() bool
 	follows func() bool // another one leads
 	term    func() int32
@@ -86,7 +86,7 @@ func (s *Stances) Load(part string, v any) (time.Time, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callBound) //nolint:forbidigo // likewise
 	defer cancel()
-	there, err := s.client.CoreV1().ConfigMaps(mesh.SystemNamespace).Get(ctx, StancesConfigMap, metav1.GetOptions{})
+	there, err := s.client.ConfigMaps(mesh.SystemNamespace).Get(ctx, StancesConfigMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return time.Time{}, fmt.Errorf("%s: %w", part, fs.ErrNotExist)
 	}
@@ -160,7 +160,7 @@ func (s *Stances) write(ctx context.Context, part string, v any) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
-	configs := s.client.CoreV1().ConfigMaps(mesh.SystemNamespace)
+	configs := s.client.ConfigMaps(mesh.SystemNamespace)
 	there, err := configs.Get(ctx, StancesConfigMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		fresh := &corev1.ConfigMap{ObjectMeta: meta(StancesConfigMap), BinaryData: map[string][]byte{key(part): data}}

@@ -168,7 +168,7 @@ func (s *statuses) hasStatus(ctx context.Context, j *mesh.Judged) bool {
 	ctx, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
 	var kinds metav1.APIResourceList
-	err := s.c.Client.Discovery().RESTClient().Get().AbsPath("/apis/" + j.APIVersion).Do(ctx).Into(&kinds)
+	err := s.c.Client.Core().Get().AbsPath("/apis/" + j.APIVersion).Do(ctx).Into(&kinds)
 	has := func(name string) bool {
 		return slices.ContainsFunc(kinds.APIResources, func(r metav1.APIResource) bool { return r.Name == name })
 	}

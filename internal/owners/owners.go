@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -73,7 +73,13 @@ func New(config *rest.Config, log *slog.Logger) (*Owners, error) {
 		resources = append(resources, r)
 	}
 	for _, r := range resources {
-		informer := metadatainformer.NewFilteredMetadataInformer(client, r, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
+		of := client.Resource(r)
+		informer := cache.NewSharedIndexInformer(&cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+				return of.List(ctx, options)
+			},
+			WatchFuncWithContext: of.Watch,
+		}, &metav1.PartialObjectMetadata{}, 0, cache.Indexers{})
 		if err := errors.Join(informer.SetTransform(slim), informer.SetWatchErrorHandler(o.tell(r))); err != nil {
 			return nil, err
 		}

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/lateen-mesh/lateen/internal/kubeclient"
@@ -30,10 +29,10 @@ func Look(ctx context.Context, c kubeclient.Cluster, proxy mesh.ProxyID, page st
 	if err != nil {
 		return nil, err
 	}
-	url := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(name).SubResource("exec").
+	url := client.Core().Post().Resource("pods").Namespace(namespace).Name(name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
 			Container: mesh.ProxyContainer, Command: []string{"lateen-agent", "look", "--page=" + page}, Stdout: true, Stderr: true,
-		}, scheme.ParameterCodec).URL()
+		}, client.Parameters()).URL()
 	older, err := remotecommand.NewSPDYExecutor(c.Config, http.MethodPost, url)
 	if err != nil {
 		return nil, err

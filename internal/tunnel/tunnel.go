@@ -23,11 +23,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/kubeclient"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
@@ -101,12 +101,12 @@ func Get(ctx context.Context, c kubeclient.Cluster, namespace, pod string, port 
 // dialer makes connections into a cluster.
 type dialer struct {
 	cluster kubeclient.Cluster
-	client  *kubernetes.Clientset
+	client  *kubeapi.Client
 }
 
 // controlPlane connects to a pod of the control plane, a ready one if there is one.
 func (d *dialer) controlPlane(ctx context.Context, namespace string) (net.Conn, error) {
-	list, err := d.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: mesh.NameLabel + "=" + mesh.SystemName})
+	list, err := d.client.Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: mesh.NameLabel + "=" + mesh.SystemName})
 	if err != nil {
 		return nil, fmt.Errorf("look for its pods: %w", err)
 	}
@@ -142,7 +142,7 @@ func rank(p *corev1.Pod) int {
 
 // dial connects to a port of a pod.
 func (d *dialer) dial(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
-	url := d.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+	url := d.client.Core().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
 	transport, upgrader, err := spdy.RoundTripperFor(d.cluster.Config)
 	if err != nil {
 		return nil, err

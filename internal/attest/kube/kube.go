@@ -28,10 +28,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/attest"
 	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -58,7 +58,7 @@ const (
 type Config struct {
 	// Client speaks to the API server. It needs to create TokenReviews, and to get Pods in all namespaces. Its own bound on
 	// requests should be wide: the attestor has one.
-	Client      kubernetes.Interface
+	Client      *kubeapi.Client
 	TrustDomain string           // of the identities
 	Now         func() time.Time // nil: [time.Now]
 }
@@ -148,7 +148,7 @@ func (a *Attestor) ask(ctx context.Context, question func(context.Context) error
 func (a *Attestor) review(ctx context.Context, token string) (bearer, error) {
 	var r *authenticationv1.TokenReview
 	err := a.ask(ctx, func(ctx context.Context) (err error) {
-		r, err = a.c.Client.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
+		r, err = a.c.Client.TokenReviews().Create(ctx, &authenticationv1.TokenReview{
 			Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{mesh.TokenAudience}},
 		}, metav1.CreateOptions{})
 		return err
@@ -239,7 +239,7 @@ func addressesOf(pod *corev1.Pod) (address, further netip.Addr, err error) {
 func (a *Attestor) pod(ctx context.Context, b bearer) (*corev1.Pod, error) {
 	var pod *corev1.Pod
 	err := a.ask(ctx, func(ctx context.Context) (err error) {
-		pod, err = a.c.Client.CoreV1().Pods(b.namespace).Get(ctx, b.pod, metav1.GetOptions{})
+		pod, err = a.c.Client.Pods(b.namespace).Get(ctx, b.pod, metav1.GetOptions{})
 		return err
 	})
 	switch {

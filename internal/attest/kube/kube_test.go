@@ -255,7 +255,7 @@ func TestNoRights(t *testing.T) {
 	c := newCluster(t, server, nil)
 	pod := c.pod(t, c.namespace, "web-0", "reviews", "10.244.0.7")
 	e := attest.Evidence{ServiceAccount: c.token(t, "reviews", "lateen", boundTo(pod))}
-	a := kube.New(kube.Config{Client: kubetest.Clientset(t, server.User(t, "nobody"), nil), TrustDomain: trustDomain})
+	a := kube.New(kube.Config{Client: kubetest.Client(t, server.User(t, "nobody"), nil), TrustDomain: trustDomain})
 	_, err := a.Attest(t.Context(), e)
 	if _, refused := errors.AsType[*attest.Refused](err); err == nil || refused || !strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("the error is %v", err)

@@ -64,7 +64,7 @@ func newCluster(t testing.TB, s *kubetest.Server, now func() time.Time) *cluster
 	c := &cluster{server: s, admin: kubetest.Clientset(t, s.Kubeconfig, nil), namespace: s.Namespace(t)}
 	name := "attestor-" + c.namespace // tests share the server
 	s.Kubectl(t, strings.ReplaceAll(rights, "NAME", name), "create", "-f", "-")
-	c.Attestor = kube.New(kube.Config{Client: kubetest.Clientset(t, s.User(t, name), nil), TrustDomain: trustDomain, Now: now})
+	c.Attestor = kube.New(kube.Config{Client: kubetest.Client(t, s.User(t, name), nil), TrustDomain: trustDomain, Now: now})
 	return c
 }
 

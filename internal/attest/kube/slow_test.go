@@ -11,11 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/lateen-mesh/lateen/internal/attest"
 	"github.com/lateen-mesh/lateen/internal/attest/kube"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 )
 
 // silent is an API server that answers nothing.
@@ -32,7 +32,7 @@ func (s *silent) RoundTrip(q *http.Request) (*http.Response, error) {
 func TestServerIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := new(silent)
-		client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api", Transport: server, QPS: -1})
+		client, err := kubeapi.New(&rest.Config{Host: "http://api", Transport: server, QPS: -1})
 		must(t, err)
 		a := kube.New(kube.Config{Client: client, TrustDomain: trustDomain})
 		text, err := json.Marshal(map[string]any{"aud": "lateen", "exp": time.Now().Add(time.Hour).Unix()})

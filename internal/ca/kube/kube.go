@@ -25,10 +25,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/identity"
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
@@ -49,14 +49,14 @@ const (
 
 // Storage keeps the root in a cluster. It implements [ca.Storage], [ca.Pluggable] and [ca.Traced].
 type Storage struct {
-	client    kubernetes.Interface
+	client    *kubeapi.Client
 	namespace string
 	found     atomic.Int32 // set aside
 }
 
 // New returns the storage of a cluster. The client needs to get, create and update the Secret and the ConfigMap of Lateen's own
 // namespace, to delete the latter, to create other Secrets there, and to list ConfigMaps of the name [mesh.RootConfigMap] everywhere.
-func New(client kubernetes.Interface) *Storage {
+func New(client *kubeapi.Client) *Storage {
 	return &Storage{client: client, namespace: mesh.SystemNamespace}
 }
 
@@ -118,7 +118,7 @@ func (s *Storage) Replace(ctx context.Context, part ca.Part, text []byte) (ca.As
 	next := there.DeepCopy() // with its version: somebody may be writing it too
 	next.Data = data
 	return aside, again(call(ctx, func(ctx context.Context) error {
-		_, err := s.client.CoreV1().Secrets(s.namespace).Update(ctx, next, metav1.UpdateOptions{})
+		_, err := s.client.Secrets(s.namespace).Update(ctx, next, metav1.UpdateOptions{})
 		return err
 	}))
 }
@@ -147,7 +147,7 @@ func keys() []string {
 
 func (s *Storage) secret(ctx context.Context) (secret *corev1.Secret, err error) {
 	err = call(ctx, func(ctx context.Context) error {
-		secret, err = s.client.CoreV1().Secrets(s.namespace).Get(ctx, mesh.AuthoritySecret, metav1.GetOptions{})
+		secret, err = s.client.Secrets(s.namespace).Get(ctx, mesh.AuthoritySecret, metav1.GetOptions{})
 		return err
 	})
 	return secret, err
@@ -155,7 +155,7 @@ func (s *Storage) secret(ctx context.Context) (secret *corev1.Secret, err error)
 
 func (s *Storage) create(ctx context.Context, name string, data map[string][]byte) error {
 	return call(ctx, func(ctx context.Context) error {
-		_, err := s.client.CoreV1().Secrets(s.namespace).Create(ctx, &corev1.Secret{ObjectMeta: meta(name), Data: data}, metav1.CreateOptions{})
+		_, err := s.client.Secrets(s.namespace).Create(ctx, &corev1.Secret{ObjectMeta: meta(name), Data: data}, metav1.CreateOptions{})
 		return err
 	})
 }
@@ -237,7 +237,7 @@ func (s *Storage) Trusted(ctx context.Context) (ca.Trace, error) {
 func (s *Storage) traceOf(ctx context.Context, namespace string) (ca.Trace, error) {
 	var list *corev1.ConfigMapList
 	err := call(ctx, func(ctx context.Context) (err error) {
-		list, err = s.client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{
+		list, err = s.client.ConfigMaps(namespace).List(ctx, metav1.ListOptions{
 			FieldSelector: "metadata.name=" + mesh.RootConfigMap, Limit: mostTraces,
 		})
 		return err

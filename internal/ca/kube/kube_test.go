@@ -82,7 +82,7 @@ func newCluster(t *testing.T) *cluster {
 }
 
 func (c *cluster) storage(t *testing.T) *kube.Storage {
-	return kube.New(kubetest.Clientset(t, c.plane, nil))
+	return kube.New(kubetest.Client(t, c.plane, nil))
 }
 
 // clear removes everything.
@@ -202,7 +202,7 @@ func TestAnswersAreLost(t *testing.T) {
 	var lost atomic.Int32
 	lossy := func(every int32) *kube.Storage {
 		var n atomic.Int32
-		return kube.New(kubetest.Clientset(t, c.plane, func(r http.RoundTripper) http.RoundTripper {
+		return kube.New(kubetest.Client(t, c.plane, func(r http.RoundTripper) http.RoundTripper {
 			return losing{r, func(q *http.Request) bool {
 				if q.Method == http.MethodGet || n.Add(1)%every != 1%every {
 					return false

@@ -32,7 +32,7 @@ func (s *Storage) readMark(ctx context.Context) ([]byte, error) {
 
 func (s *Storage) marked(ctx context.Context) (there *corev1.ConfigMap, err error) {
 	err = call(ctx, func(ctx context.Context) error {
-		there, err = s.client.CoreV1().ConfigMaps(s.namespace).Get(ctx, mesh.RootConfigMap, metav1.GetOptions{})
+		there, err = s.client.ConfigMaps(s.namespace).Get(ctx, mesh.RootConfigMap, metav1.GetOptions{})
 		return err
 	})
 	return there, err
@@ -50,7 +50,7 @@ func (s *Storage) writeMark(ctx context.Context, text []byte, over bool) (ca.Asi
 }
 
 func (s *Storage) tryMark(ctx context.Context, text []byte, over bool) error {
-	maps := s.client.CoreV1().ConfigMaps(s.namespace)
+	maps := s.client.ConfigMaps(s.namespace)
 	there, err := s.marked(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		fresh := &corev1.ConfigMap{ObjectMeta: meta(mesh.RootConfigMap), Data: map[string]string{MarkKey: string(text)}}
@@ -87,7 +87,7 @@ func (s *Storage) tryMark(ctx context.Context, text []byte, over bool) error {
 
 // renew puts a ConfigMap in the place of one that nobody can change.
 func (s *Storage) renew(ctx context.Context, next *corev1.ConfigMap) error {
-	maps := s.client.CoreV1().ConfigMaps(s.namespace)
+	maps := s.client.ConfigMaps(s.namespace)
 	err := call(ctx, func(ctx context.Context) error {
 		return maps.Delete(ctx, next.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &next.UID, ResourceVersion: &next.ResourceVersion}})
 	})

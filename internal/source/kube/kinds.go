@@ -9,14 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 )
 
 // clients speak with the API server.
 type clients struct {
-	typed    kubernetes.Interface
+	typed    *kubeapi.Client
 	metadata metadata.Interface
 	dynamic  dynamic.Interface
 }
@@ -25,12 +26,9 @@ func newClients(c *rest.Config) (clients, error) {
 	c = rest.CopyConfig(c)
 	c.QPS = -1                           // feeds hold themselves back, and there may be many namespaces
 	c.WarningHandler = rest.NoWarnings{} // what is wrong with our objects is told by us
-	typed := rest.CopyConfig(c)
-	typed.ContentType = runtime.ContentTypeProtobuf
-	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	var all clients
 	var err error
-	if all.typed, err = kubernetes.NewForConfig(typed); err != nil {
+	if all.typed, err = kubeapi.New(c); err != nil {
 		return all, fmt.Errorf("client of the API server: %w", err)
 	}
 	if all.metadata, err = metadata.NewForConfig(c); err != nil {
@@ -84,27 +82,27 @@ func (s *Source) coreKinds() []*kind {
 	c, m := s.clients, s.model
 	all := []*kind{
 		rows(s, m.services, kind{word: "services", namespaced: true, required: true, lister: func(namespace string) lister {
-			return listerOf(c.typed.CoreV1().Services(namespace))
+			return listerOf(c.typed.Services(namespace))
 		}}, slimService),
 		rows(s, m.slices, kind{word: "endpointslices", namespaced: true, required: true, lister: func(namespace string) lister {
-			return listerOf(c.typed.DiscoveryV1().EndpointSlices(namespace))
+			return listerOf(c.typed.EndpointSlices(namespace))
 		}}, slimSlice),
 		rows(s, m.pods, kind{word: "pods", namespaced: true, required: true, lister: func(namespace string) lister {
-			return listerOf(c.typed.CoreV1().Pods(namespace))
+			return listerOf(c.typed.Pods(namespace))
 		}}, slimPod),
 		rows(s, m.nodes, kind{word: "nodes", without: "the regions of endpoints are not known", lister: func(string) lister {
 			return listerOf(c.metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}))
 		}}, slimNode),
 	}
 	all = append(all, rows(s, m.classes, kind{word: classesWord, without: "of Ingress objects that name a class only those of lateen are served", lister: func(string) lister {
-		return listerOf(c.typed.NetworkingV1().IngressClasses())
+		return listerOf(c.typed.IngressClasses())
 	}}, slimClass))
 	if m.part {
 		return all
 	}
 	return append(all,
 		rows(s, m.ranges, kind{word: "servicecidrs", without: "the addresses of services are told from others by those that there are", lister: func(string) lister {
-			return listerOf(c.typed.NetworkingV1().ServiceCIDRs())
+			return listerOf(c.typed.ServiceCIDRs())
 		}}, slimNetworks),
 	)
 }

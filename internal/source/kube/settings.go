@@ -10,9 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/lateen-mesh/lateen/internal/kubeapi"
 )
 
 // Settings says which ConfigMap holds the settings of the mesh.
@@ -43,11 +43,11 @@ const (
 // WatchSettings hands over what a ConfigMap says until ctx ends or the sink fails. That one ConfigMap is all that it reads. While
 // the API server is away it says nothing; that the ConfigMap may not be read is told, and asked again.
 func WatchSettings(ctx context.Context, c Settings) error {
-	client, err := kubernetes.NewForConfig(c.Client)
+	client, err := kubeapi.New(c.Client)
 	if err != nil {
 		return err
 	}
-	w := &settingsWatch{Settings: c, maps: client.CoreV1().ConfigMaps(c.Namespace)}
+	w := &settingsWatch{Settings: c, maps: client.ConfigMaps(c.Namespace)}
 	refusal := firstRefusal
 	for ctx.Err() == nil {
 		version, err := w.list(ctx)
@@ -74,7 +74,7 @@ func WatchSettings(ctx context.Context, c Settings) error {
 // settingsWatch is one use of [WatchSettings].
 type settingsWatch struct {
 	Settings
-	maps corev1client.ConfigMapInterface
+	maps kubeapi.Kind[*corev1.ConfigMap, *corev1.ConfigMapList]
 	last *SettingsReading
 }
 
