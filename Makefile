@@ -45,6 +45,10 @@ mariadb: ## bin/mariadb: Debian's MariaDB server, for tests and its image, unles
 kubernetes: ## bin/kubernetes: Kubernetes and CoreDNS for tests; nothing is done if nothing has changed
 	@tools/cluster/build
 
+.PHONY: helm
+helm: ## bin/helm: Helm, as pinned in tools/chart/go.mod
+	@cd tools/chart && $(GO) build -trimpath -o ../../bin/helm helm.sh/helm/v3/cmd/helm
+
 .PHONY: images
 images: build envoy kubernetes $(if $(PUSH),mariadb) ## container images below bin/images, or pushed: make images PUSH=REGISTRY/PREFIX TAG=1.0
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./e2e/cmd/testapp ./e2e/cmd/startmariadb
@@ -72,10 +76,10 @@ cluster-command:
 
 .PHONY: e2e
 ifdef KUBECONFIG
-e2e: ## end-to-end tests on Kubernetes: in the cluster of `make cluster`, or where KUBECONFIG leads, with images of IMAGE_REGISTRY
+e2e: helm ## end-to-end tests on Kubernetes: in the cluster of `make cluster`, or where KUBECONFIG leads, with images of IMAGE_REGISTRY
 	$(E2E) -skip '$(OWN)' ./e2e
 else
-e2e: mariadb images cluster-command
+e2e: mariadb images cluster-command helm
 	$(E2E) ./internal/testcluster
 	@$(CLUSTER) with $(E2E) -exec '$(CURDIR)/$(CLUSTER) exec' ./e2e
 endif

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -42,6 +43,11 @@ lateen() {
 	"uninstall "*) more=(--yes) ;;
 	esac
 	command lateen "$@" "${more[@]}"
+}
+helm() {
+	local more=()
+	case "$1" in install | upgrade) more=(--set "$HELM_VALUES") ;; esac
+	command helm "$@" "${more[@]}"
 }
 `
 
@@ -118,6 +124,35 @@ func TestGuideElsewhere(t *testing.T) {
 	s.program("check")
 }
 
+// Who installs with Helm has the same mesh, which `lateen check` finds nothing wrong with, and nothing is left of it afterwards.
+func TestGuideHelm(t *testing.T) {
+	const guide = "kubernetes-operating.md"
+	s := newSpace(t, "istio-injection=enabled")
+	needMesh(t)
+	reader := s.newReader()
+	going, coming, helmGoing := blocksOf(t, guide, "uninstall"), blocksOf(t, guide, "helm"), blocksOf(t, guide, "unhelm")
+	if len(going) != 1 || len(coming) != 1 || len(helmGoing) != 1 {
+		t.Fatalf("the guide uninstalls %d times, installs with Helm %d times, and uninstalls that %d times", len(going), len(coming), len(helmGoing))
+	}
+	reader.follows(going[0])
+	t.Cleanup(func() { // for the tests after this one
+		if _, err := runLateen(context.WithoutCancel(t.Context()), "", append([]string{"install", "--force"}, imageFlags()...)...); err != nil {
+			t.Error(err)
+		}
+	})
+	if told := reader.follows(coming[0]); !strings.Contains(told, "STATUS: deployed") || strings.Contains(told, "warning") {
+		t.Errorf("Helm and `lateen check` say:\n%s", told)
+	}
+	s.apply(strings.ReplaceAll(clientPod, "NAME", "client"))
+	s.ready("client")
+	if got := s.kubectl("get", "pod", "client", "-o", "jsonpath={.spec.initContainers[*].name}"); !strings.Contains(got, "lateen-proxy") {
+		t.Errorf("the pod has %q beside its application, and no proxy", got)
+	}
+	s.kubectl("delete", "pod", "client", "--now")
+	reader.follows(helmGoing[0])
+	s.nothingLeft()
+}
+
 // reader is somebody who does what a guide says, in a folder of their own.
 type reader struct {
 	t          *testing.T
@@ -157,7 +192,7 @@ func (r *reader) follows(commands string) string {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), "bash", "-c", guidePrelude+withImages(commands))
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+r.kubeconfig, "IMAGE_FLAGS="+strings.Join(imageFlags(), " "), "PATH="+r.path)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+r.kubeconfig, "IMAGE_FLAGS="+strings.Join(imageFlags(), " "), "HELM_VALUES="+helmValues(), "PATH="+r.path)
 	var out, told bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &told
 	if err := cmd.Run(); err != nil {

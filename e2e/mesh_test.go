@@ -73,6 +73,15 @@ func imageFlags() []string {
 	return flags
 }
 
+// helmValues are the values of the chart that mean the same.
+func helmValues() string {
+	var values []string
+	for _, flag := range imageFlags() {
+		values = append(values, strings.TrimPrefix(flag, "--"))
+	}
+	return strings.Join(values, ",")
+}
+
 // runLateen runs the program that `make build` makes, and returns what it prints.
 func runLateen(ctx context.Context, stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)

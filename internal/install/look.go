@@ -146,7 +146,11 @@ func (c *Cluster) Differences(ctx context.Context, manifests []byte) ([]Differen
 			all = append(all, Difference{o.GetKind(), o.name(), ""})
 			return
 		}
-		if field := differs("", o.Object, live.Object); field != "" {
+		want := o.Object
+		if o.GetKind() == "Namespace" { // it only has to be there: its labels are of who makes it, such as `helm install --create-namespace`
+			want = map[string]any{"kind": want["kind"]}
+		}
+		if field := differs("", want, live.Object); field != "" {
 			all = append(all, Difference{o.GetKind(), o.name(), strings.TrimPrefix(field, ".")})
 		}
 	})

@@ -144,6 +144,7 @@ func TestDifferences(t *testing.T) {
 	if all, err := r.Differences(t.Context(), usual(t)); err != nil || len(all) != 0 {
 		t.Errorf("at once: %v, %v", all, err)
 	}
+	r.server.Kubectl(t, "", "label", "namespace", mesh.SystemNamespace, "app.kubernetes.io/name-", "pod-security.kubernetes.io/enforce=baseline", "--overwrite") // is its maker's
 	r.server.Kubectl(t, "", "delete", "role", "lateen", "-n", mesh.SystemNamespace)
 	r.server.Kubectl(t, "", "patch", "clusterrole", "lateen", "--type=json", "-p", `[{"op":"remove","path":"/rules/0"}]`)
 	r.server.Kubectl(t, "", "patch", "crd", "egressrules.config.istio.io", "--type=json", "-p", `[{"op":"remove","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ports"}]`)

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,6 +88,53 @@ func (f *facts) lookAtInjection(ctx context.Context) (err error) {
 	if a.noPolicy = !allowed(&err); err != nil {
 		return err
 	}
+	if err = f.lookAtHooks(ctx); err != nil {
+		return err
+	}
+	if len(a.hooks) > 0 {
+		f.try(ctx)
+	}
+	return f.lookAtOwners(ctx)
+}
+
+// A control plane that has just begun tells the API server what to ask about within so long; how often that is looked at.
+const (
+	telling   = 30 * time.Second
+	lookAgain = 500 * time.Millisecond
+)
+
+// lookAtHooks reads what the API server is told to ask about. If that is nothing yet, a control plane that has just begun is waited for.
+func (f *facts) lookAtHooks(ctx context.Context) error {
+	until := begun(f.deployment).Add(telling)
+	if latest := f.now.Add(telling); until.After(latest) {
+		until = latest // clocks differ
+	}
+	for {
+		err := f.readHooks(ctx)
+		if err != nil || len(f.asked.hooks) > 0 || f.asked.noHooks || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// begun returns since when there are replicas; the zero time: there are none.
+func begun(d *appsv1.Deployment) time.Time {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentAvailable && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
+}
+
+func (f *facts) readHooks(ctx context.Context) error {
+	a := &f.asked
+	a.hooks = nil
 	mutating, err := f.client.MutatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if a.noHooks = apierrors.IsForbidden(err); err != nil && !a.noHooks && !apierrors.IsNotFound(err) {
 		return err
@@ -101,10 +150,7 @@ func (f *facts) lookAtInjection(ctx context.Context) (err error) {
 			a.hooks = append(a.hooks, hook{validating.Webhooks[i].Name, validating.Webhooks[i].ClientConfig.CABundle})
 		}
 	}
-	if len(a.hooks) > 0 {
-		f.try(ctx)
-	}
-	return f.lookAtOwners(ctx)
+	return nil
 }
 
 // try has the API server ask about a pod that is not made.
