@@ -119,6 +119,7 @@ soak: build envoy cc ## the tests named Load… at full length; `make test` runs
 .PHONY: lint
 lint: ## golangci-lint as pinned in tools/go.mod
 	$(LINT) run --allow-parallel-runners $(PKG)
+	$(GO) mod tidy -diff
 
 .PHONY: format
 format: ## write the Go files as lint wants them

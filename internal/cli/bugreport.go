@@ -117,7 +117,7 @@ func (b *reporting) sources(t target, pods []bugreport.Pod, r *bugreport.Redacto
 	common := []bugreport.Part{
 		bugreport.Value("versions.json", func(ctx context.Context) (any, error) { return versionsOf(ctx, t) }),
 		bugreport.Value("check.json", func(ctx context.Context) (any, error) {
-			_, report, err := checkedAt(ctx, t, b.since)
+			_, report, err := checkedAt(ctx, t, b.since, 0)
 			if err != nil {
 				return nil, err
 			}

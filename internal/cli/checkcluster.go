@@ -24,11 +24,14 @@ func checked(ctx context.Context, m *meshFlags, pre bool, since time.Duration) (
 	if err != nil {
 		return "", checkup.Report{}, err
 	}
-	return checkedAt(ctx, t, since)
+	return checkedAt(ctx, t, since, patience)
 }
 
-// checkedAt looks at a mesh, and says what it is called.
-func checkedAt(ctx context.Context, t target, since time.Duration) (string, checkup.Report, error) {
+// patience is how long `lateen check` waits for a control plane that has just begun.
+const patience = 30 * time.Second
+
+// checkedAt looks at a mesh, and says what it is called. A control plane in a cluster that has just begun is waited for.
+func checkedAt(ctx context.Context, t target, since, patience time.Duration) (string, checkup.Report, error) {
 	where := t.checked()
 	where.Since = since
 	if t.cluster == nil {
@@ -36,7 +39,7 @@ func checkedAt(ctx context.Context, t target, since time.Duration) (string, chec
 		return t.said(), r, err
 	}
 	r, err := kubecheck.Installed(ctx, kubecheck.Config{
-		Cluster: t.cluster.Cluster, Manifests: rendered, Version: version, Plane: t.client,
+		Cluster: t.cluster.Cluster, Manifests: rendered, Version: version, Patience: patience, Plane: t.client,
 		Mesh: func(ctx context.Context) (checkup.Report, error) {
 			if _, err := t.client.Status(ctx); err != nil {
 				return unanswered(t, err)

@@ -48,31 +48,30 @@ func kind[T, L any, O interface {
 	return Kind[O, P]{c, c.groups[group], resource, namespace, func() O { return new(T) }, func() P { return new(L) }}
 }
 
-// at completes a request with what it is about.
-func (k Kind[O, L]) at(r *rest.Request, name string) *rest.Request {
-	r = r.NamespaceIfScoped(k.namespace, k.namespace != "").Resource(k.resource)
-	if name != "" {
-		r = r.Name(name)
-	}
-	return r
+// all completes a request that is about all objects.
+func (k Kind[O, L]) all(r *rest.Request) *rest.Request {
+	return r.NamespaceIfScoped(k.namespace, k.namespace != "").Resource(k.resource)
 }
+
+// one completes a request that is about one object. Without a name it is refused before it is sent.
+func (k Kind[O, L]) one(r *rest.Request, name string) *rest.Request { return k.all(r).Name(name) }
 
 // Get returns an object by its name.
 func (k Kind[O, L]) Get(ctx context.Context, name string, o metav1.GetOptions) (O, error) {
 	object := k.object()
-	return object, k.at(k.rest.Get(), name).VersionedParams(&o, k.server.parameters).Do(ctx).Into(object)
+	return object, k.one(k.rest.Get(), name).VersionedParams(&o, k.server.parameters).Do(ctx).Into(object)
 }
 
 // List returns the objects that there are.
 func (k Kind[O, L]) List(ctx context.Context, o metav1.ListOptions) (L, error) {
 	list := k.list()
-	return list, k.at(k.rest.Get(), "").VersionedParams(&o, k.server.parameters).Timeout(seconds(o.TimeoutSeconds)).Do(ctx).Into(list)
+	return list, k.all(k.rest.Get()).VersionedParams(&o, k.server.parameters).Timeout(seconds(o.TimeoutSeconds)).Do(ctx).Into(list)
 }
 
 // Watch tells what happens to the objects.
 func (k Kind[O, L]) Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
-	return k.at(k.rest.Get(), "").VersionedParams(&o, k.server.parameters).Timeout(seconds(o.TimeoutSeconds)).Watch(ctx)
+	return k.all(k.rest.Get()).VersionedParams(&o, k.server.parameters).Timeout(seconds(o.TimeoutSeconds)).Watch(ctx)
 }
 
 func seconds(n *int64) time.Duration {
@@ -85,24 +84,24 @@ func seconds(n *int64) time.Duration {
 // Create makes an object, and returns it as it is then.
 func (k Kind[O, L]) Create(ctx context.Context, object O, o metav1.CreateOptions) (O, error) {
 	made := k.object()
-	return made, k.at(k.rest.Post(), "").VersionedParams(&o, k.server.parameters).Body(object).Do(ctx).Into(made)
+	return made, k.all(k.rest.Post()).VersionedParams(&o, k.server.parameters).Body(object).Do(ctx).Into(made)
 }
 
 // Update replaces an object, and returns it as it is then.
 func (k Kind[O, L]) Update(ctx context.Context, object O, o metav1.UpdateOptions) (O, error) {
 	made := k.object()
-	return made, k.at(k.rest.Put(), object.GetName()).VersionedParams(&o, k.server.parameters).Body(object).Do(ctx).Into(made)
+	return made, k.one(k.rest.Put(), object.GetName()).VersionedParams(&o, k.server.parameters).Body(object).Do(ctx).Into(made)
 }
 
 // Patch changes an object, or a part of it such as its status, and returns it as it is then.
 func (k Kind[O, L]) Patch(ctx context.Context, name string, form types.PatchType, patch []byte, o metav1.PatchOptions, part ...string) (O, error) {
 	made := k.object()
-	return made, k.at(k.rest.Patch(form), name).SubResource(part...).VersionedParams(&o, k.server.parameters).Body(patch).Do(ctx).Into(made)
+	return made, k.one(k.rest.Patch(form), name).SubResource(part...).VersionedParams(&o, k.server.parameters).Body(patch).Do(ctx).Into(made)
 }
 
 // Delete removes an object.
 func (k Kind[O, L]) Delete(ctx context.Context, name string, o metav1.DeleteOptions) error {
-	return k.at(k.rest.Delete(), name).Body(&o).Do(ctx).Error()
+	return k.one(k.rest.Delete(), name).Body(&o).Do(ctx).Error()
 }
 
 // Pods of a namespace, "" for all, as of all kinds here that take one.

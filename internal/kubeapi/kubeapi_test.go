@@ -12,6 +12,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,6 +27,9 @@ import (
 func lists[O kubeapi.Object, L runtime.Object](k kubeapi.Kind[O, L]) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		list, err := k.List(ctx, metav1.ListOptions{Limit: 5})
+		if read, problem := meta.ListAccessor(list); err == nil && (problem != nil || read.GetResourceVersion() == "") {
+			err = fmt.Errorf("what the API server lists is something else: %w", problem)
+		}
 		return strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%T", list), "*v1."), "List"), err
 	}
 }
@@ -45,8 +49,8 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s: a list of %s, %v", kind, got, err)
 		}
 	}
-	review, err := c.TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: "x"}}, metav1.CreateOptions{})
-	if err != nil || review.Status.Authenticated {
+	review, err := c.TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: "x", Audiences: []string{"y"}}}, metav1.CreateOptions{})
+	if err != nil || review.Status.Authenticated || review.Status.Error == "" {
 		t.Errorf("a token that is none: %v, %v", review, err)
 	}
 	what := &authorizationv1.ResourceAttributes{Verb: "list", Resource: "pods"}
@@ -55,7 +59,7 @@ func TestKinds(t *testing.T) {
 		t.Errorf("who asks may do everything: %v, %v", self, err)
 	}
 	other, err := c.SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: "nobody", ResourceAttributes: what}}, metav1.CreateOptions{})
-	if err != nil || other.Status.Allowed {
+	if err != nil || other.Status.Allowed || other.Spec.User != "nobody" {
 		t.Errorf("nobody may do nothing: %v, %v", other, err)
 	}
 	if v, err := c.ServerVersion(t.Context()); err != nil || v.Major != "1" || !strings.HasPrefix(v.GitVersion, "v1.") {
@@ -134,7 +138,9 @@ func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, context.DeadlineExceeded
 }
 
-// All groups share how often one may ask, and each request says which answers can be read.
+func second[T any](_ T, err error) error { return err }
+
+// All groups share how often one may ask, and each request says which answers can be read; one about an object without a name is not sent.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	var paths []string
@@ -153,6 +159,15 @@ func TestRequests(t *testing.T) {
 	_, _ = c.Deployments("").List(ctx, metav1.ListOptions{})
 	if _, err := c.Nodes().Get(ctx, "c", metav1.GetOptions{}); err == nil || !strings.Contains(err.Error(), "limiter") {
 		t.Errorf("the third of two: %v", err)
+	}
+	for _, err := range []error{
+		second(c.Secrets("a").Get(ctx, "", metav1.GetOptions{})), c.Secrets("a").Delete(ctx, "", metav1.DeleteOptions{}),
+		second(c.Secrets("a").Update(ctx, &corev1.Secret{}, metav1.UpdateOptions{})),
+		second(c.Secrets("a").Patch(ctx, "", types.MergePatchType, nil, metav1.PatchOptions{})),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "name may not be empty") {
+			t.Errorf("without a name: %v", err)
+		}
 	}
 	if got := strings.Join(paths, " "); got != "/api/v1/namespaces/a/pods/b /apis/apps/v1/deployments" {
 		t.Errorf("asked for %s", got)

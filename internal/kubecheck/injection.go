@@ -51,6 +51,7 @@ type asked struct {
 	noPolicy bool   // it may not be read
 	hooks    []hook // that the API server is told of
 	noHooks  bool   // they may not be read
+	untold   bool   // there is an object for them, and nothing in it
 	failed   string // what the API server says of a webhook that it cannot ask; "": it can, or that was not tried
 }
 
@@ -88,7 +89,7 @@ func (f *facts) lookAtInjection(ctx context.Context) (err error) {
 	if a.noPolicy = !allowed(&err); err != nil {
 		return err
 	}
-	if err = f.lookAtHooks(ctx); err != nil {
+	if err = f.readHooks(ctx); err != nil {
 		return err
 	}
 	if len(a.hooks) > 0 {
@@ -97,26 +98,23 @@ func (f *facts) lookAtInjection(ctx context.Context) (err error) {
 	return f.lookAtOwners(ctx)
 }
 
-// A control plane that has just begun tells the API server what to ask about within so long; how often that is looked at.
-const (
-	telling   = 30 * time.Second
-	lookAgain = 500 * time.Millisecond
-)
+// lookAgain is how often it is looked whether the API server has been told.
+const lookAgain = 500 * time.Millisecond
 
-// lookAtHooks reads what the API server is told to ask about. If that is nothing yet, a control plane that has just begun is waited for.
-func (f *facts) lookAtHooks(ctx context.Context) error {
-	until := begun(f.deployment).Add(telling)
-	if latest := f.now.Add(telling); until.After(latest) {
-		until = latest // clocks differ
+// awaitTold waits, where a control plane has just begun, until it has told the API server what to ask about: for as long as the
+// configuration says, from the beginning. It tells whether it had to.
+func (f *facts) awaitTold(ctx context.Context) (waited bool, err error) {
+	d := f.deployment
+	if d == nil || d.Status.AvailableReplicas == 0 || f.now.Sub(begun(d)) >= f.config.Patience {
+		return false, nil
 	}
-	for {
-		err := f.readHooks(ctx)
-		if err != nil || len(f.asked.hooks) > 0 || f.asked.noHooks || time.Now().After(until) {
-			return err
+	for end := f.now.Add(f.config.Patience); ; waited = true {
+		if err := f.readHooks(ctx); err != nil || !f.asked.untold || time.Now().After(end) {
+			return waited, err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return waited, ctx.Err()
 		case <-time.After(lookAgain):
 		}
 	}
@@ -132,20 +130,23 @@ func begun(d *appsv1.Deployment) time.Time {
 	return time.Time{}
 }
 
+// readHooks reads what the API server is told to ask about.
 func (f *facts) readHooks(ctx context.Context) error {
 	a := &f.asked
-	a.hooks = nil
+	a.hooks, a.untold = nil, false
 	mutating, err := f.client.MutatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if a.noHooks = apierrors.IsForbidden(err); err != nil && !a.noHooks && !apierrors.IsNotFound(err) {
 		return err
 	}
 	if err == nil {
+		a.untold = len(mutating.Webhooks) == 0
 		for i := range mutating.Webhooks {
 			a.hooks = append(a.hooks, hook{mutating.Webhooks[i].Name, mutating.Webhooks[i].ClientConfig.CABundle})
 		}
 	}
 	validating, err := f.client.ValidatingWebhookConfigurations().Get(ctx, mesh.SystemName, metav1.GetOptions{})
 	if err == nil {
+		a.untold = a.untold || len(validating.Webhooks) == 0
 		for i := range validating.Webhooks {
 			a.hooks = append(a.hooks, hook{validating.Webhooks[i].Name, validating.Webhooks[i].ClientConfig.CABundle})
 		}

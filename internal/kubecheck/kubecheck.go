@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/checkup"
@@ -27,6 +28,8 @@ type Config struct {
 	// Manifests renders what this version applies, for images below hub with a tag, and so many replicas, with an ingress or without.
 	Manifests func(hub, tag string, replicas int, noIngress bool) ([]byte, error)
 	Version   string // of this program
+	// Patience is how long a control plane that has just begun is waited for, which tells the API server of its webhooks then.
+	Patience time.Duration
 	// Plane asks the control plane; nil: it is not asked.
 	Plane *api.Client
 	// Mesh looks at the mesh as its control plane knows it; nil: nobody does.
@@ -60,6 +63,13 @@ func Before(ctx context.Context, c Config) (checkup.Report, error) {
 // Installed says whether what is installed in a cluster is as it should be.
 func Installed(ctx context.Context, c Config) (checkup.Report, error) {
 	f, err := look(ctx, c)
+	if err != nil {
+		return checkup.Report{}, err
+	}
+	waited, err := f.awaitTold(ctx)
+	if err == nil && waited {
+		f, err = look(ctx, c)
+	}
 	if err != nil {
 		return checkup.Report{}, err
 	}
