@@ -16,7 +16,7 @@ VERSION  = $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 SETVERSION = $(foreach package,cli sidecar,-X github.com/lateen-mesh/lateen/internal/$(package).version=$(VERSION))
 
-# Without its pages of traces gRPC needs no templates, and a program without these is smaller by half: archtest.TestNoMethodIsCalledByName.
+# Without its pages of traces gRPC needs no templates, and a program without these is smaller by a sixth: archtest.TestNoMethodIsCalledByName.
 TAGS     = grpcnotrace
 
 LINT     = $(GO) tool -modfile=tools/go.mod golangci-lint

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -41,14 +43,28 @@ var built struct {
 	err  error
 }
 
+// makeTags is the line of the Makefile that says with which tags the product is built.
+var makeTags = regexp.MustCompile(`(?m)^TAGS += (\S+)$`)
+
+var errNoTags = errors.New("the Makefile does not say with which tags it builds")
+
 func program(tb testing.TB) string {
 	tb.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "lateen-bench-"); built.err != nil { //nolint:usetesting // it outlives who builds it
 			return
 		}
+		var text []byte
+		if text, built.err = os.ReadFile("../Makefile"); built.err != nil {
+			return
+		}
+		tags := makeTags.FindSubmatch(text)
+		if tags == nil {
+			built.err = errNoTags
+			return
+		}
 		//nolint:noctx // it ends by itself
-		cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-o", built.dir, "./lateen")
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", string(tags[1]), "-o", built.dir, "./lateen")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)

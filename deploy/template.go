@@ -10,7 +10,7 @@ import (
 
 // What the templates of the chart may use, of all that text/template has: the values, `if`, and a value in quotes. Not the whole
 // of it stands in this program, because it calls methods by names that it reads: the linker then keeps every method of every
-// type, which made the program half as large again ([decision 46](../docs/decisions/0046-nothing-calls-methods-by-name.md)).
+// type, which makes the program larger by a sixth ([decision 46](../docs/decisions/0046-nothing-calls-methods-by-name.md)).
 // A test compares with text/template itself.
 
 // errForm says that a template uses more.

@@ -46,7 +46,7 @@ lateen() {
 }
 helm() {
 	local more=()
-	case "$1" in install | upgrade) more=(--set "$HELM_VALUES") ;; esac
+	case "$1" in install | upgrade) more=(--set-string "$HELM_VALUES") ;; esac
 	command helm "$@" "${more[@]}"
 }
 `

@@ -13,10 +13,8 @@ import (
 // makeTags is the line of the Makefile that says with which tags the programs are built.
 var makeTags = regexp.MustCompile(`(?m)^TAGS += (\S+)$`)
 
-// Nothing in the programs looks a method up by a name that it reads, as text/template does: the linker would have to keep all
-// exported methods of all types then, and that of Envoy's messages and Kubernetes' kinds is half of the programs.
-func TestNoMethodIsCalledByName(t *testing.T) {
-	t.Parallel()
+func tagsOf(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -25,12 +23,20 @@ func TestNoMethodIsCalledByName(t *testing.T) {
 	if tags == nil {
 		t.Fatal("the Makefile does not say with which tags it builds")
 	}
+	return string(tags[1])
+}
+
+// Nothing in the programs looks a method up by a name that it reads, as text/template does: the linker would have to keep all
+// exported methods of all types then, and Envoy's messages and Kubernetes' kinds have tens of thousands.
+func TestNoMethodIsCalledByName(t *testing.T) {
+	t.Parallel()
+	tags := tagsOf(t)
 	for _, program := range []string{"./cmd/lateen", "./cmd/lateen-agent"} {
-		if found := byName(t, program, string(tags[1])); len(found) > 0 {
+		if found := byName(t, program, tags); len(found) > 0 {
 			t.Errorf("%s calls methods by name, or a library does: %q", program, found)
 		}
 	}
-	if found := byName(t, "./internal/archtest/testdata/named", string(tags[1])); len(found) == 0 {
+	if found := byName(t, "./internal/archtest/testdata/named", tags); len(found) == 0 {
 		t.Error("a program that does it is not found")
 	}
 }
@@ -38,8 +44,9 @@ func TestNoMethodIsCalledByName(t *testing.T) {
 // What is large and has no use in the programs is in none of them.
 func TestWhatIsLinked(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tagsOf(t), "./cmd/...")
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +55,7 @@ func TestWhatIsLinked(t *testing.T) {
 	for _, name := range []string{
 		"k8s.io/client-go/kubernetes", "k8s.io/client-go/kubernetes/scheme", "k8s.io/client-go/informers", // every kind there is: internal/kubeapi has ours
 		"k8s.io/client-go/discovery", "k8s.io/client-go/applyconfigurations/internal", "github.com/google/gnostic-models/openapiv3",
-		"testing", "github.com/google/go-cmp/cmp",
+		"testing", "github.com/google/go-cmp/cmp", "golang.org/x/net/trace",
 	} {
 		if slices.Contains(all, name) {
 			t.Errorf("the programs contain %s", name)

@@ -2,7 +2,9 @@ package meshtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -70,6 +72,11 @@ func (f *FakeProxy) Run(ctx context.Context, conn grpc.ClientConnInterface) erro
 		var res *discoveryv3.DeltaDiscoveryResponse
 		if res, err = stream.Recv(); err == nil {
 			err = f.take(res)
+		}
+	}
+	for errors.Is(err, io.EOF) { // of a request: the stream has ended, and the last that is received says why
+		if _, last := stream.Recv(); last != nil {
+			return last
 		}
 	}
 	return err
