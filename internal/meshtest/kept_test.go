@@ -63,6 +63,19 @@ func told(t *testing.T, m *meshtest.Mesh, code, words string) mesh.Problem {
 	return found
 }
 
+// wantReadyz awaits that a control plane that has just been started says some words, with this status all the time: until its files are
+// read, it says that they have not reported either.
+func wantReadyz(t *testing.T, at net.Listener, status int, words string) {
+	t.Helper()
+	meshtest.Await(t, words, func() bool {
+		got, body := readyz(t, at)
+		if got != status {
+			t.Errorf("ready? %d %s, want %d", got, body, status)
+		}
+		return strings.HasPrefix(body, words)
+	})
+}
+
 // A control plane to which nobody says what runs goes on with what it was told before it was started again. Proxies are
 // sent nothing and lose nothing, a certificate among them whose key is not kept; rules can be changed meanwhile. When
 // what runs is told, what is gone is removed. It has the machine for itself, since it counts on a load.
@@ -89,9 +102,7 @@ func TestControlPlaneAlone(t *testing.T) {
 
 	first := listen(t)
 	m.RestartAlone(serve.Config{Patience: time.Hour, Admin: first})
-	if status, body := readyz(t, first); status != http.StatusServiceUnavailable || !strings.HasPrefix(body, "not ready: waiting for local\n") {
-		t.Errorf("ready? %d %s", status, body)
-	}
+	wantReadyz(t, first, http.StatusServiceUnavailable, "not ready: waiting for local\n")
 	load.More(300)
 	second := listen(t)
 	m.RestartAlone(serve.Config{Patience: time.Millisecond, Admin: second})
@@ -100,9 +111,7 @@ func TestControlPlaneAlone(t *testing.T) {
 	if p.Severity != mesh.Warning || !strings.Contains(p.Message, `"local" has not reported: what it said at 20`) {
 		t.Errorf("the problem is %v", p)
 	}
-	if status, body := readyz(t, second); status != http.StatusOK || !strings.HasPrefix(body, "ready\nlocal has not reported: what it said ") {
-		t.Errorf("ready? %d %s", status, body)
-	}
+	wantReadyz(t, second, http.StatusOK, "ready\nlocal has not reported: what it said ")
 	meshtest.Await(t, "all proxies to be back", func() bool {
 		proxies, err := m.API.Proxies(t.Context())
 		back := 0
