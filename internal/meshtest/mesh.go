@@ -59,7 +59,8 @@ type Mesh struct {
 
 	mu       sync.Mutex
 	registry mesh.Registry
-	taken    int // addresses
+	taken    int             // addresses
+	ports    map[string]bool // "IP:PORT" that were given away
 
 	addresses map[string]string // that services had last, by name
 }
@@ -86,7 +87,7 @@ func NewWith(t testing.TB, config Config) *Mesh {
 	m := &Mesh{
 		t: t, Dir: dir, config: config, subnet: subnet, envoy: Envoy(t), API: api.NewClient(filepath.Join(dir, api.SocketName)),
 		Secure: net.JoinHostPort(subnet.Address(0).String(), strconv.Itoa(securePort)), taken: 1,
-		addresses: map[string]string{},
+		ports: map[string]bool{}, addresses: map[string]string{},
 	}
 	if config.network != nil {
 		m.Secure = net.JoinHostPort(netns.NodeAddress, strconv.Itoa(securePort))

@@ -294,6 +294,9 @@ func (x *refusing) listeners() {
 		}
 	}
 	first, second := x.freePort(), x.freePort()
+	for second == first {
+		second = x.freePort()
+	}
 	x.refused(xds.ListenerType, x.caller.Address, at(first))
 	wantBody(x.T, x.caller, reviews, "v1")
 	x.mesh.InForce(at(second)())
